@@ -1,0 +1,6 @@
+"""Autoencoders that drop straight into scikit-learn."""
+
+from sklearn_ae._transformer import AutoencoderTransformer
+from sklearn_ae._version import __version__
+
+__all__ = ["AutoencoderTransformer", "__version__"]

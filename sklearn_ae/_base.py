@@ -1,0 +1,542 @@
+"""What the estimators share: parameters and their constraints, how a network is built and fitted, and how rows go through it."""
+
+import warnings
+from abc import ABCMeta
+from collections.abc import Callable
+from contextlib import contextmanager
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context, clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from torch import Tensor, nn
+
+from sklearn_ae._component import parts_of, validate_slot
+from sklearn_ae._losses import LOSSES, make_loss
+from sklearn_ae._module import Autoencoder
+from sklearn_ae._net import OPTIMIZERS, SCHEDULES, AutoencoderNet
+from sklearn_ae._random import torch_seed
+from sklearn_ae._rows import ArrayRows, as_tensor
+from sklearn_ae._scaling import Scaling, fit_scaling
+from sklearn_ae.architectures import Architecture, Dense
+from sklearn_ae.corruptions import Corruption
+from sklearn_ae.latents import Latent
+
+DTYPES = (np.float64, np.float32)
+SLOTS = {"architecture": Architecture, "corruption": Corruption, "latent": Latent}
+
+AUTO_STEPS = 4_000  # optimiser steps that max_epochs="auto" plans
+START_ROWS = 20_000  # rows from which starting weights are computed
+SAMPLE_CODES = 1_000  # training rows whose codes are kept for `sample`
+CHUNK_ROWS = 1_024
+CHUNK_VALUES = 2**22  # widest layer times rows of a chunk
+ONE_THREAD_FLOPS = 2**24  # a training step with fewer multiplications is faster on one thread
+STILL_FALLING = 0.05  # relative fall of the loss in the last epoch of an annealed schedule that counts as not converged
+
+
+class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta):
+    """Base of the estimators."""
+
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "architecture": "no_validation",  # the slots have messages of their own
+        "corruption": "no_validation",
+        "latent": "no_validation",
+        "loss": [StrOptions(set(LOSSES)), nn.Module],
+        "scaling": [StrOptions({"auto", "standard", "robust"}), None],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), type],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate_schedule": [StrOptions(set(SCHEDULES)), callable],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), None],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "device": [str, torch.device],
+        "compile": ["boolean"],
+        "callbacks": [list, tuple, None],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    # Parameters
+
+    def set_params(self, **params):
+        """Set the parameters of this estimator and of its parts.
+
+        Parameters
+        ----------
+        **params : dict
+            ``n_components=4``, or ``latent__beta=2`` for a parameter of the part in a slot.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If a parameter of a part is set while its slot is empty.
+        """
+        for name in params:
+            slot, _, parameter = name.partition("__")
+            if parameter and slot in SLOTS and params.get(slot, getattr(self, slot)) is None:
+                raise ValueError(no_part_message(slot, parameter))
+        return super().set_params(**params)
+
+    def _validate_parts(self) -> None:
+        for slot, base in SLOTS.items():
+            validate_slot(slot, getattr(self, slot), base, function=slot == "corruption")
+
+    # Fitting
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Train on X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training data, in any units.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If X or a parameter is not valid; the estimator is then as it was before.
+        FloatingPointError
+            If training diverges.
+        """
+        with all_or_nothing(self):
+            self._validate_parts()
+            X = validate_data(self, X, dtype=DTYPES)
+            self._fit(X)
+        return self
+
+    def _fit(self, X: np.ndarray) -> None:
+        random_state = check_random_state(self.random_state)
+        seed = random_state.randint(np.iinfo(np.int32).max)
+        device = find_device(self.device)
+        previous = getattr(self, "net_", None) if self.warm_start else None
+        spec = self._make_spec(X.shape[1])
+        check_range(spec["loss"], self.loss, X)
+        with torch_seed(seed, device):
+            scaling = self._scaling if previous else fit_scaling(self._scaling_kind(spec["loss"]), X, random_state)
+            train, held_out = self._split(len(X), random_state)
+            rows = ArrayRows(X, scaling, device, train)
+            held_out_rows = None if held_out is None else ArrayRows(X, scaling, device, held_out)
+            module = build_module(spec)
+            self._start(module, spec, rows, previous)
+            net = self._make_net(module, rows, held_out_rows, device)
+            net.fit(rows)
+        self._keep_fitted(spec, scaling, net, rows)
+
+    def _make_spec(self, n_features: int) -> dict:
+        """All that is needed to build the network again: copies, so that later set_params do not reach it."""
+        return {
+            "architecture": Dense() if self.architecture is None else clone(self.architecture),
+            "latent": Latent() if self.latent is None else clone(self.latent),
+            "corruption": clone(self.corruption, safe=False),
+            "loss": make_loss(self.loss),
+            "n_features": n_features,
+            "n_components": self.n_components,
+        }
+
+    def _scaling_kind(self, loss) -> str | None:
+        if self.scaling == "auto":
+            return self._auto_scaling if loss.scales else None
+        if self.scaling is not None and not loss.scales:
+            raise ValueError(f"loss={self.loss!r} compares with the data as they are; scaling={self.scaling!r} must be None or 'auto'.")
+        return self.scaling
+
+    _auto_scaling = "standard"
+
+    def _split(self, n: int, random_state) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Which rows to train on and which to hold out, by position; None for all and for none."""
+        n_held_out = round(self.validation_fraction * n) if self.early_stopping else 0
+        if n_held_out < 1 or n - n_held_out < 1:
+            return None, None
+        order = random_state.permutation(n)
+        return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+
+    def _start(self, module: Autoencoder, spec: dict, rows: ArrayRows, previous: AutoencoderNet | None) -> None:
+        if previous is not None:
+            load_state(module, previous.module_.state_dict())
+            return
+        x = rows.take(torch.randperm(len(rows))[:START_ROWS])
+        architecture, latent, loss = spec["architecture"], spec["latent"], spec["loss"]
+        module.to(rows.device)
+        architecture.start(module.encoder, module.decoder, x, loss.unlink(x), spec["n_components"], latent.unit_variance)
+
+    def _make_net(self, module: nn.Module, rows: ArrayRows, held_out: ArrayRows | None, device: torch.device) -> AutoencoderNet:
+        batch_size = self._batch_size(len(rows))
+        n_parameters = sum(p.numel() for p in module.parameters())
+        return AutoencoderNet(
+            module,
+            criterion=nn.Identity,  # the module's objective takes its place
+            lr=self.learning_rate,
+            max_epochs=self._max_epochs(len(rows), batch_size),
+            batch_size=batch_size,
+            train_split=(lambda dataset, y=None: (rows, held_out)) if held_out is not None else None,
+            callbacks=None if self.callbacks is None else list(self.callbacks),
+            verbose=int(self.verbose),
+            device=device,
+            compile=self.compile,
+            schedule=self.learning_rate_schedule,
+            patience=self._patience(held_out is not None),
+            tol=self.tol,
+            keep_best=held_out is not None,
+            threads=1 if batch_size * n_parameters < ONE_THREAD_FLOPS else None,
+            **self._optimizer_params(),
+        )
+
+    def _optimizer_params(self) -> dict:
+        optimizer, options = OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else (self.optimizer, {})
+        options = {**options, "weight_decay": self.weight_decay} if self.weight_decay or isinstance(self.optimizer, str) else options
+        return {"optimizer": optimizer, **{f"optimizer__{name}": value for name, value in options.items()}}
+
+    def _batch_size(self, n: int) -> int:
+        if self.batch_size != "auto":
+            return min(self.batch_size, n)
+        return min(n, max(32, min(256, 2 ** round(np.log2(n / 32)))))
+
+    def _max_epochs(self, n: int, batch_size: int) -> int:
+        if self.max_epochs != "auto":
+            return self.max_epochs
+        return max(5, round(AUTO_STEPS / max(1, n // batch_size)))
+
+    def _patience(self, held_out: bool) -> int | None:
+        if self.n_iter_no_change is None or not held_out:
+            return None
+        return self.n_iter_no_change
+
+    def _keep_fitted(self, spec: dict, scaling: Scaling, net: AutoencoderNet, rows: ArrayRows) -> None:
+        before = (self.loss_curve_, self.validation_loss_curve_) if self.warm_start and hasattr(self, "loss_curve_") else ([], None)
+        history = net.history
+        self._spec, self._scaling = spec, scaling
+        self.loss_curve_ = [*before[0], *(epoch["train_loss"] for epoch in history)]
+        self.validation_loss_curve_ = None
+        if net.keep_best:
+            self.validation_loss_curve_ = [*(before[1] or []), *(epoch["valid_loss"] for epoch in history)]
+        self.n_iter_ = len(history)
+        net.train_split = None
+        self.net_ = net
+        with torch.inference_mode():
+            x = rows.take(torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:SAMPLE_CODES])
+            self._codes = net.module_.encoder(x).cpu().numpy()
+        self._warn_if_not_converged(net)
+
+    def _warn_if_not_converged(self, net: AutoencoderNet) -> None:
+        curve = self.validation_loss_curve_ or self.loss_curve_
+        anneals = net.schedule in ("one_cycle", "cosine")
+        fall = STILL_FALLING if anneals else self.tol
+        if self.n_iter_ < net.max_epochs or (len(curve) > 1 and curve[-1] >= curve[-2] - fall * abs(curve[-2])):
+            return
+        warnings.warn(
+            f"The loss was still falling when training reached max_epochs={net.max_epochs}; raise max_epochs or learning_rate.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+
+    # Rows through the network
+
+    def transform(self, X):
+        """Encode rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components)
+            The codes, in X's precision. Nothing random: a variational code is its posterior mean.
+        """
+        X = self._check(X)
+        return self._through(self.net_.module_.encode, X).astype(X.dtype, copy=False)
+
+    def inverse_transform(self, Z):
+        """Decode codes.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_components)
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Reconstructions in the data's own units (probabilities for binary cross-entropy).
+        """
+        check_is_fitted(self)
+        Z = check_array(Z, dtype=DTYPES, input_name="Z")
+        if Z.shape[1] != self._n_features_out:
+            raise ValueError(f"Z has {Z.shape[1]} columns, but codes have {self._n_features_out}.")
+        decode = lambda z: self._scaling.inverse(self.net_.module_.decode(z))  # noqa: E731
+        return self._through(decode, Z, scaling=Scaling(None, None)).astype(Z.dtype, copy=False)
+
+    def reconstruct(self, X):
+        """Encode and decode rows: their denoised, compressed selves.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        X_reconstructed : ndarray of shape (n_samples, n_features)
+            In the data's own units.
+        """
+        X = self._check(X)
+        module = self.net_.module_
+        return self._through(lambda x: self._scaling.inverse(module.decode(module.encode(x))), X).astype(X.dtype, copy=False)
+
+    def reconstruction_errors(self, X):
+        """The loss of each entry; the mean over a row is minus its score.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        errors : ndarray of shape (n_samples, n_features), float64
+            In units of the loss, on scaled data.
+        """
+        X = self._check(X, scored=True)
+        return self._through(self.net_.module_.elements, X).astype(np.float64)
+
+    def score_samples(self, X):
+        """Minus the reconstruction loss of each row: higher is more normal.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,), float64
+        """
+        X = self._check(X, scored=True)
+        return self._score_samples(X)
+
+    def _score_samples(self, X: np.ndarray) -> np.ndarray:
+        return -self._through(self.net_.module_.losses, X).astype(np.float64)
+
+    def score(self, X, y=None):
+        """The mean of `score_samples`, so that a search needs no labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        score : float
+        """
+        return float(np.mean(self.score_samples(X)))
+
+    def sample(self, n_samples=1, random_state=None):
+        """Draw new rows.
+
+        A random training row's code (of at most 1,000 that are kept) is drawn from its posterior if the latent is variational,
+        else moved by a normal kernel of Silverman's bandwidth, and decoded. Drawing from the codes that really occur, and not
+        from the prior, leaves out the regions between them where nothing was learnt.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            How many rows to draw.
+        random_state : int, RandomState instance or None, default=None
+            None takes the estimator's own ``random_state``.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), float64
+            In the data's own units.
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples must be a whole number of at least 1, got {n_samples!r}.")
+        random_state = check_random_state(self.random_state if random_state is None else random_state)
+        rows = random_state.randint(len(self._codes), size=n_samples)
+        with torch_seed(random_state.randint(np.iinfo(np.int32).max)), torch.no_grad():
+            Z = draw_codes(self._spec["latent"], torch.from_numpy(self._codes), rows).double().numpy()
+        return self.inverse_transform(Z)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._spec["n_components"]
+
+    def _check(self, X, scored: bool = False) -> np.ndarray:
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=DTYPES, reset=False)
+        if scored:
+            check_range(self._spec["loss"], self.loss, X)
+        return X
+
+    def _through(self, function: Callable[[Tensor], Tensor], X: np.ndarray, scaling: Scaling | None = None) -> np.ndarray:
+        """Map rows through the network, so that a row's result does not depend on the rows beside it.
+
+        Matrix products round differently for different numbers of rows. So all chunks have the same shape, the last one filled up.
+        """
+        scaling = self._scaling if scaling is None else scaling
+        device = torch.device(self.net_.device)
+        data, n_rows, result = as_tensor(X), self._chunk_rows(), None
+        with torch.inference_mode():
+            for start in range(0, len(X), n_rows):
+                x = scaling.forward(data[start : start + n_rows])
+                n = len(x)
+                if n < n_rows:
+                    x = torch.cat([x, x.new_zeros(n_rows - n, x.shape[1])])
+                y = function(x.contiguous().to(device))[:n].cpu().numpy()
+                if result is None:
+                    result = np.empty((len(X), *y.shape[1:]), y.dtype)
+                result[start : start + n] = y
+        return result
+
+    def _chunk_rows(self) -> int:
+        """Rows of a chunk: the same for a fitted model whatever it is asked."""
+        return max(32, min(CHUNK_ROWS, CHUNK_VALUES // self._spec["n_features"]))
+
+    # Pickling: numpy arrays and plain values, the network built again on load
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        net = state.pop("net_", None)
+        if net is not None:
+            state["_weights"] = {name: tensor.cpu().numpy() for name, tensor in net.module_.state_dict().items()}
+        return state
+
+    def __setstate__(self, state):
+        state = state.copy()
+        weights = state.pop("_weights", None)
+        super().__setstate__(state)
+        if weights is not None:
+            self._rebuild(weights)
+
+    def _rebuild(self, weights: dict[str, np.ndarray]) -> None:
+        with torch_seed(0):
+            module = build_module(self._spec)
+        load_state(module, {name: torch.tensor(array) for name, array in weights.items()})
+        device = find_device(self.device, missing="cpu")
+        net = AutoencoderNet(module, criterion=nn.Identity, device=device, train_split=None, verbose=0, **self._optimizer_params())
+        net.initialize()
+        module.eval()
+        self.net_ = net
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "net_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def build_module(spec: dict) -> Autoencoder:
+    """The network of a spec, its parts' sizes checked."""
+    n_features, n_components = spec["n_features"], spec["n_components"]
+    n_outputs = spec["latent"].n_outputs(n_components)
+    encoder, decoder = spec["architecture"].build(n_features, n_outputs, n_components)
+    check_output(spec["architecture"], "encoder", encoder, n_features, n_outputs)
+    check_output(spec["architecture"], "decoder", decoder, n_components, n_features)
+    return Autoencoder(encoder, decoder, spec["latent"], spec["loss"], spec["corruption"])
+
+
+def check_output(architecture: Architecture, name: str, module: nn.Module, n_inputs: int, n_outputs: int) -> None:
+    """Try a module on two rows, so that sizes that do not fit are told here and not from deep within."""
+    was_training = module.training
+    message = f"The {name} of {type(architecture).__name__} must take (n_samples, {n_inputs}) and give (n_samples, {n_outputs})"
+    try:
+        with torch.no_grad():
+            shape = tuple(module.eval()(torch.zeros(2, n_inputs)).shape)
+    except RuntimeError as error:
+        raise ValueError(f"{message}, but it failed on two rows: {error}") from error
+    finally:
+        module.train(was_training)
+    if shape != (2, n_outputs):
+        raise ValueError(f"{message}, but it gave {('n_samples', *shape[1:])} from ('n_samples', {n_inputs}).".replace("'", ""))
+
+
+def load_state(module: nn.Module, weights: dict[str, Tensor]) -> None:
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"warm_start=True needs the same data shape and architecture as the last fit: {error}") from error
+
+
+def check_range(loss, name: str | nn.Module, X: np.ndarray) -> None:
+    """Raise ValueError if the data lie outside what the loss can compare."""
+    low, high = loss.range
+    if np.isinf(low) and np.isinf(high):
+        return
+    smallest, largest = X.min(), X.max()
+    if smallest < low or largest > high:
+        raise ValueError(
+            f"loss={name!r} needs data in [{low:g}, {high:g}], but X ranges over [{smallest:g}, {largest:g}]. "
+            "Put sklearn.preprocessing.MinMaxScaler(clip=True) before it, or use another loss."
+        )
+
+
+def draw_codes(latent: Latent, h: Tensor, rows: np.ndarray) -> Tensor:
+    """Codes near those of the given rows of `h`, of shape (len(rows), n_components)."""
+    drawn = latent.code(h[rows], sample=True)
+    if latent.in_nats:
+        return drawn
+    z = latent.code(h, sample=False)
+    bandwidth = (len(z) * (z.shape[1] + 2) / 4) ** (-1 / (z.shape[1] + 4))  # Silverman's rule
+    return drawn + bandwidth * z.std(0, correction=0) * torch.randn_like(drawn)
+
+
+def find_device(device: str | torch.device, missing: str | None = None) -> torch.device:
+    """The device of that name; ``"auto"`` is a GPU where there is one.
+
+    Parameters
+    ----------
+    device : str or torch.device
+    missing : str or None
+        What to use in place of a device that is not there; None raises ValueError.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        if missing is not None:
+            return torch.device(missing)
+        raise ValueError(f"device={device!r} cannot be used here: {error}") from error
+    return found
+
+
+def no_part_message(slot: str, parameter: str) -> str:
+    having = [name for name, part in sorted(parts_of(SLOTS[slot]).items()) if parameter in part._get_param_names()]
+    if not having:
+        return f"{slot} is None, and no part for it has a parameter {parameter!r}."
+    return f"{slot} is None, so {slot}__{parameter} cannot be set; pass {' or '.join(f'{slot}={name}(...)' for name in having)} first."
+
+
+@contextmanager
+def all_or_nothing(estimator: BaseEstimator):
+    """Whatever goes wrong inside the block, Ctrl-C included, the estimator is left as it was."""
+    before = estimator.__dict__.copy()
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__.clear()
+        estimator.__dict__.update(before)
+        raise

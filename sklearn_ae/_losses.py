@@ -1,0 +1,143 @@
+"""Reconstruction losses: one number per sample, and the link from the network's raw output to the data.
+
+A loss is a mean over features in scaled units. The table at the bottom names them all.
+"""
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Loss(nn.Module):
+    """Base of the losses; what differs from a squared error is overridden."""
+
+    scales = True  # whether the data may be standardised before it is compared
+    range = (-math.inf, math.inf)  # where the data must lie
+
+    def elements(self, raw: Tensor, x: Tensor) -> Tensor:
+        """The loss of each entry.
+
+        Parameters
+        ----------
+        raw : Tensor of shape (n_samples, n_features)
+            The network's output, before the link.
+        x : Tensor of shape (n_samples, n_features)
+            The clean input, scaled.
+
+        Returns
+        -------
+        Tensor of shape (n_samples, n_features)
+        """
+        raise NotImplementedError
+
+    def forward(self, raw: Tensor, x: Tensor) -> Tensor:
+        """The loss of each row: the mean of its entries', of shape (n_samples,)."""
+        return self.elements(raw, x).mean(1)
+
+    def link(self, raw: Tensor) -> Tensor:
+        """From raw output to (scaled) data space."""
+        return raw
+
+    def unlink(self, x: Tensor) -> Tensor:
+        """From (scaled) data space to the raw output that would reproduce it."""
+        return x
+
+    def nats(self, loss: Tensor, n_features: int) -> Tensor:
+        r"""The rows' negative log-likelihoods, in nats, from their losses.
+
+        The scale of the noise stands at its optimum for the batch. For a normal likelihood with
+        :math:`\sigma^2` the batch's mean squared error, :math:`\frac d2(\log 2\pi\sigma^2 + \text{loss}_i/\sigma^2)`.
+        """
+        variance = loss.detach().mean().clamp_min(1e-6)
+        return 0.5 * n_features * (torch.log(2 * math.pi * variance) + loss / variance)
+
+
+class SquaredError(Loss):
+    def elements(self, raw: Tensor, x: Tensor) -> Tensor:
+        return (raw - x).square()
+
+
+class AbsoluteError(Loss):
+    def elements(self, raw: Tensor, x: Tensor) -> Tensor:
+        return (raw - x).abs()
+
+    def nats(self, loss: Tensor, n_features: int) -> Tensor:
+        """Those of a Laplace distribution."""
+        scale = loss.detach().mean().clamp_min(1e-6)
+        return n_features * (torch.log(2 * scale) + loss / scale)
+
+
+class Huber(Loss):
+    """Half the squared error up to one scaled unit, the absolute error less a half beyond."""
+
+    def elements(self, raw: Tensor, x: Tensor) -> Tensor:
+        return F.huber_loss(raw, x, reduction="none")
+
+    def nats(self, loss: Tensor, n_features: int) -> Tensor:
+        return super().nats(2 * loss, n_features)
+
+
+class BinaryCrossEntropy(Loss):
+    """Logits inside the network, probabilities outside."""
+
+    scales = False
+    range = (0.0, 1.0)
+
+    def elements(self, raw: Tensor, x: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(raw, x, reduction="none")
+
+    def link(self, raw: Tensor) -> Tensor:
+        return torch.sigmoid(raw)
+
+    def unlink(self, x: Tensor) -> Tensor:
+        return torch.logit(x.clamp(0.02, 0.98))  # saturated pixels would ask for infinite logits
+
+    def nats(self, loss: Tensor, n_features: int) -> Tensor:
+        """A cross-entropy is a log-likelihood already."""
+        return n_features * loss
+
+
+class UserLoss(Loss):
+    """A user's module: ``module(raw, x)`` gives one number per entry, or one per sample."""
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = copy.deepcopy(module)
+        if hasattr(self.module, "reduction"):
+            self.module.reduction = "none"  # torch's own losses reduce to one number by default
+
+    def elements(self, raw: Tensor, x: Tensor) -> Tensor:
+        values = self.module(raw, x)
+        if values.shape != x.shape:
+            raise ValueError(
+                f"{type(self.module).__name__} gives losses of shape {tuple(values.shape)}, not one per sample and feature "
+                f"{tuple(x.shape)}, so errors cannot be told apart by feature."
+            )
+        return values
+
+    def forward(self, raw: Tensor, x: Tensor) -> Tensor:
+        values = self.module(raw, x)
+        if values.shape == x.shape:
+            return values.mean(1)
+        if values.shape != x.shape[:1]:
+            raise ValueError(
+                f"The loss {type(self.module).__name__} must give one number per sample {tuple(x.shape[:1])} or per sample and "
+                f"feature {tuple(x.shape)}, got shape {tuple(values.shape)}. Do not reduce over samples."
+            )
+        return values
+
+
+LOSSES: dict[str, type[Loss]] = {
+    "squared_error": SquaredError,
+    "absolute_error": AbsoluteError,
+    "huber": Huber,
+    "binary_cross_entropy": BinaryCrossEntropy,
+}
+
+
+def make_loss(loss: str | nn.Module) -> Loss:
+    """The loss of that name, or a user's module as one."""
+    return LOSSES[loss]() if isinstance(loss, str) else UserLoss(loss)

@@ -1,0 +1,299 @@
+"""The training engine: skorch's NeuralNet with a bare loop inside. The only file that imports skorch."""
+
+import dis
+import math
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EpochTimer, PrintLog
+from torch import Tensor, nn
+
+
+class StopTraining(Exception):
+    """Training is over before its last epoch."""
+
+
+def one_cycle(t: float) -> float:
+    """Up from 1/25 over the first 30% of training, down to nothing over the rest, along cosines (Smith and Topin, 2019)."""
+    if t < 0.3:
+        return 1 + (1 / 25 - 1) * (1 + math.cos(math.pi * t / 0.3)) / 2
+    return cosine((t - 0.3) / 0.7)
+
+
+def cosine(t: float) -> float:
+    """Down to nothing along half a cosine (Loshchilov and Hutter, 2017)."""
+    return (1 + math.cos(math.pi * t)) / 2
+
+
+# From a share of the planned training to a factor of the learning rate; None leaves the rate to others.
+SCHEDULES: dict[str, Callable[[float], float] | None] = {
+    "constant": None,
+    "cosine": cosine,
+    "one_cycle": one_cycle,
+    "plateau": None,
+}
+PLATEAU_FACTOR = 0.3
+
+OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict]] = {
+    "adagrad": (torch.optim.Adagrad, {}),
+    "adam": (torch.optim.Adam, {"fused": True}),
+    "adamw": (torch.optim.AdamW, {"fused": True}),
+    "nadam": (torch.optim.NAdam, {}),
+    "radam": (torch.optim.RAdam, {}),
+    "rmsprop": (torch.optim.RMSprop, {}),
+    "sgd": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True, "fused": True}),
+}
+
+
+class AutoencoderNet(NeuralNet):
+    """skorch's net, without its cost per batch.
+
+    Batches are slices of rows that are already on the device; the loss is read once an epoch; batch hooks and per-batch
+    history are there only when a callback asks for them.
+
+    Parameters
+    ----------
+    schedule : str or callable
+        A name in `SCHEDULES`, or a function from the share of training done, in [0, 1), to a factor of the learning rate.
+    patience : int or None
+        Epochs without improvement before training stops; None never stops.
+    tol : float
+        What counts as improvement, as a share of the best loss.
+    keep_best : bool
+        Whether the weights of the epoch with the lowest validation loss are put back at the end.
+    threads : int or None
+        Threads of torch while training on the CPU; None leaves them.
+    """
+
+    def __init__(self, *args, schedule="constant", patience=None, tol=0.0, keep_best=False, threads=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.schedule = schedule
+        self.patience = patience
+        self.tol = tol
+        self.keep_best = keep_best
+        self.threads = threads
+
+    def get_default_callbacks(self):
+        return [("epoch_timer", EpochTimer()), ("print_log", PrintLog())] if self.verbose else []
+
+    # Training
+
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        """Train on a source of rows. Unlike skorch's, Ctrl-C is not swallowed."""
+        if not self.initialized_:
+            self.initialize()
+        with threads(self.threads):
+            self.notify("on_train_begin", X=X, y=y)
+            try:
+                self.fit_loop(X, y)
+            except StopTraining:
+                pass
+            self.notify("on_train_end", X=X, y=y)
+        return self
+
+    def notify(self, method_name, **cb_kwargs):
+        getattr(self, method_name)(self, **cb_kwargs)
+        for _, callback in self.callbacks_:
+            try:
+                getattr(callback, method_name)(self, **cb_kwargs)
+            except KeyboardInterrupt as interrupt:
+                if not raised_on_purpose(interrupt):
+                    raise
+                raise StopTraining from None
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        super().on_train_begin(net, X=X, y=y, **kwargs)
+        self._step = 0
+        self._stop = False
+        self._best = math.inf
+        self._waited = 0
+        self._n_steps = self.max_epochs * len(self.get_iterator(X, training=True))
+        self._rates = [group["lr"] for group in self.optimizer_.param_groups]
+        self._batch_hooks = any(asks_for_batches(callback) for _, callback in self.callbacks_)
+        self._objective = compiled(self.objective) if self.compile else self.objective
+        self._kept: list[Tensor] | None = None
+        _, held_out = self.get_split_datasets(X, y)
+        if held_out is not None:  # the start counts as an epoch whose weights may be kept
+            self._note(self._mean_objective(self.get_iterator(held_out, training=False)))
+
+    def on_epoch_begin(self, net, **kwargs):
+        if self._stop:
+            raise StopTraining
+        super().on_epoch_begin(net, **kwargs)
+
+    def on_epoch_end(self, net, **kwargs):
+        super().on_epoch_end(net, **kwargs)
+        self._note(self.history[-1].get("valid_loss", self.history[-1]["train_loss"]))
+
+    def on_train_end(self, net, **kwargs):
+        super().on_train_end(net, **kwargs)
+        if self._kept is not None:
+            copy_tensors(self._kept, state(self.module_))
+        self.module_.eval()
+        self.module_.learning = False
+        self.module_.ramp.fill_(1.0)
+
+    def on_batch_begin(self, net, batch=None, training=False, **kwargs):
+        super().on_batch_begin(net, batch=batch, training=training, **kwargs)
+        if training:
+            self._set_rates()
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """One pass over the batches; see the class for what differs from skorch's."""
+        if iterator is None:
+            return
+        if self._batch_hooks:
+            self._set_learning(training)
+            super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
+            batches = self.history[-1]["batches"]
+            loss = weighted_mean([(b[prefix + "_loss"], b[prefix + "_batch_size"]) for b in batches if prefix + "_loss" in b])
+        elif training:
+            loss = self._train(iterator)
+        else:
+            loss = self._mean_objective(iterator)
+        if not math.isfinite(loss):
+            raise FloatingPointError(self._divergence(loss))
+        self.history.record(prefix + "_loss", loss)
+
+    def _train(self, batches) -> float:
+        self._set_learning(True)
+        optimizer, total = self.optimizer_, None
+        for x, _ in batches:
+            self._set_rates()
+            optimizer.zero_grad(set_to_none=True)
+            loss = self._objective(x)
+            loss.backward()
+            optimizer.step()
+            part = loss.detach() * len(x)
+            total = part if total is None else total.add_(part)
+        return total.item() / len(batches.source)  # the only synchronisation of the epoch
+
+    @torch.no_grad()
+    def _mean_objective(self, batches) -> float:
+        """The objective on held-out rows, under the same noise each time."""
+        self._set_learning(False)
+        device = batches.source.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(0)
+            total = sum(self._objective(x) * len(x) for x, _ in batches)
+        return float(total) / len(batches.source)
+
+    def objective(self, x: Tensor) -> Tensor:
+        """The number that training lowers, on one batch."""
+        return self.get_loss(self.module_(x), x, X=x)
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        raw, cost = y_pred
+        return self.module_.objective(raw, cost, y_true)
+
+    def _set_learning(self, training: bool) -> None:
+        module = self.module_
+        module.train(training)
+        module.learning = True
+        progress = self._step / self._n_steps if training else 1.0
+        module.ramp.fill_(module.latent.ramp(progress))
+
+    def _set_rates(self) -> None:
+        schedule = SCHEDULES[self.schedule] if isinstance(self.schedule, str) else self.schedule
+        if schedule is not None:
+            factor = schedule(self._step / self._n_steps)
+            for group, rate in zip(self.optimizer_.param_groups, self._rates, strict=True):
+                group["lr"] = rate * factor
+        self._step += 1
+
+    # Stopping
+
+    def _note(self, loss: float) -> None:
+        """Remember an epoch's loss: keep its weights if it is the best, and decide whether to go on."""
+        enough = loss < self._best - self.tol * abs(self._best) or math.isinf(self._best)
+        self._waited = 0 if enough else self._waited + 1
+        if self.keep_best and loss < self._best:
+            self._keep()
+        self._best = min(loss, self._best)
+        if self.patience is not None and self._waited >= self.patience:
+            if self.schedule == "plateau" and self._lower_rates():
+                self._waited = 0
+            else:
+                self._stop = True
+
+    def _keep(self) -> None:
+        current = state(self.module_)
+        if self._kept is None:
+            self._kept = [tensor.detach().clone() for tensor in current]
+        else:
+            copy_tensors(current, self._kept)
+
+    def _lower_rates(self) -> bool:
+        """Lower the learning rates; False once they are a thousandth of the first."""
+        for group in self.optimizer_.param_groups:
+            group["lr"] *= PLATEAU_FACTOR
+        return self.optimizer_.param_groups[0]["lr"] > 1e-3 * self._rates[0]
+
+    def _divergence(self, loss: float) -> str:
+        return (
+            f"Training diverged in epoch {len(self.history)}: the loss is {loss}. Try a learning_rate under {self.lr:g}, "
+            "scaling='standard' or 'robust', or optimizer='adamw'."
+        )
+
+    # Batches
+
+    def get_iterator(self, dataset, training=False):
+        return dataset.batches(self.batch_size, shuffle=training)
+
+    def get_dataset(self, X, y=None):
+        return X
+
+    def __repr__(self):
+        return f"AutoencoderNet({'trained' if self.initialized_ else 'new'}, {self.device})"
+
+
+def state(module: nn.Module) -> list[Tensor]:
+    """All parameters and buffers that make up the state."""
+    return list(module.state_dict().values())
+
+
+@torch.no_grad()
+def copy_tensors(source: list[Tensor], target: list[Tensor]) -> None:
+    for a, b in zip(source, target, strict=True):
+        b.copy_(a)
+
+
+def weighted_mean(pairs: list[tuple[float, int]]) -> float:
+    return sum(value * weight for value, weight in pairs) / sum(weight for _, weight in pairs)
+
+
+def asks_for_batches(callback: Callback) -> bool:
+    """Whether a callback overrides a hook that is called for each batch."""
+    hooks = ("on_batch_begin", "on_batch_end", "on_grad_computed")
+    return any(getattr(type(callback), hook, None) is not getattr(Callback, hook) for hook in hooks)
+
+
+def raised_on_purpose(interrupt: KeyboardInterrupt) -> bool:
+    """Whether a callback raised it to end training, as skorch's EarlyStopping does, and nobody pressed Ctrl-C.
+
+    An interrupt from the keyboard can surface at any instruction, a deliberate one only at a raise.
+    """
+    trace = interrupt.__traceback__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+
+
+@contextmanager
+def threads(n: int | None):
+    """`n` threads for torch inside the block."""
+    before = torch.get_num_threads()
+    if n is None or n == before:
+        yield
+        return
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def compiled(function):
+    return torch.compile(function)

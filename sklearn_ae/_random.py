@@ -1,0 +1,26 @@
+"""Randomness that stays inside a block."""
+
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def torch_seed(seed: int, device: torch.device | str = "cpu"):
+    """Seed torch inside the block and put its generators back as they were afterwards.
+
+    Parameters
+    ----------
+    seed : int
+        The seed in force inside the block.
+    device : torch.device or str
+        The device whose generator is seeded beside the CPU's.
+    """
+    device = torch.device(device)
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.default_generator.manual_seed(seed)
+        for one in devices:
+            with torch.cuda.device(one):
+                torch.cuda.manual_seed(seed)
+        yield

@@ -1,0 +1,117 @@
+"""Where batches come from: rows of an array, scaled, on the device."""
+
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from sklearn_ae._scaling import Scaling
+
+RESIDENT_BYTES = 2**26  # on the CPU, a scaled copy of the rows is kept up to this size
+BLOCK_BYTES = 2**22  # otherwise rows are gathered in blocks of about this size
+
+
+class ArrayRows(Dataset):
+    """Rows of a dense array.
+
+    A source of rows has a length, gives rows by index (scaled, float32, on the device), and makes the batches of an
+    epoch. Other kinds of data are other classes with the same three.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features), float32 or float64
+        The data, in its own units. Never copied as a whole when large.
+    scaling : Scaling
+        Applied to the rows as they are gathered.
+    device : torch.device
+        Where batches are needed.
+    indices : ndarray of shape (n_rows,) or None
+        Which rows of X; all of them if None.
+    """
+
+    def __init__(self, X: np.ndarray, scaling: Scaling, device: torch.device, indices: np.ndarray | None = None):
+        self.scaling = scaling
+        self.device = device
+        self.data = as_tensor(X)
+        self.indices = None if indices is None else torch.from_numpy(np.asarray(indices, np.int64))
+        self.rows = None
+        if 4 * len(self) * X.shape[1] <= room(device):
+            self.rows = self._gather(self.indices)
+
+    def __len__(self) -> int:
+        return len(self.data) if self.indices is None else len(self.indices)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        row = self.take(torch.tensor([index]))[0]
+        return row, row
+
+    def take(self, positions: Tensor) -> Tensor:
+        """The rows at these positions, of shape (n_positions, n_features)."""
+        if self.rows is not None:
+            return self.rows.index_select(0, positions.to(self.device))
+        return self._gather(positions if self.indices is None else self.indices[positions])
+
+    def batches(self, batch_size: int, shuffle: bool) -> "Batches":
+        """One epoch each time it is iterated."""
+        return Batches(self, batch_size, shuffle)
+
+    def _gather(self, indices: Tensor | None) -> Tensor:
+        x = self.data if indices is None else self.data.index_select(0, indices)
+        return self.scaling.forward(x).contiguous().to(self.device)
+
+
+class Batches:
+    """The batches of an epoch, in a new random order each time if asked for.
+
+    Rows are gathered in blocks of many batches; batches are slices of a block. A last batch of a single row joins the one
+    before it, since batch normalisation cannot train on one.
+    """
+
+    def __init__(self, source: ArrayRows, batch_size: int, shuffle: bool):
+        self.source = source
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        n = len(source)
+        self.starts = list(range(0, n, batch_size))
+        if len(self.starts) > 1 and n - self.starts[-1] == 1:
+            self.starts.pop()
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        n, source = len(self.source), self.source
+        order = torch.randperm(n) if self.shuffle else torch.arange(n)
+        bounds = [*self.starts, n]
+        per_block = self._batches_per_block()
+        for first in range(0, len(self.starts), per_block):
+            block_bounds = bounds[first : first + per_block + 1]
+            block = source.take(order[block_bounds[0] : block_bounds[-1]])
+            for start, stop in zip(block_bounds[:-1], block_bounds[1:], strict=True):
+                x = block[start - block_bounds[0] : stop - block_bounds[0]]
+                yield x, x
+
+    def _batches_per_block(self) -> int:
+        if self.source.rows is not None:
+            return len(self.starts)
+        return max(1, BLOCK_BYTES // (4 * self.source.data.shape[1] * self.batch_size))
+
+
+def as_tensor(X: np.ndarray) -> Tensor:
+    """A view of an array, read-only ones and memory maps included."""
+    if any(stride < 0 for stride in X.strides):
+        X = np.ascontiguousarray(X)
+    with warnings.catch_warnings():  # torch warns that a read-only array must not be written to; nothing here writes
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(np.asarray(X))
+
+
+def room(device: torch.device) -> int:
+    """How many bytes of rows are kept on the device."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free // 2  # the other half is for the network and its activations
+    return RESIDENT_BYTES
