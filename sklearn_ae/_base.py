@@ -178,7 +178,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         x = rows.take(torch.randperm(len(rows))[:START_ROWS])
         architecture, latent, loss = spec["architecture"], spec["latent"], spec["loss"]
         module.to(rows.device)
-        architecture.start(module.encoder, module.decoder, x, loss.unlink(x), spec["n_components"], latent.unit_variance)
+        architecture.start(module.encoder, module.decoder, x, loss.unlink(x), spec["n_components"], latent.stochastic)
 
     def _make_net(self, module: nn.Module, rows: ArrayRows, held_out: ArrayRows | None, device: torch.device) -> AutoencoderNet:
         batch_size = self._batch_size(len(rows))
@@ -372,9 +372,9 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be a whole number of at least 1, got {n_samples!r}.")
         random_state = check_random_state(self.random_state if random_state is None else random_state)
-        rows = random_state.randint(len(self._codes), size=n_samples)
+        rows = torch.from_numpy(random_state.randint(len(self._codes), size=n_samples))
         with torch_seed(random_state.randint(np.iinfo(np.int32).max)), torch.no_grad():
-            Z = draw_codes(self._spec["latent"], torch.from_numpy(self._codes), rows).double().numpy()
+            Z = self._spec["latent"].draw(torch.from_numpy(self._codes), rows).double().numpy()
         return self.inverse_transform(Z)
 
     @property
@@ -490,16 +490,6 @@ def check_range(loss, name: str | nn.Module, X: np.ndarray) -> None:
             f"loss={name!r} needs data in [{low:g}, {high:g}], but X ranges over [{smallest:g}, {largest:g}]. "
             "Put sklearn.preprocessing.MinMaxScaler(clip=True) before it, or use another loss."
         )
-
-
-def draw_codes(latent: Latent, h: Tensor, rows: np.ndarray) -> Tensor:
-    """Codes near those of the given rows of `h`, of shape (len(rows), n_components)."""
-    drawn = latent.code(h[rows], sample=True)
-    if latent.in_nats:
-        return drawn
-    z = latent.code(h, sample=False)
-    bandwidth = (len(z) * (z.shape[1] + 2) / 4) ** (-1 / (z.shape[1] + 4))  # Silverman's rule
-    return drawn + bandwidth * z.std(0, correction=0) * torch.randn_like(drawn)
 
 
 def find_device(device: str | torch.device, missing: str | None = None) -> torch.device:

@@ -42,7 +42,7 @@ class Autoencoder(nn.Module):
     def objective(self, raw: Tensor, cost: Tensor | None, x: Tensor) -> Tensor:
         """The mean over samples of loss and cost; `x` is the clean batch."""
         loss = self.loss(raw, x)
-        if self.latent.in_nats:
+        if self.latent.stochastic:
             loss = self.loss.nats(loss, x.shape[1])
         return (loss if cost is None else loss + self.ramp * cost).mean()
 

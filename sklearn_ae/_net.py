@@ -10,6 +10,8 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer, PrintLog
 from torch import Tensor, nn
 
+from sklearn_ae._optim import Adam, AdamW
+
 
 class StopTraining(Exception):
     """Training is over before its last epoch."""
@@ -38,8 +40,8 @@ PLATEAU_FACTOR = 0.3
 
 OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict]] = {
     "adagrad": (torch.optim.Adagrad, {}),
-    "adam": (torch.optim.Adam, {"fused": True}),
-    "adamw": (torch.optim.AdamW, {"fused": True}),
+    "adam": (Adam, {}),
+    "adamw": (AdamW, {}),
     "nadam": (torch.optim.NAdam, {}),
     "radam": (torch.optim.RAdam, {}),
     "rmsprop": (torch.optim.RMSprop, {}),

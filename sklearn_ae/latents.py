@@ -25,15 +25,13 @@ class Latent(Component):
 
     Attributes
     ----------
-    in_nats : bool
-        Whether the cost is to be weighed against a log-likelihood, in nats a sample, and not against the plain loss.
-    unit_variance : bool
-        Whether the code ought to start with unit variance.
+    stochastic : bool
+        Whether the code is random with a standard normal prior. Its cost is then weighed against a log-likelihood in nats, not
+        against the plain loss, and the code starts with unit variance.
     """
 
     slot = "latent"
-    in_nats = False
-    unit_variance = False
+    stochastic = False
 
     def n_outputs(self, n_components: int) -> int:
         """How many numbers the encoder gives for a code of `n_components`."""
@@ -76,6 +74,27 @@ class Latent(Component):
     def ramp(self, progress: float) -> float:
         """The weight of the cost, from 0 to 1, after a share `progress` of the planned training."""
         return 1.0
+
+    def draw(self, h: Tensor, rows: Tensor) -> Tensor:
+        """Draw new codes near those of some rows.
+
+        A normal kernel of Silverman's bandwidth stands around the code of every row.
+
+        Parameters
+        ----------
+        h : Tensor of shape (n_samples, n_outputs)
+            The encoder's outputs for rows of the training data.
+        rows : Tensor of shape (n_draws,), integer
+            Which rows to draw around.
+
+        Returns
+        -------
+        z : Tensor of shape (n_draws, n_components)
+        """
+        z = self.code(h, sample=False)
+        n, k = z.shape
+        bandwidth = (n * (k + 2) / 4) ** (-1 / (k + 4))
+        return z[rows] + bandwidth * z.std(0, correction=0) * torch.randn(len(rows), k, dtype=z.dtype)
 
 
 class Sparse(Latent):
@@ -198,8 +217,7 @@ class Variational(Latent):
     .. [4] Kingma et al. (2016), "Improved Variational Inference with Inverse Autoregressive Flow", NeurIPS.
     """
 
-    in_nats = True
-    unit_variance = True
+    stochastic = True
     _parameter_constraints = {
         "beta": [Interval(Real, 0, None, closed="left")],
         "warm_up": [Interval(Real, 0, 1, closed="both")],
@@ -227,6 +245,10 @@ class Variational(Latent):
             spends = divergence.mean(0, keepdim=True) > self.free_bits
             divergence = torch.where(spends, divergence, torch.full_like(divergence, self.free_bits))
         return self.beta * divergence.sum(1)
+
+    def draw(self, h: Tensor, rows: Tensor) -> Tensor:
+        """Draw from the posteriors of the rows, together the code's distribution over the data."""
+        return self.code(h[rows], sample=True)
 
     def ramp(self, progress: float) -> float:
         return min(1.0, progress / self.warm_up) if self.warm_up else 1.0

@@ -1,0 +1,20 @@
+"""What all tests share."""
+
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)  # two test processes on two cores
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def table(rng):
+    """120 rows of 6 correlated features in units of their own."""
+    Z = rng.normal(size=(120, 2))
+    X = Z @ rng.normal(size=(2, 6)) + 0.1 * rng.normal(size=(120, 6))
+    return X * [1, 10, 100, 0.1, 1, 5] + [0, 5, -100, 3, 0, 1]

@@ -1,0 +1,56 @@
+"""scikit-learn's own checks, with the defaults and with every slot filled."""
+
+import warnings
+
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sklearn_ae import AutoencoderTransformer
+from sklearn_ae.architectures import Architecture, Convolutional, Custom, Dense
+from sklearn_ae.corruptions import GaussianNoise, Masking, SaltAndPepper
+from sklearn_ae.latents import Contractive, Sparse, Variational
+from tests.helpers import Decoder, Encoder
+
+# What training in mini-batches cannot hold, and nothing else.
+EXPECTED_FAILURES: dict[str, str] = {}
+
+
+class AnyConvolutional(Architecture):
+    """A convolution over a table's columns as a sequence, since the checks choose the number of columns themselves."""
+
+    def build(self, n_features, n_outputs, n_components):
+        return Convolutional((1, n_features), channels=(2,)).build(n_features, n_outputs, n_components)
+
+    def start(self, *args):
+        Convolutional((1, 1)).start(*args)
+
+
+SLOTS = [
+    {},
+    {"architecture": Dense((4,), normalization="layer", dropout=0.1)},
+    {"architecture": AnyConvolutional()},
+    {"architecture": Custom(Encoder, Decoder)},
+    {"corruption": GaussianNoise()},
+    {"corruption": Masking()},
+    {"corruption": SaltAndPepper()},
+    {"latent": Sparse()},
+    {"latent": Sparse(penalty="kl")},
+    {"latent": Contractive()},
+    {"latent": Variational()},
+    {"loss": "absolute_error"},
+    {"loss": "huber", "scaling": "robust"},
+    {"scaling": None},
+]
+
+
+def estimators():
+    return [AutoencoderTransformer(1, max_epochs=5, **slots) for slots in SLOTS]
+
+
+@parametrize_with_checks(estimators(), expected_failed_checks=lambda estimator: EXPECTED_FAILURES)
+def test_scikit_learn_checks(estimator, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # five epochs
+        warnings.filterwarnings("ignore", category=pytest.PytestWarning)
+        check(estimator)

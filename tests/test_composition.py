@@ -1,0 +1,45 @@
+"""The product of the parts: every architecture with every corruption, latent and loss."""
+
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+
+from sklearn_ae import AutoencoderTransformer, architectures, corruptions, latents
+from sklearn_ae._losses import LOSSES
+from tests.helpers import ARCHITECTURES, CORRUPTIONS, LATENTS, QUICK
+
+
+def test_every_public_part_is_in_the_product():
+    assert set(ARCHITECTURES) == set(architectures.__all__)
+    assert set(CORRUPTIONS) == set(corruptions.__all__)
+    assert set(LATENTS) == set(latents.__all__)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "corruption", "latent", "loss"),
+    list(itertools.product(ARCHITECTURES, [None, *CORRUPTIONS], [None, *LATENTS], LOSSES)),
+)
+def test_parts_compose(architecture, corruption, latent, loss, table):
+    X = (table - table.min(0)) / np.ptp(table, axis=0)
+    model = AutoencoderTransformer(
+        2,
+        architecture=ARCHITECTURES[architecture](X.shape[1]),
+        corruption=corruption and CORRUPTIONS[corruption](),
+        latent=latent and LATENTS[latent](),
+        loss=loss,
+        **QUICK,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # three epochs
+        Z = clone(model).fit_transform(X)
+        again = model.fit(X)
+    assert Z.shape == (120, 2)
+    np.testing.assert_array_equal(again.transform(X), Z)
+    assert again.reconstruct(X).shape == again.inverse_transform(Z).shape == again.sample(120).shape == X.shape
+    scores = again.score_samples(X)
+    assert np.isfinite(scores).all()
+    np.testing.assert_allclose(again.reconstruction_errors(X).mean(1), -scores, rtol=1e-5, atol=1e-7)
