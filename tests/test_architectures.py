@@ -1,0 +1,120 @@
+"""Shapes, the linear path, and messages."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+from torch import nn
+
+from sklearn_ae.architectures import ACTIVATIONS, Convolutional, Custom, Dense, start_at_pca
+
+
+def round_trip(architecture, n_features, n_outputs=3, n_components=3):
+    encoder, decoder = architecture.build(n_features, n_outputs, n_components)
+    h = encoder(torch.randn(5, n_features))
+    return h.shape, decoder(torch.randn(5, n_components)).shape
+
+
+@pytest.mark.parametrize("sizes", [(), (8,), (16, 8), (16, 8, 4)])
+@pytest.mark.parametrize("linear_path", [True, False])
+def test_dense_takes_any_sizes(sizes, linear_path):
+    assert round_trip(Dense(sizes, linear_path=linear_path), 10, n_outputs=6) == ((5, 6), (5, 10))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_by_name(name):
+    encoder, _ = Dense((8,), activation=name, latent_activation=name).build(10, 3, 3)
+    assert sum(type(m) is ACTIVATIONS[name] for m in encoder.modules()) >= 2
+
+
+def test_dense_mirrors_its_decoder_unless_told_otherwise():
+    def widths(module):
+        return [m.out_features for m in module.modules() if isinstance(m, nn.Linear)]
+
+    _, mirrored = Dense((16, 8), linear_path=False).build(10, 3, 3)
+    _, own = Dense((16, 8), linear_path=False, decoder_hidden_layer_sizes=(5,)).build(10, 3, 3)
+    assert widths(mirrored) == [8, 16, 10]
+    assert widths(own) == [5, 10]
+
+
+def test_dropout_and_normalization_are_off_by_default():
+    kinds = (nn.Dropout, nn.BatchNorm1d, nn.LayerNorm)
+    plain, _ = Dense((8,)).build(10, 3, 3)
+    full, _ = Dense((8,), dropout=0.5, normalization="batch").build(10, 3, 3)
+    assert not any(isinstance(m, kinds) for m in plain.modules())
+    assert sum(isinstance(m, kinds) for m in full.modules()) == 2
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 28, 28), (1, 5, 7), (3, 8, 8), (2, 1, 9), (1, 64), (3, 17), (1, 1, 1)], ids=lambda shape: "x".join(map(str, shape))
+)
+@pytest.mark.parametrize(("kernel_size", "stride"), [(3, 2), (3, 1), (5, 3), (4, 2)])
+@pytest.mark.parametrize("linear_path", [True, False])
+def test_convolutions_give_back_the_very_size(shape, kernel_size, stride, linear_path):
+    architecture = Convolutional(shape, channels=(3, 4), kernel_size=kernel_size, stride=stride, linear_path=linear_path)
+    n_features = int(np.prod(shape))
+    assert round_trip(architecture, n_features) == ((5, 3), (5, n_features))
+
+
+def test_convolutions_may_have_dense_layers_behind_them():
+    assert round_trip(Convolutional((1, 6, 6), hidden_layer_sizes=(12, 9)), 36) == ((5, 3), (5, 36))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [
+        (Convolutional((1, 28, 28)), r"image_shape=\(1, 28, 28\) holds 784 values, but X has 36 features"),
+        (Convolutional((36,)), r"must be \(channels, height, width\) or \(channels, length\)"),
+        (Convolutional((1, 6, 6), channels=()), "at least one convolution"),
+        (Convolutional((1, 6, 6), channels=(0,)), "channels must be a sequence of positive whole numbers"),
+        (Dense((8, 0.5)), "hidden_layer_sizes must be a sequence of positive whole numbers"),
+        (Dense(8), "hidden_layer_sizes must be a sequence of positive whole numbers"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_named(architecture, message):
+    with pytest.raises(ValueError, match=message):
+        architecture.build(36, 2, 2)
+
+
+def test_custom_copies_modules_and_calls_functions():
+    mine = nn.Linear(6, 2)
+    encoder, decoder = Custom(mine, lambda n_components, n_features: nn.Linear(n_components, n_features)).build(6, 2, 2)
+    assert encoder is not mine
+    assert torch.equal(encoder.weight, mine.weight)
+    assert decoder.out_features == 6
+
+
+def test_custom_wants_modules():
+    with pytest.raises(TypeError, match="encoder must be an nn.Module or a function that gives one"):
+        Custom(lambda *_: 3, nn.Linear(2, 6)).build(6, 2, 2)
+
+
+@pytest.mark.parametrize("architecture", [Dense((8,)), Convolutional((1, 3, 4))], ids=["Dense", "Convolutional"])
+def test_training_starts_at_pca(architecture, rng):
+    X = (rng.normal(size=(200, 12)) @ rng.normal(size=(12, 12))).astype(np.float32)
+    x = torch.from_numpy(X)
+    encoder, decoder = architecture.build(12, 4, 4)
+    architecture.start(encoder, decoder, x, x, 4, False)
+    pca = PCA(4).fit(X)
+    with torch.no_grad():
+        np.testing.assert_allclose(decoder(encoder(x)), pca.inverse_transform(pca.transform(X)), atol=1e-3)
+
+
+def test_a_start_of_unit_variance_reconstructs_the_same(rng):
+    x = torch.from_numpy((rng.normal(size=(200, 5)) * [5, 1, 2, 3, 0.1]).astype(np.float32))
+    encoder, decoder = nn.Linear(5, 2), nn.Linear(2, 5)
+    start_at_pca(encoder, decoder, x, x, 2, True)
+    with torch.no_grad():
+        z = encoder(x)
+        np.testing.assert_allclose(z.std(0), [1, 1], rtol=1e-3)
+        pca = PCA(2).fit(x.numpy())
+        np.testing.assert_allclose(decoder(z), pca.inverse_transform(pca.transform(x.numpy())), atol=1e-3)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_components_beyond_the_rank_start_at_zero(n, rng):
+    x = torch.from_numpy(rng.normal(size=(n, 6)).astype(np.float32))
+    encoder, decoder = nn.Linear(6, 5), nn.Linear(5, 6)
+    start_at_pca(encoder, decoder, x, x, 5, True)
+    with torch.no_grad():
+        np.testing.assert_allclose(decoder(encoder(x)), x, atol=1e-4)

@@ -1,0 +1,105 @@
+"""Costs of codes against closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Normal, kl_divergence
+
+from sklearn_ae.latents import Contractive, Latent, Sparse, Variational, squared_jacobian_norm
+
+
+@pytest.fixture
+def h():
+    return torch.randn(5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def test_plain_code_is_the_encoders_output_and_costs_nothing(h):
+    latent = Latent()
+    assert latent.n_outputs(4) == 4
+    assert latent.code(h, sample=True) is h
+    assert latent.cost(h, h, nn.Identity()) is None
+
+
+def test_l1_is_the_sum_of_magnitudes(h):
+    np.testing.assert_allclose(Sparse(0.5).cost(h, h, None), 0.5 * np.abs(h.numpy()).sum(1))
+
+
+def test_sparse_kl_is_the_divergence_of_two_coins(h):
+    cost = Sparse(2.0, penalty="kl", target=0.1).cost(h, h, None)
+    rate = torch.sigmoid(h).mean(0)
+    expected = kl_divergence(torch.distributions.Bernoulli(torch.full_like(rate, 0.1)), torch.distributions.Bernoulli(rate)).sum()
+    assert cost.shape == (5,)
+    np.testing.assert_allclose(cost, 2.0 * expected.expand(5))
+
+
+def test_sparse_kl_gives_codes_that_are_rates(h):
+    z = Sparse(penalty="kl").code(h, sample=False)
+    assert ((z > 0) & (z < 1)).all()
+
+
+def test_contractive_cost_of_a_linear_encoder_is_its_squared_norm():
+    encoder = nn.Linear(7, 3).double()
+    x = torch.randn(5, 7, dtype=torch.float64)
+    cost = Contractive(0.3).cost(encoder(x), x, encoder)
+    expected = 0.3 * float(encoder.weight.detach().square().sum())
+    np.testing.assert_allclose(cost.detach(), np.full(5, expected))
+
+
+def test_contractive_cost_of_a_sigmoid_encoder_has_rifais_closed_form():
+    encoder = nn.Sequential(nn.Linear(7, 3), nn.Sigmoid()).double()
+    x = torch.randn(5, 7, dtype=torch.float64)
+    h = encoder(x).detach()
+    expected = ((h * (1 - h)).square() * encoder[0].weight.detach().square().sum(1)).sum(1)
+    np.testing.assert_allclose(squared_jacobian_norm(encoder, x).detach(), expected)
+
+
+def test_contractive_cost_is_there_without_gradients_and_teaches_the_encoder():
+    encoder = nn.Linear(3, 2)
+    x = torch.randn(4, 3)
+    with torch.no_grad():
+        assert Contractive(1.0).cost(encoder(x), x, encoder).mean() > 0
+    Contractive(1.0).cost(encoder(x), x, encoder).mean().backward()
+    np.testing.assert_allclose(encoder.weight.grad, 2 * encoder.weight.detach(), rtol=1e-5)
+
+
+def test_variational_cost_is_the_divergence_from_a_standard_normal(h):
+    mean, log_variance = h.chunk(2, 1)
+    expected = kl_divergence(Normal(mean, torch.exp(log_variance / 2)), Normal(0.0, 1.0)).sum(1)
+    np.testing.assert_allclose(Variational(beta=1.5).cost(h, h, None), 1.5 * expected)
+
+
+def test_variational_code_is_the_mean_unless_sampled():
+    torch.manual_seed(0)
+    h = torch.tensor([[1.0, -2.0, math.log(4.0), math.log(0.25)]]).expand(100_000, 4)
+    latent = Variational()
+    np.testing.assert_array_equal(latent.code(h, sample=False)[0], [1.0, -2.0])
+    z = latent.code(h, sample=True)
+    np.testing.assert_allclose(z.mean(0), [1.0, -2.0], atol=0.03)
+    np.testing.assert_allclose(z.std(0), [2.0, 0.5], rtol=0.02)
+
+
+def test_free_bits_make_small_divergences_cost_a_constant():
+    h = torch.zeros(6, 4, requires_grad=True)  # no divergence at all
+    cost = Variational(free_bits=0.25).cost(h, h, None)
+    np.testing.assert_allclose(cost.detach(), np.full(6, 0.5))  # two components
+    cost.sum().backward()
+    assert not h.grad.any()
+
+
+def test_warm_up_raises_the_weight_from_nothing():
+    latent = Variational(warm_up=0.5)
+    assert [latent.ramp(t) for t in (0.0, 0.25, 0.5, 1.0)] == [0.0, 0.5, 1.0, 1.0]
+    assert Variational().ramp(0.0) == 1.0
+
+
+def test_draws_stand_around_the_codes():
+    torch.manual_seed(0)
+    h = torch.cat([torch.zeros(50, 2), torch.ones(50, 2)])
+    rows = torch.zeros(2_000, dtype=torch.long)
+    z = Latent().draw(h, rows)
+    assert z.shape == (2_000, 2)
+    assert abs(float(z.mean())) < 0.05
+    assert 0.1 < float(z.std()) < 0.4  # Silverman's bandwidth of 100 points with deviation 0.5: 0.23
