@@ -29,7 +29,9 @@ from sklearn_ae.latents import Latent
 DTYPES = (np.float64, np.float32)
 SLOTS = {"architecture": Architecture, "corruption": Corruption, "latent": Latent}
 
-AUTO_STEPS = 4_000  # optimiser steps that max_epochs="auto" plans
+AUTO_STEPS = 1_500  # optimiser steps that max_epochs="auto" plans
+FEWEST_EPOCHS, MOST_EPOCHS = 5, 150
+MOST_HELD_OUT = 10_000  # rows with validation_fraction="auto"
 START_ROWS = 20_000  # rows from which starting weights are computed
 SAMPLE_CODES = 1_000  # training rows whose codes are kept for `sample`
 CHUNK_ROWS = 1_024
@@ -55,7 +57,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "validation_fraction": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), None],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
@@ -131,16 +133,16 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         device = find_device(self.device)
         previous = getattr(self, "net_", None) if self.warm_start else None
         spec = self._make_spec(X.shape[1])
+        kind = self._scaling_kind(spec["loss"])
         check_range(spec["loss"], self.loss, X)
         with torch_seed(seed, device):
-            scaling = self._scaling if previous else fit_scaling(self._scaling_kind(spec["loss"]), X, random_state)
-            train, held_out = self._split(len(X), random_state)
-            rows = ArrayRows(X, scaling, device, train)
-            held_out_rows = None if held_out is None else ArrayRows(X, scaling, device, held_out)
-            module = build_module(spec)
+            scaling = self._scaling if previous else fit_scaling(kind, X, random_state)
+            rows = ArrayRows(X, scaling, device)
+            module = build_module(spec).to(device)
             self._start(module, spec, rows, previous)
-            net = self._make_net(module, rows, held_out_rows, device)
-            net.fit(rows)
+            train, held_out = self._split(rows, random_state)
+            net = self._make_net(module, train, held_out, device)
+            net.fit(train)
         self._keep_fitted(spec, scaling, net, rows)
 
     def _make_spec(self, n_features: int) -> dict:
@@ -163,21 +165,27 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     _auto_scaling = "standard"
 
-    def _split(self, n: int, random_state) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Which rows to train on and which to hold out, by position; None for all and for none."""
-        n_held_out = round(self.validation_fraction * n) if self.early_stopping else 0
+    def _split(self, rows: ArrayRows, random_state) -> tuple[ArrayRows, ArrayRows | None]:
+        """The rows to train on, and those held out to choose the best epoch by."""
+        n = len(rows)
+        n_held_out = self._n_held_out(n) if self.early_stopping else 0
         if n_held_out < 1 or n - n_held_out < 1:
-            return None, None
+            return rows, None
         order = random_state.permutation(n)
-        return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+        return rows.subset(np.sort(order[n_held_out:])), rows.subset(np.sort(order[:n_held_out]))
+
+    def _n_held_out(self, n: int) -> int:
+        if self.validation_fraction != "auto":
+            return round(self.validation_fraction * n)
+        return round(min(max(0.1 * n, min(50, 0.3 * n)), MOST_HELD_OUT))
 
     def _start(self, module: Autoencoder, spec: dict, rows: ArrayRows, previous: AutoencoderNet | None) -> None:
+        """Starting weights: those of the last fit, or what the architecture makes of all rows, the held-out ones included."""
         if previous is not None:
             load_state(module, previous.module_.state_dict())
             return
         x = rows.take(torch.randperm(len(rows))[:START_ROWS])
         architecture, latent, loss = spec["architecture"], spec["latent"], spec["loss"]
-        module.to(rows.device)
         architecture.start(module.encoder, module.decoder, x, loss.unlink(x), spec["n_components"], latent.stochastic)
 
     def _make_net(self, module: nn.Module, rows: ArrayRows, held_out: ArrayRows | None, device: torch.device) -> AutoencoderNet:
@@ -210,12 +218,12 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _batch_size(self, n: int) -> int:
         if self.batch_size != "auto":
             return min(self.batch_size, n)
-        return min(n, max(32, min(256, 2 ** round(np.log2(n / 32)))))
+        return min(n, 2 ** round(np.log2(np.clip(n / 8, 32, max(128, n / 1_000)))))
 
     def _max_epochs(self, n: int, batch_size: int) -> int:
         if self.max_epochs != "auto":
             return self.max_epochs
-        return max(5, round(AUTO_STEPS / max(1, n // batch_size)))
+        return int(np.clip(np.ceil(AUTO_STEPS * batch_size / n), FEWEST_EPOCHS, MOST_EPOCHS))
 
     def _patience(self, held_out: bool) -> int | None:
         if self.n_iter_no_change is None or not held_out:
@@ -239,13 +247,13 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self._warn_if_not_converged(net)
 
     def _warn_if_not_converged(self, net: AutoencoderNet) -> None:
-        curve = self.validation_loss_curve_ or self.loss_curve_
+        curve = self.loss_curve_
         anneals = net.schedule in ("one_cycle", "cosine")
         fall = STILL_FALLING if anneals else self.tol
         if self.n_iter_ < net.max_epochs or (len(curve) > 1 and curve[-1] >= curve[-2] - fall * abs(curve[-2])):
             return
         warnings.warn(
-            f"The loss was still falling when training reached max_epochs={net.max_epochs}; raise max_epochs or learning_rate.",
+            f"The training loss was still falling when training reached max_epochs={net.max_epochs}; raise max_epochs or learning_rate.",
             ConvergenceWarning,
             stacklevel=4,
         )

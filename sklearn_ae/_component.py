@@ -1,5 +1,7 @@
 """What makes a part of an autoencoder settable, validatable and printable."""
 
+import sys
+
 from sklearn.base import BaseEstimator
 
 
@@ -54,13 +56,9 @@ def validate_slot(name: str, part, base: type[Component], *, function: bool = Fa
 
 
 def parts_of(base: type[Component]) -> dict[str, type[Component]]:
-    """The public parts that derive from `base`, by name."""
-    found = {}
-    for part in base.__subclasses__():
-        if not part.__name__.startswith("_"):
-            found[part.__name__] = part
-        found.update(parts_of(part))
-    return found
+    """The parts of this package for the slot of `base`, by name."""
+    file = sys.modules[base.__module__]
+    return {name: getattr(file, name) for name in file.__all__}
 
 
 def name_of_file(base: type) -> str:

@@ -40,11 +40,11 @@ class Autoencoder(nn.Module):
         return self.decoder(z), self.latent.cost(h, x, self.encoder)
 
     def objective(self, raw: Tensor, cost: Tensor | None, x: Tensor) -> Tensor:
-        """The mean over samples of loss and cost; `x` is the clean batch."""
+        """Loss and cost of each row (n_samples,), whose mean training lowers; `x` is the clean batch."""
         loss = self.loss(raw, x)
         if self.latent.stochastic:
             loss = self.loss.nats(loss, x.shape[1])
-        return (loss if cost is None else loss + self.ramp * cost).mean()
+        return loss if cost is None else loss + self.ramp * cost
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes (n_samples, n_components), nothing random."""

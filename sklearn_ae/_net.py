@@ -4,6 +4,7 @@ import dis
 import math
 from collections.abc import Callable
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from skorch import NeuralNet
@@ -64,7 +65,8 @@ class AutoencoderNet(NeuralNet):
     tol : float
         What counts as improvement, as a share of the best loss.
     keep_best : bool
-        Whether the weights of the epoch with the lowest validation loss are put back at the end.
+        Whether the weights of the epoch with the lowest validation loss are put back at the end, or those from before training if
+        no epoch was better than they by more than a standard error over the validation rows.
     threads : int or None
         Threads of torch while training on the CPU; None leaves them.
     """
@@ -115,10 +117,12 @@ class AutoencoderNet(NeuralNet):
         self._rates = [group["lr"] for group in self.optimizer_.param_groups]
         self._batch_hooks = any(asks_for_batches(callback) for _, callback in self.callbacks_)
         self._objective = compiled(self.objective) if self.compile else self.objective
-        self._kept: list[Tensor] | None = None
+        self._first = self._kept = None
         _, held_out = self.get_split_datasets(X, y)
-        if held_out is not None:  # the start counts as an epoch whose weights may be kept
-            self._note(self._mean_objective(self.get_iterator(held_out, training=False)))
+        if self.keep_best:
+            self._evaluate(self.get_iterator(held_out, training=False))
+            self._first = self._kept = self._snapshot()
+            self._best = float(self._losses.mean())
 
     def on_epoch_begin(self, net, **kwargs):
         if self._stop:
@@ -131,8 +135,10 @@ class AutoencoderNet(NeuralNet):
 
     def on_train_end(self, net, **kwargs):
         super().on_train_end(net, **kwargs)
-        if self._kept is not None:
-            copy_tensors(self._kept, state(self.module_))
+        if self.keep_best:
+            better = gained(self._first.losses, self._kept.losses)
+            copy_tensors((self._kept if better else self._first).weights, state(self.module_))
+            self._first = self._kept = self._losses = None
         self.module_.eval()
         self.module_.learning = False
         self.module_.ramp.fill_(1.0)
@@ -154,7 +160,7 @@ class AutoencoderNet(NeuralNet):
         elif training:
             loss = self._train(iterator)
         else:
-            loss = self._mean_objective(iterator)
+            loss = self._evaluate(iterator)
         if not math.isfinite(loss):
             raise FloatingPointError(self._divergence(loss))
         self.history.record(prefix + "_loss", loss)
@@ -165,7 +171,7 @@ class AutoencoderNet(NeuralNet):
         for x, _ in batches:
             self._set_rates()
             optimizer.zero_grad(set_to_none=True)
-            loss = self._objective(x)
+            loss = self._objective(x).mean()
             loss.backward()
             optimizer.step()
             part = loss.detach() * len(x)
@@ -173,22 +179,22 @@ class AutoencoderNet(NeuralNet):
         return total.item() / len(batches.source)  # the only synchronisation of the epoch
 
     @torch.no_grad()
-    def _mean_objective(self, batches) -> float:
-        """The objective on held-out rows, under the same noise each time."""
+    def _evaluate(self, batches) -> float:
+        """The mean objective of held-out rows, under the same noise each time."""
         self._set_learning(False)
         device = batches.source.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(0)
-            total = sum(self._objective(x) * len(x) for x, _ in batches)
-        return float(total) / len(batches.source)
+            self._losses = torch.cat([self._objective(x) for x, _ in batches])
+        return float(self._losses.mean())
 
     def objective(self, x: Tensor) -> Tensor:
-        """The number that training lowers, on one batch."""
-        return self.get_loss(self.module_(x), x, X=x)
+        """The numbers, one per row, whose mean training lowers."""
+        raw, cost = self.module_(x)
+        return self.module_.objective(raw, cost, x)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        raw, cost = y_pred
-        return self.module_.objective(raw, cost, y_true)
+        return self.module_.objective(*y_pred, y_true).mean()
 
     def _set_learning(self, training: bool) -> None:
         module = self.module_
@@ -212,7 +218,7 @@ class AutoencoderNet(NeuralNet):
         enough = loss < self._best - self.tol * abs(self._best) or math.isinf(self._best)
         self._waited = 0 if enough else self._waited + 1
         if self.keep_best and loss < self._best:
-            self._keep()
+            self._kept = self._snapshot(None if self._kept is self._first else self._kept)
         self._best = min(loss, self._best)
         if self.patience is not None and self._waited >= self.patience:
             if self.schedule == "plateau" and self._lower_rates():
@@ -220,12 +226,13 @@ class AutoencoderNet(NeuralNet):
             else:
                 self._stop = True
 
-    def _keep(self) -> None:
-        current = state(self.module_)
-        if self._kept is None:
-            self._kept = [tensor.detach().clone() for tensor in current]
-        else:
-            copy_tensors(current, self._kept)
+    def _snapshot(self, into: "Snapshot | None" = None) -> "Snapshot":
+        """The weights as they are, and the validation rows' losses under them."""
+        weights = state(self.module_)
+        if into is None:
+            return Snapshot([tensor.detach().clone() for tensor in weights], self._losses)
+        copy_tensors(weights, into.weights)
+        return Snapshot(into.weights, self._losses)
 
     def _lower_rates(self) -> bool:
         """Lower the learning rates; False once they are a thousandth of the first."""
@@ -249,6 +256,19 @@ class AutoencoderNet(NeuralNet):
 
     def __repr__(self):
         return f"AutoencoderNet({'trained' if self.initialized_ else 'new'}, {self.device})"
+
+
+class Snapshot(NamedTuple):
+    """Weights, and the losses of the validation rows under them."""
+
+    weights: list[Tensor]
+    losses: Tensor
+
+
+def gained(before: Tensor, after: Tensor) -> bool:
+    """Whether losses fell by more than a standard error, in the mean over rows."""
+    fall = (before - after).double()
+    return bool(fall.mean() > fall.std(correction=0) / len(fall) ** 0.5)
 
 
 def state(module: nn.Module) -> list[Tensor]:

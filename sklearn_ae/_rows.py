@@ -35,6 +35,7 @@ class ArrayRows(Dataset):
     def __init__(self, X: np.ndarray, scaling: Scaling, device: torch.device, indices: np.ndarray | None = None):
         self.scaling = scaling
         self.device = device
+        self.X = X
         self.data = as_tensor(X)
         self.indices = None if indices is None else torch.from_numpy(np.asarray(indices, np.int64))
         self.rows = None
@@ -53,6 +54,10 @@ class ArrayRows(Dataset):
         if self.rows is not None:
             return self.rows.index_select(0, positions.to(self.device))
         return self._gather(positions if self.indices is None else self.indices[positions])
+
+    def subset(self, indices: np.ndarray) -> "ArrayRows":
+        """Some of the rows, as a source of their own."""
+        return ArrayRows(self.X, self.scaling, self.device, indices)
 
     def batches(self, batch_size: int, shuffle: bool) -> "Batches":
         """One epoch each time it is iterated."""

@@ -86,27 +86,42 @@ class Architecture(Component):
 
 
 class WithLinearPath(nn.Module):
-    """``activation(layers(x) + linear(x))``, the layers' last weights starting at zero."""
+    """``activation(layers(clamp(x)) + linear(x))``, the layers' last weights starting at zero.
+
+    The layers see their input cut off at the range it had at the start: far outside the training data the map goes on along the
+    linear path alone, since what layers extrapolate there is anybody's guess.
+    """
 
     def __init__(self, layers: nn.Sequential, n_inputs: int, n_outputs: int, activation: nn.Module | None = None):
         super().__init__()
         self.layers = layers
         self.linear = nn.Linear(n_inputs, n_outputs)
-        self.activation = nn.Identity() if activation is None else activation
+        self.activation = activation
+        self.register_buffer("low", torch.full((n_inputs,), -torch.inf))
+        self.register_buffer("high", torch.full((n_inputs,), torch.inf))
         last = [m for m in layers.modules() if isinstance(m, (nn.Linear, nn.modules.conv._ConvNd))][-1]
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activation(self.layers(x) + self.linear(x))
+        h = self.layers(torch.clamp(x, self.low, self.high)) + self.linear(x)
+        return h if self.activation is None else self.activation(h)
+
+    def see(self, x: Tensor) -> None:
+        """Take the range of the layers' input from data of shape (n_samples, n_inputs)."""
+        self.low.copy_(x.amin(0))
+        self.high.copy_(x.amax(0))
 
 
 class _Bent(Architecture):
     """What Dense and Convolutional share: an optional linear path that starts at PCA."""
 
+    @torch.no_grad()
     def start(self, encoder, decoder, x, target, n_components, unit_variance):
         if self.linear_path:
             start_at_pca(encoder.linear, decoder.linear, x, target, n_components, unit_variance)
+            encoder.see(x)
+            decoder.see(encoder.linear(x)[:, :n_components])
 
 
 @torch.no_grad()
@@ -122,7 +137,7 @@ def start_at_pca(
     decoder.weight.zero_()
     decoder.bias.copy_(target.mean(0))
     n_found = min(n_components, len(x) - 1, x.shape[1])
-    if n_found < 1:
+    if n_found < 1 or not (x.amax(0) > x.amin(0)).any():
         return
     pca = PCA(n_found, random_state=0).fit(x.cpu().numpy())
     weight = torch.from_numpy(np.ascontiguousarray(pca.components_)).to(x)
@@ -146,7 +161,7 @@ class Dense(_Bent):
     ----------
     hidden_layer_sizes : sequence of int, default=(128, 128)
         Widths of the encoder's hidden layers, from the data to the code. ``()`` leaves none.
-    activation : str or callable giving an nn.Module, default="relu"
+    activation : str or callable giving an nn.Module, default="silu"
         Activation of the hidden layers: ``"elu"``, ``"gelu"``, ``"identity"``, ``"leaky_relu"``, ``"logistic"`` (the same as ``"sigmoid"``),
         ``"mish"``, ``"relu"``, ``"selu"``, ``"silu"``, ``"softplus"`` or ``"tanh"``, or a class such as ``torch.nn.PReLU``.
     latent_activation : str, callable giving an nn.Module, or None, default=None
@@ -182,7 +197,7 @@ class Dense(_Bent):
         self,
         hidden_layer_sizes: Sequence[int] = (128, 128),
         *,
-        activation: str | Callable[[], nn.Module] = "relu",
+        activation: str | Callable[[], nn.Module] = "silu",
         latent_activation: str | Callable[[], nn.Module] | None = None,
         linear_path: bool = True,
         dropout: float = 0.0,
@@ -243,7 +258,7 @@ class Convolutional(_Bent):
         Side of the kernels.
     stride : int, default=2
         Step of each convolution.
-    activation : str or callable giving an nn.Module, default="relu"
+    activation : str or callable giving an nn.Module, default="silu"
         As in :class:`Dense`.
     latent_activation : str, callable giving an nn.Module, or None, default=None
         Activation of the encoder's output.
@@ -277,7 +292,7 @@ class Convolutional(_Bent):
         channels: Sequence[int] = (16, 32),
         kernel_size: int = 3,
         stride: int = 2,
-        activation: str | Callable[[], nn.Module] = "relu",
+        activation: str | Callable[[], nn.Module] = "silu",
         latent_activation: str | Callable[[], nn.Module] | None = None,
         linear_path: bool = True,
         hidden_layer_sizes: Sequence[int] = (),

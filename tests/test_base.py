@@ -1,0 +1,532 @@
+"""What both estimators promise: input, output, training, randomness, errors, edges, pickling."""
+
+import io
+import pickle
+import warnings
+
+import joblib
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from sklearn_ae import AutoencoderTransformer
+from sklearn_ae.architectures import Convolutional, Custom, Dense
+from sklearn_ae.corruptions import GaussianNoise, Masking
+from sklearn_ae.latents import Contractive, Sparse, Variational
+from tests.helpers import QUICK
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture
+def fitted(table):
+    return AutoencoderTransformer(2, **QUICK).fit(table)
+
+
+# Input
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda X: X.tolist(),
+        pd.DataFrame,
+        pl.DataFrame,
+        np.asfortranarray,
+        lambda X: X[::-1][::-1],
+        lambda X: np.frombuffer(X.tobytes()).reshape(X.shape),  # read-only
+    ],
+    ids=["list", "pandas", "polars", "fortran", "reversed", "read-only"],
+)
+@pytest.mark.filterwarnings("ignore:X has feature names")
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+def test_containers_do_not_matter(convert, table, fitted):
+    other = clone(fitted).fit(convert(table))
+    np.testing.assert_allclose(other.transform(convert(table)), fitted.transform(table), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(fitted.score_samples(np.asarray(convert(table))), fitted.score_samples(table))
+
+
+def test_memory_maps_are_taken(table, fitted, tmp_path):
+    np.save(tmp_path / "X.npy", table)
+    X = np.load(tmp_path / "X.npy", mmap_mode="r")
+    np.testing.assert_array_equal(clone(fitted).fit(X).transform(X), fitted.transform(table))
+
+
+def test_integers_are_taken(rng):
+    X = rng.integers(0, 255, size=(50, 4), dtype=np.uint8)
+    assert AutoencoderTransformer(2, **QUICK).fit(X).reconstruct(X).dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_precision_is_kept_and_scores_are_float64(dtype, table):
+    X = table.astype(dtype)
+    model = AutoencoderTransformer(2, **QUICK).fit(X)
+    Z = model.transform(X)
+    assert Z.dtype == model.inverse_transform(Z).dtype == model.reconstruct(X).dtype == dtype
+    assert model.score_samples(X).dtype == model.reconstruction_errors(X).dtype == np.float64
+
+
+def test_frames_out(table):
+    X = pd.DataFrame(table, columns=list("abcdef"))
+    model = AutoencoderTransformer(2, **QUICK).set_output(transform="pandas").fit(X)
+    Z = model.transform(X)
+    assert list(Z.columns) == list(model.get_feature_names_out()) == ["autoencodertransformer0", "autoencodertransformer1"]
+    assert list(model.feature_names_in_) == list("abcdef")
+    assert isinstance(model.set_output(transform="polars").transform(X), pl.DataFrame)
+
+
+# Output
+
+
+def test_methods_agree_with_each_other(table, fitted):
+    Z = fitted.transform(table)
+    np.testing.assert_allclose(fitted.inverse_transform(Z), fitted.reconstruct(table), rtol=1e-6)
+    errors = fitted.reconstruction_errors(table)
+    by_hand = ((fitted.reconstruct(table) - table) / table.std(0)) ** 2
+    np.testing.assert_allclose(errors, by_hand, rtol=1e-3, atol=1e-7)
+    np.testing.assert_allclose(fitted.score_samples(table), -errors.mean(1), rtol=1e-6)
+    assert fitted.score(table) == fitted.score_samples(table).mean()
+
+
+@pytest.mark.parametrize("n", [1, 7, 1_023, 1_024, 1_025, 3_000])
+def test_a_rows_result_does_not_depend_on_the_rows_beside_it(n, fitted, rng):
+    X = rng.normal(size=(n, 6)) * 100
+    order = rng.permutation(n)
+    for method in (fitted.transform, fitted.reconstruct, fitted.score_samples, fitted.reconstruction_errors):
+        whole = method(X)
+        np.testing.assert_array_equal(method(X[order]), whole[order])
+        np.testing.assert_array_equal(method(X[n // 2 : n // 2 + 1])[0], whole[n // 2])
+
+
+def test_scaling_changes_nothing_after_a_standard_scaler(table):
+    X = StandardScaler().fit_transform(table)
+    model = AutoencoderTransformer(2, **QUICK)
+    np.testing.assert_allclose(model.fit(X).transform(X), clone(model).fit(table).transform(table), rtol=1e-3, atol=1e-4)
+
+
+def test_units_do_not_matter(table):
+    model = AutoencoderTransformer(2, **QUICK)
+    scores = model.fit(table).score_samples(table)
+    np.testing.assert_allclose(model.fit(1024 * table + 8).score_samples(1024 * table + 8), scores, rtol=1e-3)
+
+
+def test_probabilities_outside_with_cross_entropy(rng):
+    X = rng.random((60, 5))
+    model = AutoencoderTransformer(2, loss="binary_cross_entropy", **QUICK).fit(X)
+    R = model.reconstruct(X)
+    assert ((R > 0) & (R < 1)).all()
+    np.testing.assert_allclose(model.score_samples(X), (X * np.log(R) + (1 - X) * np.log(1 - R)).mean(1), rtol=1e-4)
+
+
+def test_samples_look_like_the_data(table):
+    S = AutoencoderTransformer(2, random_state=0, max_epochs=20).fit(table).sample(2_000)
+    np.testing.assert_allclose(S.mean(0), table.mean(0), atol=0.3 * table.std(0).max())
+    np.testing.assert_allclose(np.corrcoef(S.T), np.corrcoef(table.T), atol=0.25)
+
+
+def test_sample_sizes_are_checked(fitted):
+    assert fitted.sample().shape == (1, 6)
+    for n in (0, -1, 1.5, "one"):
+        with pytest.raises(ValueError, match="n_samples must be a whole number of at least 1"):
+            fitted.sample(n)
+
+
+# Training
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop", "nadam", "radam", "adagrad", torch.optim.Adamax])
+def test_optimizers_lower_the_loss(optimizer, table):
+    model = AutoencoderTransformer(2, optimizer=optimizer, learning_rate=1e-3, max_epochs=20, random_state=0).fit(table)
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+
+
+def test_our_adam_takes_the_steps_of_torchs(table):
+    def curve(optimizer):
+        architecture = Dense((8,), activation="tanh")
+        return AutoencoderTransformer(2, architecture=architecture, optimizer=optimizer, max_epochs=5, random_state=0).fit(table).loss_curve_
+
+    np.testing.assert_allclose(curve("adam"), curve(torch.optim.Adam), rtol=1e-3)
+    np.testing.assert_allclose(curve("adamw"), curve(torch.optim.AdamW), rtol=1e-3)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "one_cycle", "cosine", "plateau", lambda t: 1 - t])
+def test_schedules_train(schedule, table):
+    model = AutoencoderTransformer(2, learning_rate_schedule=schedule, max_epochs=20, random_state=0).fit(table)
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+
+
+def test_the_learning_rate_follows_its_schedule(table):
+    class Rates(Callback):
+        def on_batch_begin(self, net, training=False, **kwargs):
+            if training:
+                rates.append(net.optimizer_.param_groups[0]["lr"])
+
+    rates = []
+    AutoencoderTransformer(
+        2, learning_rate=0.1, learning_rate_schedule=lambda t: 1 - t, max_epochs=2, batch_size=60, early_stopping=False, callbacks=[Rates()]
+    ).fit(table)
+    np.testing.assert_allclose(rates, [0.1, 0.075, 0.05, 0.025])
+
+
+def test_curves_have_one_entry_an_epoch(table):
+    model = AutoencoderTransformer(2, **QUICK).fit(table)
+    assert model.n_iter_ == len(model.loss_curve_) == len(model.validation_loss_curve_) == 3
+    model = AutoencoderTransformer(2, early_stopping=False, **QUICK).fit(table)
+    assert model.n_iter_ == len(model.loss_curve_) == 3
+    assert model.validation_loss_curve_ is None
+
+
+def test_early_stopping_restores_the_best_weights(table):
+    model = AutoencoderTransformer(2, learning_rate=0.5, learning_rate_schedule="constant", max_epochs=60, n_iter_no_change=5, random_state=0)
+    model.fit(table)
+    assert model.n_iter_ < 60
+    assert model.score(table) > -1  # the last epochs of so high a rate are far worse
+    assert -model.score(table) < max(model.loss_curve_[-3:])
+
+
+def test_a_fit_that_cannot_learn_ends_where_pca_does(rng):
+    X = rng.normal(size=(60, 8))  # nothing to learn
+    model = AutoencoderTransformer(3, max_epochs=100, learning_rate=0.3, random_state=0).fit(X)
+    S = StandardScaler().fit_transform(X)
+    pca = PCA(3).fit(S)
+    np.testing.assert_allclose(model.score(X), -np.mean((pca.inverse_transform(pca.transform(S)) - S) ** 2), rtol=1e-3)
+
+
+def test_warm_start_goes_on(table):
+    model = AutoencoderTransformer(2, warm_start=True, max_epochs=5, early_stopping=False, random_state=0).fit(table)
+    first = list(model.loss_curve_)
+    model.fit(table)
+    assert model.n_iter_ == 5
+    assert model.loss_curve_[:5] == first
+    assert len(model.loss_curve_) == 10
+    assert model.loss_curve_[5] < first[0]
+
+
+def test_warm_start_wants_the_same_shape(table):
+    model = AutoencoderTransformer(2, warm_start=True, **QUICK).fit(table)
+    with pytest.raises(ValueError, match="warm_start=True needs the same data shape and architecture"):
+        model.set_params(n_components=3).fit(table)
+    assert model.transform(table).shape == (120, 2)
+
+
+def test_verbose_prints_a_line_an_epoch(table, capsys):
+    AutoencoderTransformer(2, verbose=1, **QUICK).fit(table)
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 5  # two of head
+    assert "train_loss" in lines[0]
+    AutoencoderTransformer(2, **QUICK).fit(table)
+    assert not capsys.readouterr().out
+
+
+def test_a_fit_that_has_not_converged_warns(table):
+    with pytest.warns(ConvergenceWarning, match="loss was still falling when training reached max_epochs=2; raise max_epochs"):
+        AutoencoderTransformer(2, max_epochs=2, learning_rate_schedule="constant", random_state=0).fit(table)
+
+
+def test_the_default_fit_converges(table):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        AutoencoderTransformer(2, random_state=0).fit(table)
+
+
+def test_divergence_is_told_with_the_epoch_and_a_way_out(table):
+    model = AutoencoderTransformer(2, optimizer="sgd", learning_rate=1e6, learning_rate_schedule="constant", max_epochs=50)
+    with pytest.raises(FloatingPointError, match=r"diverged in epoch \d+: the loss is .* Try a learning_rate under 1e\+06"):
+        model.fit(table)
+    with pytest.raises(NotFittedError):
+        model.transform(table)
+
+
+@pytest.mark.parametrize("callback", [GradientNormClipping(1.0), LRScheduler("StepLR", step_size=1), EarlyStopping(patience=2)])
+def test_skorchs_callbacks_work(callback, table):
+    schedule = "constant"
+    model = AutoencoderTransformer(2, callbacks=[callback], learning_rate_schedule=schedule, max_epochs=6, random_state=0).fit(table)
+    assert np.isfinite(model.loss_curve_).all()
+
+
+def test_callbacks_see_batches_only_if_they_ask(table):
+    class Counts(Callback):
+        batches = epochs = 0
+
+        def on_batch_end(self, net, training=False, **kwargs):
+            Counts.batches += training
+
+        def on_epoch_end(self, net, **kwargs):
+            Counts.epochs += 1
+
+    plain = AutoencoderTransformer(2, batch_size=40, early_stopping=False, **QUICK).fit(table)
+    watched = clone(plain).set_params(callbacks=[Counts()]).fit(table)
+    assert (Counts.batches, Counts.epochs) == (9, 3)
+    np.testing.assert_allclose(watched.loss_curve_, plain.loss_curve_, rtol=1e-5)
+
+
+def test_skorchs_early_stopping_ends_training(table):
+    stop = EarlyStopping(monitor="train_loss", patience=1, threshold=10.0)
+    assert AutoencoderTransformer(2, callbacks=[stop], max_epochs=50, random_state=0).fit(table).n_iter_ < 5
+
+
+class PressCtrlC(Callback):
+    """An interrupt that surfaces somewhere in a callback, as one from the keyboard may."""
+
+    def on_epoch_end(self, net, **kwargs):
+        import signal
+
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_is_not_swallowed_and_leaves_nothing_half_fitted(table):
+    model = AutoencoderTransformer(2, callbacks=[PressCtrlC()], **QUICK)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(table)
+    assert not [name for name in vars(model) if name.endswith("_")]
+    with pytest.raises(NotFittedError):
+        model.transform(table)
+
+
+def test_ctrl_c_leaves_an_earlier_fit_whole(table, fitted):
+    Z = fitted.transform(table)
+    fitted.set_params(callbacks=[PressCtrlC()])
+    with pytest.raises(KeyboardInterrupt):
+        fitted.fit(table[:, :4])
+    assert fitted.n_features_in_ == 6
+    np.testing.assert_array_equal(fitted.transform(table), Z)
+
+
+def test_threads_are_put_back(table):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        AutoencoderTransformer(2, **QUICK).fit(table)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+# Randomness
+
+
+@pytest.mark.parametrize("slots", [{}, {"latent": Variational()}, {"corruption": Masking()}, {"architecture": Dense((8,), dropout=0.5)}])
+def test_same_random_state_same_numbers(slots, table):
+    model = AutoencoderTransformer(2, **slots, **QUICK)
+    Z = model.fit(table).transform(table)
+    np.testing.assert_array_equal(Z, model.transform(table))
+    np.testing.assert_array_equal(Z, clone(model).fit(table).transform(table))
+    np.testing.assert_array_equal(model.sample(5), model.sample(5))
+    assert (Z != model.set_params(random_state=1).fit(table).transform(table)).any()
+
+
+def test_global_generators_are_left_alone(table):
+    model = AutoencoderTransformer(2, latent=Variational(), corruption=GaussianNoise(), **QUICK)
+    torch.manual_seed(7)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    model.fit(table).sample(3)
+    model.score_samples(table)
+    pickle.loads(pickle.dumps(model))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], before[1])
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"n_components": 0}, ValueError, "'n_components' parameter .* must be an int in the range"),
+        ({"n_components": 1.5}, ValueError, "'n_components' parameter"),
+        ({"loss": "squared"}, ValueError, "'loss' parameter .* 'squared_error'"),
+        ({"latent": GaussianNoise()}, TypeError, r"latent=GaussianNoise\(\) is in the wrong slot; pass it as corruption="),
+        ({"corruption": Sparse()}, TypeError, "wrong slot; pass it as latent="),
+        ({"latent": Variational}, TypeError, r"takes an instance, not a class: pass Variational\(...\)"),
+        ({"architecture": "dense"}, TypeError, r"architecture must be None or one of .* \(Convolutional, Custom, Dense\), got 'dense'"),
+        ({"latent": Variational(beta=-1)}, ValueError, "'beta' parameter of Variational must be"),
+        ({"architecture": Convolutional((1, 2, 2))}, ValueError, "holds 4 values, but X has 6 features"),
+        ({"architecture": Custom(nn.Linear(6, 3), nn.Linear(2, 6))}, ValueError, r"encoder of Custom must .* give \(n_samples, 2\), but it gave"),
+        ({"architecture": Custom(nn.Linear(5, 2), nn.Linear(2, 6))}, ValueError, r"encoder of Custom must take \(n_samples, 6\).*failed on two rows"),
+        ({"device": "toaster"}, ValueError, "device='toaster' cannot be used here"),
+        ({"loss": "binary_cross_entropy", "scaling": "standard"}, ValueError, "scaling='standard' must be None or 'auto'"),
+    ],
+)
+def test_bad_parameters_are_named(parameters, error, message, table):
+    model = AutoencoderTransformer(**{**QUICK, **parameters})
+    with pytest.raises(error, match=message):
+        model.fit(table)
+    assert not hasattr(model, "n_features_in_")
+
+
+def test_cross_entropy_names_the_range_and_the_scaler(table):
+    with pytest.raises(ValueError, match=r"needs data in \[0, 1\], but X ranges over \[-.*MinMaxScaler"):
+        AutoencoderTransformer(2, loss="binary_cross_entropy").fit(table)
+
+
+def test_cross_entropy_does_not_score_what_it_cannot_compare(rng):
+    X = rng.random((60, 5))
+    model = AutoencoderTransformer(2, loss="binary_cross_entropy", **QUICK).fit(X)
+    assert model.transform(3 * X).shape == (60, 2)
+    with pytest.raises(ValueError, match=r"needs data in \[0, 1\]"):
+        model.score_samples(3 * X)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.full((5, 6), np.nan), "NaN"),
+        (np.full((5, 6), np.inf), "infinity"),
+        (np.full((5, 6), "a"), "could not convert string to float"),
+        (np.empty((0, 6)), "0 sample"),
+        (np.zeros(6), "Expected 2D array"),
+        (np.zeros((2, 3, 6)), "dim 3"),
+    ],
+    ids=["nan", "inf", "text", "empty", "1d", "3d"],
+)
+def test_bad_data_changes_nothing(X, message, table, fitted):
+    scores = fitted.score_samples(table)
+    for method in (fitted.fit, fitted.transform, fitted.score_samples, fitted.reconstruct):
+        with pytest.raises(ValueError, match=message):
+            method(X)
+    np.testing.assert_array_equal(fitted.score_samples(table), scores)
+
+
+def test_other_columns_are_refused(table):
+    X = pd.DataFrame(table, columns=list("abcdef"))
+    model = AutoencoderTransformer(2, **QUICK).fit(X)
+    with pytest.raises(ValueError, match="X has 5 features, but AutoencoderTransformer is expecting 6"):
+        AutoencoderTransformer(2, **QUICK).fit(table).transform(table[:, :5])
+    with pytest.raises(ValueError, match="feature names"):
+        model.transform(X[list("fabcde")])
+    with pytest.raises(ValueError, match="Z has 3 columns, but codes have 2"):
+        model.inverse_transform(np.zeros((1, 3)))
+
+
+def test_unfitted_use_says_so(table):
+    model = AutoencoderTransformer(2)
+    for call in (model.transform, model.inverse_transform, model.reconstruct, model.score_samples, model.score, model.reconstruction_errors):
+        with pytest.raises(NotFittedError):
+            call(table)
+    with pytest.raises(NotFittedError):
+        model.sample()
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message"),
+    [
+        ("latent__beta", r"pass latent=Variational\(...\) first"),
+        ("latent__alpha", r"pass latent=Contractive\(...\) or latent=Sparse\(...\) first"),
+        ("corruption__fraction", r"pass corruption=Masking\(...\) or corruption=SaltAndPepper\(...\) first"),
+        ("architecture__dropout", r"pass architecture=Dense\(...\) first"),
+        ("latent__gamma", "no part for it has a parameter 'gamma'"),
+    ],
+)
+def test_setting_a_parameter_of_an_empty_slot_names_the_part(parameter, message):
+    with pytest.raises(ValueError, match=message):
+        AutoencoderTransformer().set_params(**{parameter: 1})
+
+
+def test_a_part_and_its_parameter_can_be_set_together():
+    model = AutoencoderTransformer().set_params(latent=Variational(), latent__beta=2)
+    assert model.latent.beta == 2
+
+
+def test_parts_changed_after_fit_do_not_change_the_fit(table):
+    model = AutoencoderTransformer(2, latent=Variational(), **QUICK).fit(table)
+    Z = model.transform(table)
+    model.set_params(latent=Contractive(), n_components=4, loss="huber")
+    np.testing.assert_array_equal(model.transform(table), Z)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).transform(table), Z)
+
+
+# Edges
+
+
+@pytest.mark.parametrize("normalization", [None, "batch"])
+@pytest.mark.parametrize("n", [2, 3, 31, 32, 33, 65])
+def test_any_number_of_rows_against_the_batch_size(n, normalization, rng):
+    X = rng.normal(size=(n, 4))
+    model = AutoencoderTransformer(2, architecture=Dense((8,), normalization=normalization), batch_size=32, early_stopping=False, **QUICK)
+    assert model.fit(X).transform(X).shape == (n, 2)
+
+
+@pytest.mark.parametrize("latent", [None, Sparse(), Contractive(), Variational()])
+def test_one_row(latent):
+    X = np.array([[1.0, 2.0, 3.0]])
+    model = AutoencoderTransformer(2, latent=latent, **QUICK).fit(X)
+    np.testing.assert_allclose(model.reconstruct(X), X, rtol=0.1)
+    assert np.isfinite(model.sample(2)).all()
+
+
+def test_one_feature(rng):
+    X = rng.normal(size=(50, 1))
+    model = AutoencoderTransformer(1, **QUICK).fit(X)
+    np.testing.assert_allclose(model.reconstruct(X), X, atol=0.05)
+
+
+def test_more_components_than_features(table):
+    assert AutoencoderTransformer(9, **QUICK).fit(table).transform(table).shape == (120, 9)
+
+
+def test_constant_features_come_back(rng):
+    X = np.column_stack([rng.normal(size=50), np.full(50, 7.0), rng.normal(size=50), np.zeros(50)])
+    R = AutoencoderTransformer(2, **QUICK).fit(X).reconstruct(X)
+    np.testing.assert_allclose(R[:, [1, 3]], X[:, [1, 3]], atol=1e-2)
+    assert np.isfinite(AutoencoderTransformer(2, **QUICK).fit(np.ones((20, 3))).score_samples(np.ones((20, 3)))).all()
+
+
+def test_features_ten_orders_of_magnitude_apart(rng):
+    Z = rng.normal(size=(200, 1))
+    X = (Z + 0.01 * rng.normal(size=(200, 3))) * [1e-5, 1, 1e5] + [0, 1e8, -1e5]
+    R = AutoencoderTransformer(1, random_state=0, max_epochs=20).fit(X).reconstruct(X)
+    assert (((R - X) / X.std(0)) ** 2).mean() < 0.01
+
+
+def test_duplicate_rows():
+    X = np.repeat([[0.0, 1.0, 5.0], [2.0, 1.0, 4.0]], 40, axis=0)
+    model = AutoencoderTransformer(1, **QUICK).fit(X)
+    np.testing.assert_allclose(model.reconstruct(X), X, atol=0.1)
+
+
+def test_far_away_rows_have_finite_scores(fitted):
+    scores = fitted.score_samples([[1e300] * 6, [-1e30] * 6, [0.0] * 6])
+    assert np.isfinite(scores).all()
+    assert scores[2] > scores[1]
+
+
+# Pickling
+
+
+@pytest.mark.parametrize("slots", [{}, {"latent": Variational()}, {"architecture": Convolutional((1, 6))}, {"loss": nn.HuberLoss()}])
+def test_pickles_give_the_same_numbers(slots, table):
+    model = AutoencoderTransformer(2, **slots, **QUICK).fit(table)
+    buffer = io.BytesIO()
+    joblib.dump(model, buffer)
+    buffer.seek(0)
+    for copy in (pickle.loads(pickle.dumps(model)), joblib.load(buffer)):
+        for method in ("transform", "reconstruct", "score_samples"):
+            np.testing.assert_array_equal(getattr(copy, method)(table), getattr(model, method)(table))
+        np.testing.assert_array_equal(copy.sample(3), model.sample(3))
+        assert copy.loss_curve_ == model.loss_curve_
+
+
+def test_pickles_hold_weights_and_no_optimizer(table):
+    model = AutoencoderTransformer(2, architecture=Dense((256, 256)), **QUICK).fit(table)
+    n_weights = sum(p.numel() for p in model.net_.module_.parameters())
+    assert len(pickle.dumps(model)) < 4 * n_weights + 40_000
+    assert "net_" not in model.__getstate__()
+
+
+def test_a_pickle_can_be_trained_further(table):
+    model = AutoencoderTransformer(2, warm_start=True, **QUICK).fit(table)
+    copy = pickle.loads(pickle.dumps(model)).fit(table)
+    assert len(copy.loss_curve_) == 6
+
+
+def test_the_net_has_a_short_repr_and_shows_in_notebooks(fitted):
+    assert repr(fitted.net_) == "AutoencoderNet(trained, cpu)"
+    assert "AutoencoderTransformer" in fitted._repr_html_()
