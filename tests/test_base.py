@@ -342,7 +342,7 @@ def test_global_generators_are_left_alone(table):
     [
         ({"n_components": 0}, ValueError, "'n_components' parameter .* must be an int in the range"),
         ({"n_components": 1.5}, ValueError, "'n_components' parameter"),
-        ({"loss": "squared"}, ValueError, "'loss' parameter .* 'squared_error'"),
+        ({"loss": "squared"}, ValueError, "'loss' parameter of AutoencoderTransformer must be a str among"),
         ({"latent": GaussianNoise()}, TypeError, r"latent=GaussianNoise\(\) is in the wrong slot; pass it as corruption="),
         ({"corruption": Sparse()}, TypeError, "wrong slot; pass it as latent="),
         ({"latent": Variational}, TypeError, r"takes an instance, not a class: pass Variational\(...\)"),
