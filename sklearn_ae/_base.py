@@ -35,7 +35,7 @@ MOST_HELD_OUT = 10_000  # rows with validation_fraction="auto"
 START_ROWS = 20_000  # rows from which starting weights are computed
 SAMPLE_CODES = 1_000  # training rows whose codes are kept for `sample`
 CHUNK_ROWS = 1_024
-CHUNK_VALUES = 2**22  # widest layer times rows of a chunk
+CHUNK_VALUES = 2**22  # features times rows of a chunk
 ONE_THREAD_FLOPS = 2**24  # a training step with fewer multiplications is faster on one thread
 STILL_FALLING = 0.05  # relative fall of the loss in the last epoch of an annealed schedule that counts as not converged
 
@@ -124,28 +124,29 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         with all_or_nothing(self):
             self._validate_parts()
             X = validate_data(self, X, dtype=DTYPES)
-            self._fit(X)
+            self._fit(X, None, check_random_state(self.random_state))
         return self
 
-    def _fit(self, X: np.ndarray) -> None:
-        random_state = check_random_state(self.random_state)
+    def _fit(self, X: np.ndarray, chosen: np.ndarray | None, random_state: np.random.RandomState) -> None:
+        """Train on the chosen rows of X, all if None."""
         seed = random_state.randint(np.iinfo(np.int32).max)
         device = find_device(self.device)
         previous = getattr(self, "net_", None) if self.warm_start else None
-        spec = self._make_spec(X.shape[1])
+        spec = self._make_spec(X.shape[1], random_state)
         kind = self._scaling_kind(spec["loss"])
         check_range(spec["loss"], self.loss, X)
         with torch_seed(seed, device):
-            scaling = self._scaling if previous else fit_scaling(kind, X, random_state)
-            rows = ArrayRows(X, scaling, device)
-            module = build_module(spec).to(device)
+            scaling = self._scaling if previous else fit_scaling(kind, X, chosen, random_state)
+            rows = ArrayRows(X, scaling, device, chosen)
+            module = self._build(spec).to(device)
             self._start(module, spec, rows, previous)
-            train, held_out = self._split(rows, random_state)
+            train, held_out = self._split(rows, spec, random_state)
             net = self._make_net(module, train, held_out, device)
             net.fit(train)
+            self._calibrate(net.module_, train)
         self._keep_fitted(spec, scaling, net, rows)
 
-    def _make_spec(self, n_features: int) -> dict:
+    def _make_spec(self, n_features: int, random_state: np.random.RandomState) -> dict:
         """All that is needed to build the network again: copies, so that later set_params do not reach it."""
         return {
             "architecture": Dense() if self.architecture is None else clone(self.architecture),
@@ -156,6 +157,10 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             "n_components": self.n_components,
         }
 
+    def _build(self, spec: dict) -> nn.Module:
+        """The network of a spec."""
+        return build_autoencoder(spec, spec["n_features"])
+
     def _scaling_kind(self, loss) -> str | None:
         if self.scaling == "auto":
             return self._auto_scaling if loss.scales else None
@@ -165,7 +170,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     _auto_scaling = "standard"
 
-    def _split(self, rows: ArrayRows, random_state) -> tuple[ArrayRows, ArrayRows | None]:
+    def _split(self, rows: ArrayRows, spec: dict, random_state: np.random.RandomState) -> tuple[ArrayRows, ArrayRows | None]:
         """The rows to train on, and those held out to choose the best epoch by."""
         n = len(rows)
         n_held_out = self._n_held_out(n) if self.early_stopping else 0
@@ -188,6 +193,9 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         architecture, latent, loss = spec["architecture"], spec["latent"], spec["loss"]
         architecture.start(module.encoder, module.decoder, x, loss.unlink(x), spec["n_components"], latent.stochastic)
 
+    def _calibrate(self, module: nn.Module, train) -> None:
+        """What is computed from the training rows once the network is trained."""
+
     def _make_net(self, module: nn.Module, rows: ArrayRows, held_out: ArrayRows | None, device: torch.device) -> AutoencoderNet:
         batch_size = self._batch_size(len(rows))
         n_parameters = sum(p.numel() for p in module.parameters())
@@ -197,7 +205,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             lr=self.learning_rate,
             max_epochs=self._max_epochs(len(rows), batch_size),
             batch_size=batch_size,
-            train_split=(lambda dataset, y=None: (rows, held_out)) if held_out is not None else None,
+            train_split=None if held_out is None else lambda dataset, y=None: (rows, held_out),
             callbacks=None if self.callbacks is None else list(self.callbacks),
             verbose=int(self.verbose),
             device=device,
@@ -242,9 +250,12 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         net.train_split = None
         self.net_ = net
         with torch.inference_mode():
-            x = rows.take(torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:SAMPLE_CODES])
-            self._codes = net.module_.encoder(x).cpu().numpy()
+            x = rows.take(torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[: self._n_codes()])
+            self._codes = net.module_.hidden(x).cpu().numpy()
         self._warn_if_not_converged(net)
+
+    def _n_codes(self) -> int:
+        return SAMPLE_CODES
 
     def _warn_if_not_converged(self, net: AutoencoderNet) -> None:
         curve = self.loss_curve_
@@ -382,7 +393,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         random_state = check_random_state(self.random_state if random_state is None else random_state)
         rows = torch.from_numpy(random_state.randint(len(self._codes), size=n_samples))
         with torch_seed(random_state.randint(np.iinfo(np.int32).max)), torch.no_grad():
-            Z = self._spec["latent"].draw(torch.from_numpy(self._codes), rows).double().numpy()
+            Z = self.net_.module_.draw(torch.from_numpy(self._codes), rows).double().numpy()
         return self.inverse_transform(Z)
 
     @property
@@ -406,11 +417,11 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         data, n_rows, result = as_tensor(X), self._chunk_rows(), None
         with torch.inference_mode():
             for start in range(0, len(X), n_rows):
-                x = scaling.forward(data[start : start + n_rows])
+                x = data[start : start + n_rows]
                 n = len(x)
                 if n < n_rows:
                     x = torch.cat([x, x.new_zeros(n_rows - n, x.shape[1])])
-                y = function(x.contiguous().to(device))[:n].cpu().numpy()
+                y = function(scaling.forward(x.contiguous()).to(device))[:n].cpu().numpy()
                 if result is None:
                     result = np.empty((len(X), *y.shape[1:]), y.dtype)
                 result[start : start + n] = y
@@ -418,7 +429,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     def _chunk_rows(self) -> int:
         """Rows of a chunk: the same for a fitted model whatever it is asked."""
-        return max(32, min(CHUNK_ROWS, CHUNK_VALUES // self._spec["n_features"]))
+        return chunk_rows(self._spec["n_features"])
 
     # Pickling: numpy arrays and plain values, the network built again on load
 
@@ -438,7 +449,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     def _rebuild(self, weights: dict[str, np.ndarray]) -> None:
         with torch_seed(0):
-            module = build_module(self._spec)
+            module = self._build(self._spec)
         load_state(module, {name: torch.tensor(array) for name, array in weights.items()})
         device = find_device(self.device, missing="cpu")
         net = AutoencoderNet(module, criterion=nn.Identity, device=device, train_split=None, verbose=0, **self._optimizer_params())
@@ -455,9 +466,14 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return tags
 
 
-def build_module(spec: dict) -> Autoencoder:
-    """The network of a spec, its parts' sizes checked."""
-    n_features, n_components = spec["n_features"], spec["n_components"]
+def chunk_rows(width: int) -> int:
+    """How many rows of that many values go through a network at a time: a power of two."""
+    return 2 ** int(np.log2(np.clip(CHUNK_VALUES / width, 32, CHUNK_ROWS)))
+
+
+def build_autoencoder(spec: dict, n_features: int) -> Autoencoder:
+    """One autoencoder of a spec, its parts' sizes checked."""
+    n_components = spec["n_components"]
     n_outputs = spec["latent"].n_outputs(n_components)
     encoder, decoder = spec["architecture"].build(n_features, n_outputs, n_components)
     check_output(spec["architecture"], "encoder", encoder, n_features, n_outputs)

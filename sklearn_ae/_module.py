@@ -46,9 +46,21 @@ class Autoencoder(nn.Module):
             loss = self.loss.nats(loss, x.shape[1])
         return loss if cost is None else loss + self.ramp * cost
 
+    def hidden(self, x: Tensor) -> Tensor:
+        """The encoder's output (n_samples, n_outputs)."""
+        return self.encoder(x)
+
     def encode(self, x: Tensor) -> Tensor:
         """Codes (n_samples, n_components), nothing random."""
         return self.latent.code(self.encoder(x), sample=False)
+
+    def draw(self, h: Tensor, rows: Tensor) -> Tensor:
+        """Random codes near those of some rows of `h`, which ``hidden`` gave."""
+        return self.latent.draw(h, rows)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Raw reconstructions (n_samples, n_features), nothing random."""
+        return self.decoder(self.encode(x))
 
     def decode(self, z: Tensor) -> Tensor:
         """Reconstructions (n_samples, n_features), after the link."""
@@ -56,8 +68,8 @@ class Autoencoder(nn.Module):
 
     def elements(self, x: Tensor) -> Tensor:
         """The loss of each entry (n_samples, n_features), nothing random."""
-        return self.loss.elements(self.decoder(self.encode(x)), x)
+        return self.loss.elements(self.reconstruct(x), x)
 
     def losses(self, x: Tensor) -> Tensor:
         """The loss of each row (n_samples,), nothing random."""
-        return self.loss(self.decoder(self.encode(x)), x)
+        return self.loss(self.reconstruct(x), x)

@@ -174,7 +174,7 @@ class AutoencoderNet(NeuralNet):
             loss = self._objective(x).mean()
             loss.backward()
             optimizer.step()
-            part = loss.detach() * len(x)
+            part = loss.detach() * x.shape[-2]
             total = part if total is None else total.add_(part)
         return total.item() / len(batches.source)  # the only synchronisation of the epoch
 
@@ -185,7 +185,7 @@ class AutoencoderNet(NeuralNet):
         device = batches.source.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(0)
-            self._losses = torch.cat([self._objective(x) for x, _ in batches])
+            self._losses = torch.cat([self._objective(x) for x, _ in batches], -1)
         return float(self._losses.mean())
 
     def objective(self, x: Tensor) -> Tensor:

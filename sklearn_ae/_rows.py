@@ -63,9 +63,61 @@ class ArrayRows(Dataset):
         """One epoch each time it is iterated."""
         return Batches(self, batch_size, shuffle)
 
+    def row_bytes(self) -> int:
+        """The size of a row."""
+        return 4 * self.data.shape[1]
+
     def _gather(self, indices: Tensor | None) -> Tensor:
         x = self.data if indices is None else self.data.index_select(0, indices)
         return self.scaling.forward(x).contiguous().to(self.device)
+
+
+class MemberRows(Dataset):
+    """Rows for the members of an ensemble, each with rows and features of its own.
+
+    Parameters
+    ----------
+    rows : ArrayRows
+        Where the rows come from.
+    positions : Tensor of shape (n_members, n_samples), integer
+        Which rows each member has.
+    features : Tensor of shape (n_members, n_seen), integer
+        Which features each member sees.
+    """
+
+    def __init__(self, rows: ArrayRows, positions: Tensor, features: Tensor):
+        self.source = rows
+        self.device = rows.device
+        self.positions = positions
+        self.features = features
+        self.rows = None
+        if 4 * positions.numel() * features.shape[1] <= room(rows.device):
+            self.rows = self._gather(positions)
+
+    def __len__(self) -> int:
+        return self.positions.shape[1]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        row = self.take(torch.tensor([index]))[:, 0]
+        return row, row
+
+    def take(self, positions: Tensor) -> Tensor:
+        """The members' rows at these positions, of shape (n_members, n_positions, n_seen)."""
+        if self.rows is not None:
+            return self.rows.index_select(1, positions.to(self.device))
+        return self._gather(self.positions[:, positions])
+
+    def batches(self, batch_size: int, shuffle: bool) -> "Batches":
+        """One epoch each time it is iterated."""
+        return Batches(self, batch_size, shuffle)
+
+    def row_bytes(self) -> int:
+        """The size of one row of every member."""
+        return 4 * self.features.numel()
+
+    def _gather(self, positions: Tensor) -> Tensor:
+        each = zip(positions, self.features, strict=True)
+        return torch.stack([self.source.take(rows).index_select(1, features) for rows, features in each])
 
 
 class Batches:
@@ -75,34 +127,31 @@ class Batches:
     before it, since batch normalisation cannot train on one.
     """
 
-    def __init__(self, source: ArrayRows, batch_size: int, shuffle: bool):
+    def __init__(self, source: ArrayRows | MemberRows, batch_size: int, shuffle: bool):
         self.source = source
-        self.batch_size = batch_size
         self.shuffle = shuffle
         n = len(source)
         self.starts = list(range(0, n, batch_size))
         if len(self.starts) > 1 and n - self.starts[-1] == 1:
             self.starts.pop()
+        whole = source.rows is not None
+        self.per_block = len(self.starts) if whole else max(1, BLOCK_BYTES // (source.row_bytes() * batch_size))
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        n, source = len(self.source), self.source
+        n = len(self.source)
+        if len(self.starts) == 1 and self.source.rows is not None:
+            yield self.source.rows, self.source.rows  # the order within a batch does not matter
+            return
         order = torch.randperm(n) if self.shuffle else torch.arange(n)
         bounds = [*self.starts, n]
-        per_block = self._batches_per_block()
-        for first in range(0, len(self.starts), per_block):
-            block_bounds = bounds[first : first + per_block + 1]
-            block = source.take(order[block_bounds[0] : block_bounds[-1]])
-            for start, stop in zip(block_bounds[:-1], block_bounds[1:], strict=True):
-                x = block[start - block_bounds[0] : stop - block_bounds[0]]
+        for first in range(0, len(self.starts), self.per_block):
+            edges = bounds[first : first + self.per_block + 1]
+            block = self.source.take(order[edges[0] : edges[-1]])
+            for x in block.split([b - a for a, b in zip(edges[:-1], edges[1:], strict=True)], -2):
                 yield x, x
-
-    def _batches_per_block(self) -> int:
-        if self.source.rows is not None:
-            return len(self.starts)
-        return max(1, BLOCK_BYTES // (4 * self.source.data.shape[1] * self.batch_size))
 
 
 def as_tensor(X: np.ndarray) -> Tensor:
