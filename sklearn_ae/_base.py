@@ -20,8 +20,8 @@ from sklearn_ae._losses import LOSSES, make_loss
 from sklearn_ae._module import Autoencoder
 from sklearn_ae._net import OPTIMIZERS, SCHEDULES, AutoencoderNet
 from sklearn_ae._random import torch_seed
-from sklearn_ae._rows import ArrayRows, as_tensor
-from sklearn_ae._scaling import Scaling, fit_scaling
+from sklearn_ae._rows import ArrayRows
+from sklearn_ae._scaling import Scaling, as_tensor, fit_scaling
 from sklearn_ae.architectures import Architecture, Dense
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
@@ -231,7 +231,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _max_epochs(self, n: int, batch_size: int) -> int:
         if self.max_epochs != "auto":
             return self.max_epochs
-        return int(np.clip(np.ceil(AUTO_STEPS * batch_size / n), FEWEST_EPOCHS, MOST_EPOCHS))
+        return auto_epochs(AUTO_STEPS, n, batch_size)
 
     def _patience(self, held_out: bool) -> int | None:
         if self.n_iter_no_change is None or not held_out:
@@ -393,7 +393,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         random_state = check_random_state(self.random_state if random_state is None else random_state)
         rows = torch.from_numpy(random_state.randint(len(self._codes), size=n_samples))
         with torch_seed(random_state.randint(np.iinfo(np.int32).max)), torch.no_grad():
-            Z = self.net_.module_.draw(torch.from_numpy(self._codes), rows).double().numpy()
+            Z = self.net_.module_.draw(as_tensor(self._codes), rows).double().numpy()
         return self.inverse_transform(Z)
 
     @property
@@ -469,6 +469,11 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 def chunk_rows(width: int) -> int:
     """How many rows of that many values go through a network at a time: a power of two."""
     return 2 ** int(np.log2(np.clip(CHUNK_VALUES / width, 32, CHUNK_ROWS)))
+
+
+def auto_epochs(n_steps: int, n: int, batch_size: int) -> int:
+    """How many epochs make that many steps, within bounds."""
+    return int(np.clip(np.ceil(n_steps * batch_size / n), FEWEST_EPOCHS, MOST_EPOCHS))
 
 
 def build_autoencoder(spec: dict, n_features: int) -> Autoencoder:

@@ -73,3 +73,7 @@ class Autoencoder(nn.Module):
     def losses(self, x: Tensor) -> Tensor:
         """The loss of each row (n_samples,), nothing random."""
         return self.loss(self.reconstruct(x), x)
+
+    def contributions(self, x: Tensor) -> Tensor:
+        """The part of each feature in a row's loss (n_samples, n_features); the sum over a row is the loss."""
+        return self.elements(x) / x.shape[1]

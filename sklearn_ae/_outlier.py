@@ -1,28 +1,104 @@
 """AutoencoderOutlierDetector."""
 
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 
 import numpy as np
 import torch
+from numpy.random import RandomState
+from numpy.typing import ArrayLike
 from sklearn.base import OutlierMixin
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sklearn_ae._base import BaseAutoencoder, build_autoencoder, chunk_rows
+from sklearn_ae._base import BaseAutoencoder, auto_epochs, build_autoencoder, chunk_rows
+from sklearn_ae._docs import describe
 from sklearn_ae._ensemble import Ensemble, Mask
 from sklearn_ae._rows import ArrayRows, MemberRows
-from sklearn_ae.architectures import Dense
+from sklearn_ae.architectures import Architecture, Dense
+from sklearn_ae.corruptions import Corruption
+from sklearn_ae.latents import Latent
 
-SEEN_SHARE, MOST_SEEN = 0.7, 64  # features a member sees
+# Defaults of an ensemble; benchmarks/README.md has what each was measured against.
+SEEN_SHARE, MOST_SEEN = 0.7, 64  # features that a member sees
 MOST_COMPONENTS = 32
-AUTO_SAMPLES = 64
-AUTO_STEPS = 75  # optimiser steps of an ensemble that max_epochs="auto" plans
+MEMBER_ROWS = 64
+MOST_BATCH = 256
+MEMBER_STEPS = 75
+HELD_OUT = 0.2
+MOST_HELD_OUT = 10_000
 CODE_VALUES = 200_000  # numbers kept for `sample`
 
 
+@describe(
+    architecture="None is, in an ensemble, one hidden layer of 16 to 64 units; for a single autoencoder ``Dense()``.",
+    scaling='for an ensemble ``"robust"`` followed by half-whitening and arcsinh, for a single autoencoder ``"robust"``',
+    optimizer="adam",
+    learning_rate="5e-3",
+    weight_decay="0.0",
+    max_epochs='``"auto"`` plans 75 batches for an ensemble, 1,500 for a single autoencoder.',
+    batch_size='``"auto"`` is all rows of a member up to 256; for a single autoencoder, an eighth of the rows, from 32 to 128 or more.',
+    early_stopping=False,
+    validation_fraction='Those that calibrate `p_values` and ``contamination="auto"`` are held out always; ``"auto"`` is a fifth, at most 10,000 '
+    "rows. With `early_stopping`, as many again.",
+)
 class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
-    """Outlier detection by an ensemble of small autoencoders."""
+    r"""Outlier detection by an ensemble of small autoencoders.
+
+    As in an isolation forest, each member sees a few rows and some of the features; it learns to reconstruct them, all but the quarter
+    that it reconstructs worst, so that outliers are not learnt. A row's outlyingness is the mean over members of its
+    absolute residuals, each divided by a robust scale of that feature's residuals, and their sum by its median:
+
+    .. math:: s(x) = \frac1M\sum_{m=1}^M \frac{1}{t_m}\sum_j \frac{|x_j - \hat x_{mj}|}{\sigma_{mj}}
+
+    so that 1 is a typical row. It is a sum over features: ``feature_contributions`` tells which of them made a row an outlier.
+    All members are trained together as one batched network. With ``n_estimators=1`` this is one plain autoencoder, trained on all
+    rows, whose outlyingness is its reconstruction loss.
+
+    Parameters
+    ----------
+    n_components : int or "auto", default="auto"
+        Length of a code. With ``"auto"`` each member draws its own, from 1 to half the features (at most 32); a single
+        autoencoder has the square root of the number of features.
+    contamination : float in (0, 0.5] or "auto", default="auto"
+        Share of outliers in the training data, from which `offset_` follows. ``"auto"`` draws the upper whisker of a box plot: a row is an
+        outlier if its outlyingness is over :math:`Q_3 + 1.5\,(Q_3 - Q_1)`, the quartiles being those of rows that were held out, or
+        if it is over their 99% quantile.
+    n_estimators : int, default=100
+        Members of the ensemble.
+    max_samples : int, float in (0, 1] or "auto", default="auto"
+        Rows for each member, drawn without replacement: a number, a share, or 64.
+    <parameters>
+
+    Attributes
+    ----------
+    offset_ : float
+        ``decision_function(X) = score_samples(X) - offset_``.
+    <attributes>
+
+    See Also
+    --------
+    AutoencoderTransformer : Dimensionality reduction by an autoencoder.
+    sklearn.ensemble.IsolationForest : An ensemble of random trees.
+
+    References
+    ----------
+    .. [1] Chen, Sathe, Aggarwal and Turaga (2017), "Outlier Detection with Autoencoder Ensembles", SDM.
+    .. [2] Bates, Candes, Lei, Romano and Sesia (2023), "Testing for Outliers with Conformal p-values", Annals of Statistics 51.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_ae import AutoencoderOutlierDetector
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(300, 1)) * [1, 2, 3] + 0.1 * rng.normal(size=(300, 3))
+    >>> detector = AutoencoderOutlierDetector(random_state=0).fit(X)
+    >>> x = np.array([[1.0, -2.0, 3.0]])  # no value is unusual by itself
+    >>> detector.predict(x)
+    array([-1])
+    >>> detector.feature_contributions(x).argmax(axis=1)
+    array([1])
+    """
 
     _parameter_constraints: dict = {
         **BaseAutoencoder._parameter_constraints,
@@ -34,32 +110,32 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
 
     def __init__(
         self,
-        n_components="auto",
+        n_components: int | str = "auto",
         *,
-        contamination="auto",
-        n_estimators=100,
-        max_samples="auto",
-        architecture=None,
-        corruption=None,
-        latent=None,
-        loss="squared_error",
-        scaling="auto",
-        optimizer="adam",
-        learning_rate=5e-3,
-        learning_rate_schedule="one_cycle",
-        weight_decay=0.0,
-        max_epochs="auto",
-        batch_size="auto",
-        early_stopping=False,
-        validation_fraction="auto",
-        n_iter_no_change=None,
-        tol=1e-4,
-        warm_start=False,
-        device="auto",
-        compile=False,
-        callbacks=None,
-        verbose=0,
-        random_state=None,
+        contamination: float | str = "auto",
+        n_estimators: int = 100,
+        max_samples: int | float | str = "auto",
+        architecture: Architecture | None = None,
+        corruption: Corruption | Callable[[torch.Tensor], torch.Tensor] | None = None,
+        latent: Latent | None = None,
+        loss: str | nn.Module = "squared_error",
+        scaling: str | None = "auto",
+        optimizer: str | type[torch.optim.Optimizer] = "adam",
+        learning_rate: float = 5e-3,
+        learning_rate_schedule: str | Callable[[float], float] = "one_cycle",
+        weight_decay: float = 0.0,
+        max_epochs: int | str = "auto",
+        batch_size: int | str = "auto",
+        early_stopping: bool = False,
+        validation_fraction: float | str = "auto",
+        n_iter_no_change: int | None = None,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        device: str | torch.device = "auto",
+        compile: bool = False,
+        callbacks: Sequence | None = None,
+        verbose: int = 0,
+        random_state: int | RandomState | None = None,
     ):
         self.n_components = n_components
         self.contamination = contamination
@@ -87,119 +163,185 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         self.verbose = verbose
         self.random_state = random_state
 
-    def predict(self, X):
+    # Answers
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Tell inliers from outliers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int
+            1 for inliers, -1 for outliers.
+        """
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
-    def decision_function(self, X):
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """Scores from which `offset_` is taken away: negative for outliers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        decisions : ndarray of shape (n_samples,), float64
+        """
         return self.score_samples(X) - self.offset_
 
-    def feature_contributions(self, X):
+    def p_values(self, X: ArrayLike) -> np.ndarray:
+        r"""Conformal p-values: how often a row of the training distribution would be as outlying as this one.
+
+        .. math:: p(x) = \frac{1 + \#\{i : s(x_i) \ge s(x)\}}{n + 1}
+
+        over the `n` rows that were held out. If a row comes from the same distribution as those, :math:`P(p \le t) \le t` for every t, exactly
+        and whatever the model has learnt [2]_; outliers among the training data make the p-values larger, never smaller. Their smallest
+        value is 1 / (n + 1). To bound the share of false alarms among all alarms by q, apply Benjamini and Hochberg's
+        procedure: ``scipy.stats.false_discovery_control(detector.p_values(X)) <= q``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        p_values : ndarray of shape (n_samples,), float64
+            In (0, 1].
+        """
+        scores = self.score_samples(X)
+        as_outlying = np.searchsorted(self._calibration_scores, scores, side="right")
+        return (as_outlying + 1) / (len(self._calibration_scores) + 1)
+
+    def feature_contributions(self, X: ArrayLike) -> np.ndarray:
+        """Which features made a row outlying.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        contributions : ndarray of shape (n_samples, n_features), float64
+            At least 0; the sum over a row is its outlyingness, minus its score.
+        """
         X = self._check(X, scored=True)
         return self._through(self.net_.module_.contributions, X).astype(np.float64)
 
-    def p_values(self, X):
-        scores = self.score_samples(X)
-        below = np.searchsorted(self._calibration_scores, scores, side="right")
-        return (below + 1) / (len(self._calibration_scores) + 1)
+    # Fitting
 
-    def _fit(self, X, chosen, random_state):
-        held_out = self._hold_out(len(X), random_state)
-        learn = None if held_out is None else np.setdiff1d(np.arange(len(X)), held_out)
-        super()._fit(X, learn, random_state)
-        scores = np.empty(0) if held_out is None else self._score_samples(X[held_out])
-        self._calibration_scores = np.sort(scores)
-        if self.contamination == "auto":
-            self.offset_ = -1.5
-        else:
-            self.offset_ = float(np.percentile(self._score_samples(X), 100 * self.contamination))
+    def _fit(self, X: np.ndarray, chosen: np.ndarray | None, random_state: RandomState) -> None:
+        n = len(X)
+        order = random_state.permutation(n)
+        n_held_out = min(self._n_held_out(n), n - 1)
+        held_out, learnt = order[:n_held_out], np.sort(order[n_held_out:])
+        super()._fit(X, learnt if n_held_out else None, random_state)
+        self._calibration_scores = np.sort(self._score_samples(X[held_out])) if n_held_out else np.empty(0)
+        self.offset_ = self._offset(X)
 
-    def _hold_out(self, n, random_state):
-        return None
+    def _offset(self, X: np.ndarray) -> float:
+        if self.contamination != "auto":
+            return float(np.percentile(self._score_samples(X), 100 * self.contamination))
+        scores = self._calibration_scores
+        if len(scores) < 20:  # quartiles need some rows
+            scores = self._score_samples(X)
+        return auto_offset(scores)
 
-    def _make_spec(self, n_features, random_state):
-        spec = super()._make_spec(n_features, random_state)
-        if self.n_estimators == 1:
-            if self.n_components == "auto":
-                spec["n_components"] = int(np.ceil(np.sqrt(n_features)))
-            return spec
-        if self.warm_start and hasattr(self, "_spec"):
-            return {**spec, **{name: self._spec[name] for name in ("features", "active", "n_components")}}
-        n_seen = n_features
-        if self.architecture is None:
-            n_seen = int(np.ceil(np.clip(SEEN_SHARE * n_features, 1, MOST_SEEN)))
-            spec["architecture"] = Dense((int(np.clip(2 * n_seen, 16, 64)),), activation="relu", linear_path=False)
-        n_components = self.n_components
-        if n_components == "auto":
-            n_components = int(np.clip(n_features // 2, 1, MOST_COMPONENTS))
-        active = [n_components] * self.n_estimators
-        if self.n_components == "auto":
-            active = random_state.randint(1, n_components + 1, size=self.n_estimators).tolist()
-        features = [np.sort(random_state.permutation(n_features)[:n_seen]) for _ in range(self.n_estimators)]
-        return {**spec, "n_components": n_components, "features": np.array(features), "active": active}
+    def _n_held_out(self, n: int) -> int:
+        if self.validation_fraction == "auto":
+            return min(round(HELD_OUT * n), MOST_HELD_OUT)
+        return super()._n_held_out(n)
 
-    def _build(self, spec):
-        if "features" not in spec:
-            return super()._build(spec)
-        features = torch.from_numpy(spec["features"])
-        members = []
-        for n_active in spec["active"]:
-            member = build_autoencoder(spec, features.shape[1])
-            member.decoder = nn.Sequential(Mask(spec["n_components"], n_active), member.decoder)
-            members.append(member)
-        return Ensemble(members, features, spec["active"], spec["n_features"])
-
-    def _scaling_kind(self, loss):
+    def _scaling_kind(self, loss) -> str | None:
         if self.scaling == "auto" and loss.scales:
             return "robust" if self.n_estimators == 1 else "whitened"
         return super()._scaling_kind(loss)
 
-    def _start(self, module, spec, rows, previous):
-        if previous is not None or "features" not in spec:
+    def _make_spec(self, n_features: int, random_state: RandomState) -> dict:
+        spec = super()._make_spec(n_features, random_state)
+        if self.n_estimators > 1:
+            return {**spec, **self._make_members(spec, n_features, random_state)}
+        if self.n_components == "auto":
+            spec["n_components"] = int(np.ceil(np.sqrt(n_features)))
+        return spec
+
+    def _make_members(self, spec: dict, n_features: int, random_state: RandomState) -> dict:
+        """What each member sees and how much of its code it uses."""
+        if self.warm_start and hasattr(self, "_spec"):
+            return {name: self._spec[name] for name in ("architecture", "n_components", "features", "active")}
+        n_seen, architecture = n_features, spec["architecture"]
+        if self.architecture is None:
+            n_seen = int(np.ceil(np.clip(SEEN_SHARE * n_features, 1, MOST_SEEN)))
+            architecture = Dense((int(np.clip(2 * n_seen, 16, 64)),), activation="relu", linear_path=False)
+        features = [np.sort(random_state.permutation(n_features)[:n_seen]) for _ in range(self.n_estimators)]
+        n_components = self.n_components
+        active = [n_components] * self.n_estimators
+        if n_components == "auto":
+            n_components = int(np.clip(n_features // 2, 1, MOST_COMPONENTS))
+            active = random_state.randint(1, n_components + 1, size=self.n_estimators).tolist()
+        return {"architecture": architecture, "n_components": n_components, "features": np.array(features), "active": active}
+
+    def _build(self, spec: dict) -> nn.Module:
+        if "features" not in spec:
+            return super()._build(spec)
+        members = []
+        for n_active in spec["active"]:
+            member = build_autoencoder(spec, spec["features"].shape[1])
+            member.decoder = nn.Sequential(Mask(spec["n_components"], n_active), member.decoder)
+            members.append(member)
+        return Ensemble(members, torch.tensor(spec["features"]), spec["active"], spec["n_features"])
+
+    def _start(self, module: nn.Module, spec: dict, rows: ArrayRows, previous) -> None:
+        if previous is not None or "features" not in spec:  # the members of an ensemble start at random, for their variety
             super()._start(module, spec, rows, previous)
 
-    def _split(self, rows, spec, random_state):
+    def _split(self, rows: ArrayRows, spec: dict, random_state: RandomState):
         train, held_out = super()._split(rows, spec, random_state)
         if "features" not in spec:
             return train, held_out
-        n, n_members = self._n_samples(len(train)), len(spec["active"])
-        features = torch.from_numpy(spec["features"])
-        positions = np.array([random_state.choice(len(train), n, replace=False) for _ in range(n_members)])
-        members = MemberRows(train, torch.from_numpy(positions), features)
+        features, n = torch.tensor(spec["features"]), self._n_samples(len(train))
+        positions = np.array([random_state.choice(len(train), n, replace=False) for _ in features])
         if held_out is not None:
-            held_out = MemberRows(held_out, torch.arange(len(held_out)).expand(n_members, -1), features)
-        return members, held_out
+            held_out = MemberRows(held_out, torch.arange(len(held_out)).expand(len(features), -1), features)
+        return MemberRows(train, torch.from_numpy(positions), features), held_out
 
-    def _n_samples(self, n):
+    def _n_samples(self, n: int) -> int:
         if self.max_samples == "auto":
-            return min(AUTO_SAMPLES, n)
+            return min(MEMBER_ROWS, n)
         if isinstance(self.max_samples, Integral):
             return min(self.max_samples, n)
         return max(1, round(self.max_samples * n))
 
-    def _batch_size(self, n):
+    def _batch_size(self, n: int) -> int:
         if self.n_estimators > 1 and self.batch_size == "auto":
-            return min(n, 256)
+            return min(n, MOST_BATCH)
         return super()._batch_size(n)
 
-    def _max_epochs(self, n, batch_size):
+    def _max_epochs(self, n: int, batch_size: int) -> int:
         if self.n_estimators > 1 and self.max_epochs == "auto":
-            return max(5, int(np.ceil(AUTO_STEPS * batch_size / n)))
+            return auto_epochs(MEMBER_STEPS, n, batch_size)
         return super()._max_epochs(n, batch_size)
 
-    def _calibrate(self, module, train):
+    def _calibrate(self, module: nn.Module, train) -> None:
         if isinstance(module, Ensemble):
             module.calibrate(train.take(torch.arange(min(len(train), 1024))))
 
-    def _n_codes(self):
-        spec = self._spec
-        values = len(spec.get("active", [1])) * spec["n_components"]
-        return max(50, min(super()._n_codes(), CODE_VALUES // values))
+    def _n_codes(self) -> int:
+        if "features" not in self._spec:
+            return super()._n_codes()
+        return max(50, min(super()._n_codes(), CODE_VALUES // (len(self._spec["active"]) * self._spec["n_components"])))
 
-    def _chunk_rows(self):
-        if "features" in self._spec:
-            return chunk_rows(2 * self._spec["features"].size)
-        return super()._chunk_rows()
+    def _chunk_rows(self) -> int:
+        return chunk_rows(2 * self._spec["features"].size) if "features" in self._spec else super()._chunk_rows()
 
     @property
-    def _n_features_out(self):
-        return sum(self._spec["active"]) if "features" in self._spec else self._spec["n_components"]
+    def _n_features_out(self) -> int:
+        return sum(self._spec["active"]) if "features" in self._spec else super()._n_features_out
+
+
+def auto_offset(scores: np.ndarray) -> float:
+    """Minus the upper whisker of a box plot of the outlyingness (Tukey, 1977), but never beyond its most outlying hundredth."""
+    lowest, third, first = np.percentile(scores, [1, 25, 75])  # scores are minus the outlyingness
+    return float(max(third - 1.5 * (first - third), lowest))

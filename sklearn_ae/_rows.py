@@ -1,6 +1,5 @@
 """Where batches come from: rows of an array, scaled, on the device."""
 
-import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sklearn_ae._scaling import Scaling
+from sklearn_ae._scaling import Scaling, as_tensor
 
 RESIDENT_BYTES = 2**26  # on the CPU, a scaled copy of the rows is kept up to this size
 BLOCK_BYTES = 2**22  # otherwise rows are gathered in blocks of about this size
@@ -152,15 +151,6 @@ class Batches:
             block = self.source.take(order[edges[0] : edges[-1]])
             for x in block.split([b - a for a, b in zip(edges[:-1], edges[1:], strict=True)], -2):
                 yield x, x
-
-
-def as_tensor(X: np.ndarray) -> Tensor:
-    """A view of an array, read-only ones and memory maps included."""
-    if any(stride < 0 for stride in X.strides):
-        X = np.ascontiguousarray(X)
-    with warnings.catch_warnings():  # torch warns that a read-only array must not be written to; nothing here writes
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
-        return torch.from_numpy(np.asarray(X))
 
 
 def room(device: torch.device) -> int:

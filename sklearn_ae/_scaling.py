@@ -1,5 +1,6 @@
 """The affine layer at both ends of the network, computed from the training data."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +31,7 @@ class Scaling:
         """From data units, in the data's own precision, to float32 in scaled units."""
         if self.scale is None:
             return x.clamp(-LIMIT, LIMIT).to(torch.float32)
-        center, scale = (torch.as_tensor(a, dtype=x.dtype, device=x.device) for a in (self.center, self.scale))
+        center, scale = (as_tensor(a).to(x) for a in (self.center, self.scale))
         return torch.sub(x, center).div_(scale).clamp_(-LIMIT, LIMIT).to(torch.float32)
 
     def inverse(self, x: Tensor) -> Tensor:
@@ -38,7 +39,7 @@ class Scaling:
         x = x.double()
         if self.scale is None:
             return x
-        return x * torch.as_tensor(self.scale, device=x.device) + torch.as_tensor(self.center, device=x.device)
+        return x * as_tensor(self.scale).to(x) + as_tensor(self.center).to(x)
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ class Whitening(Scaling):
         return super().inverse(self._mix(torch.sinh(x), 1 / self.gains, 1 / self.rest))
 
     def _mix(self, x: Tensor, gains: np.ndarray, rest: float) -> Tensor:
-        directions = torch.as_tensor(self.directions, device=x.device)
-        return x * rest + (x @ directions * torch.as_tensor(gains - np.float32(rest), device=x.device)) @ directions.T
+        directions, gains = as_tensor(self.directions).to(x), as_tensor(gains).to(x)
+        return x * rest + ((x @ directions) * (gains - rest)) @ directions.T
 
 
 def fit_scaling(kind: str | None, X: np.ndarray, rows: np.ndarray | None, random_state: np.random.RandomState) -> Scaling:
@@ -140,3 +141,12 @@ def few_rows(X: np.ndarray, rows: np.ndarray | None, random_state: np.random.Ran
     if len(rows) > QUANTILE_ROWS:
         rows = np.sort(random_state.choice(rows, QUANTILE_ROWS, replace=False))
     return X[rows]
+
+
+def as_tensor(X: np.ndarray) -> Tensor:
+    """A view of an array, read-only ones and memory maps included."""
+    if any(stride < 0 for stride in X.strides):
+        X = np.ascontiguousarray(X)
+    with warnings.catch_warnings():  # torch warns that a read-only array must not be written to; nothing here writes
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(np.asarray(X))

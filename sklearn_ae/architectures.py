@@ -113,7 +113,7 @@ class WithLinearPath(nn.Module):
         self.high.copy_(x.amax(0))
 
 
-class _Bent(Architecture):
+class _WithLinearPath(Architecture):
     """What Dense and Convolutional share: an optional linear path that starts at PCA."""
 
     @torch.no_grad()
@@ -154,7 +154,7 @@ def start_at_pca(
     decoder.weight[:, :n_found] = (target - target.mean(0)).T @ codes / torch.where(power > 0, power, 1)
 
 
-class Dense(_Bent):
+class Dense(_WithLinearPath):
     """Fully connected layers, with a linear path beside them.
 
     Parameters
@@ -242,7 +242,7 @@ class Dense(_Bent):
         return modules
 
 
-class Convolutional(_Bent):
+class Convolutional(_WithLinearPath):
     """Convolutions over images or sequences that stand in flat rows.
 
     Each layer shrinks the image by its stride and the decoder grows it back to the very size, odd ones too.

@@ -1,0 +1,83 @@
+"""The parameters that both estimators share, described once."""
+
+import inspect
+
+PARAMETERS = """
+architecture : part of :mod:`sklearn_ae.architectures` or None, default=None
+    Encoder and decoder: `Dense`, `Convolutional` or `Custom`. {architecture}
+corruption : part of :mod:`sklearn_ae.corruptions`, callable or None, default=None
+    What is done to the input in training, which is compared with the clean input: `GaussianNoise`, `Masking`,
+    `SaltAndPepper`, or a function from a batch to one of the same shape. None corrupts nothing.
+latent : part of :mod:`sklearn_ae.latents` or None, default=None
+    What the code is: `Sparse`, `Contractive` or `Variational`. None is a plain code.
+loss : {{"squared_error", "absolute_error", "huber", "binary_cross_entropy"}} or nn.Module, default="squared_error"
+    Reconstruction loss, a mean over features in scaled units. ``"binary_cross_entropy"`` needs data in [0, 1] and gives
+    probabilities. A module is called as ``loss(raw, x)`` and must give one number per sample, or one per sample and feature.
+scaling : {{"auto", "standard", "robust"}} or None, default="auto"
+    An affine layer at both ends of the network, computed from the training data: ``"standard"`` uses mean and standard
+    deviation, ``"robust"`` median and the range from the 10% to the 90% quantile, None leaves the data as they are.
+    ``"auto"`` is None for cross-entropy, {scaling} otherwise.
+optimizer : {{"adam", "adamw", "sgd", "rmsprop", "nadam", "radam", "adagrad"}} or class, default="{optimizer}"
+    The optimiser, by name or as a class from ``torch.optim``. ``"sgd"`` has Nesterov momentum of 0.9.
+learning_rate : float, default={learning_rate}
+    The largest learning rate of the schedule.
+learning_rate_schedule : {{"one_cycle", "cosine", "constant", "plateau"}} or callable, default="one_cycle"
+    How the learning rate changes: up over the first 30% of the steps and down to nothing; down along half a cosine; not
+    at all; or to 0.3 of itself whenever `n_iter_no_change` epochs bring no improvement. A callable gives a factor from the share of
+    training done, in [0, 1).
+weight_decay : float, default={weight_decay}
+    Weight decay, as the optimiser defines it.
+max_epochs : int or "auto", default="auto"
+    Passes over the training rows. {max_epochs}
+batch_size : int or "auto", default="auto"
+    Rows in a batch. {batch_size}
+early_stopping : bool, default={early_stopping}
+    Hold out rows, and keep the weights of the epoch with the lowest loss on them, or those from before training if none was better by
+    more than a standard error.
+validation_fraction : float in (0, 1) or "auto", default="auto"
+    Share of the rows held out. {validation_fraction}
+n_iter_no_change : int or None, default=None
+    With `early_stopping`, training ends after this many epochs without improvement. None trains to the end of the schedule.
+tol : float, default=1e-4
+    What counts as improvement, as a share of the loss.
+warm_start : bool, default=False
+    Start from the weights and the scaling of the last fit.
+device : str or torch.device, default="auto"
+    Where to compute; ``"auto"`` is a GPU if there is one.
+compile : bool, default=False
+    Compile the training step with ``torch.compile``.
+callbacks : list of skorch callbacks or None, default=None
+    Called while training, as skorch documents them. Hooks for each batch cost time, hooks for each epoch hardly any.
+verbose : int, default=0
+    If not 0, print a line for each epoch.
+random_state : int, RandomState instance or None, default=None
+    Seeds everything random: the same number gives the same result on the same machine. None takes a seed from NumPy's
+    global generator, as everywhere in scikit-learn.
+"""
+
+ATTRIBUTES = """
+net_ : skorch.NeuralNet
+    The trained net; ``net_.module_`` is the torch module.
+n_iter_ : int
+    Epochs run by the last fit.
+loss_curve_ : list of float
+    The training objective, epoch by epoch.
+validation_loss_curve_ : list of float or None
+    The same on the rows held out; None without `early_stopping`.
+n_features_in_ : int
+    Features seen in fit.
+feature_names_in_ : ndarray of shape (n_features_in_,)
+    Their names, if X had any.
+"""
+
+
+def describe(**defaults):
+    """Fill a class's docstring with what both estimators share, `defaults` being what differs."""
+
+    def fill(cls):
+        text = inspect.cleandoc(cls.__doc__)
+        text = text.replace("<parameters>", PARAMETERS.strip().format(**defaults))
+        cls.__doc__ = text.replace("<attributes>", ATTRIBUTES.strip())
+        return cls
+
+    return fill
