@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from sklearn_ae._component import parts_of, validate_slot
+from sklearn_ae._inference import chunk_rows, through
 from sklearn_ae._losses import LOSSES, make_loss
 from sklearn_ae._module import Autoencoder
 from sklearn_ae._net import OPTIMIZERS, SCHEDULES, AutoencoderNet
@@ -29,13 +30,12 @@ from sklearn_ae.latents import Latent
 DTYPES = (np.float64, np.float32)
 SLOTS = {"architecture": Architecture, "corruption": Corruption, "latent": Latent}
 
-AUTO_STEPS = 1_500  # optimiser steps that max_epochs="auto" plans
+AUTO_STEPS = 2_000  # optimiser steps that max_epochs="auto" plans
 FEWEST_EPOCHS, MOST_EPOCHS = 5, 150
 MOST_HELD_OUT = 10_000  # rows with validation_fraction="auto"
 START_ROWS = 20_000  # rows from which starting weights are computed
+FEW_ROWS = 1_000  # with fewer, those held out take part in the start: it then looks better on them than it is, and must be beaten
 SAMPLE_CODES = 1_000  # training rows whose codes are kept for `sample`
-CHUNK_ROWS = 1_024
-CHUNK_VALUES = 2**22  # features times rows of a chunk
 ONE_THREAD_FLOPS = 2**24  # a training step with fewer multiplications is faster on one thread
 STILL_FALLING = 0.05  # relative fall of the loss in the last epoch of an annealed schedule that counts as not converged
 
@@ -138,9 +138,10 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         with torch_seed(seed, device):
             scaling = self._scaling if previous else fit_scaling(kind, X, chosen, random_state)
             rows = ArrayRows(X, scaling, device, chosen)
+            train, held_out = self._split(rows, random_state)
             module = self._build(spec).to(device)
-            self._start(module, spec, rows, previous)
-            train, held_out = self._split(rows, spec, random_state)
+            self._start(module, spec, rows if len(rows) < FEW_ROWS else train, previous)
+            train, held_out = self._feed(spec, train, held_out, random_state)
             net = self._make_net(module, train, held_out, device)
             net.fit(train)
             self._calibrate(net.module_, train)
@@ -165,12 +166,14 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if self.scaling == "auto":
             return self._auto_scaling if loss.scales else None
         if self.scaling is not None and not loss.scales:
-            raise ValueError(f"loss={self.loss!r} compares with the data as they are; scaling={self.scaling!r} must be None or 'auto'.")
+            raise ValueError(
+                f"loss={self.loss!r} compares with the data as they are; scaling={self.scaling!r} must be None or 'auto'."
+            )
         return self.scaling
 
     _auto_scaling = "standard"
 
-    def _split(self, rows: ArrayRows, spec: dict, random_state: np.random.RandomState) -> tuple[ArrayRows, ArrayRows | None]:
+    def _split(self, rows: ArrayRows, random_state: np.random.RandomState) -> tuple[ArrayRows, ArrayRows | None]:
         """The rows to train on, and those held out to choose the best epoch by."""
         n = len(rows)
         n_held_out = self._n_held_out(n) if self.early_stopping else 0
@@ -185,13 +188,17 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return round(min(max(0.1 * n, min(50, 0.3 * n)), MOST_HELD_OUT))
 
     def _start(self, module: Autoencoder, spec: dict, rows: ArrayRows, previous: AutoencoderNet | None) -> None:
-        """Starting weights: those of the last fit, or what the architecture makes of all rows, the held-out ones included."""
+        """Starting weights: those of the last fit, or what the architecture makes of the rows."""
         if previous is not None:
             load_state(module, previous.module_.state_dict())
             return
         x = rows.take(torch.randperm(len(rows))[:START_ROWS])
         architecture, latent, loss = spec["architecture"], spec["latent"], spec["loss"]
         architecture.start(module.encoder, module.decoder, x, loss.unlink(x), spec["n_components"], latent.stochastic)
+
+    def _feed(self, spec: dict, train: ArrayRows, held_out: ArrayRows | None, random_state: np.random.RandomState):
+        """The sources that the network is trained and validated on."""
+        return train, held_out
 
     def _calibrate(self, module: nn.Module, train) -> None:
         """What is computed from the training rows once the network is trained."""
@@ -220,7 +227,9 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     def _optimizer_params(self) -> dict:
         optimizer, options = OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else (self.optimizer, {})
-        options = {**options, "weight_decay": self.weight_decay} if self.weight_decay or isinstance(self.optimizer, str) else options
+        options = (
+            {**options, "weight_decay": self.weight_decay} if self.weight_decay or isinstance(self.optimizer, str) else options
+        )
         return {"optimizer": optimizer, **{f"optimizer__{name}": value for name, value in options.items()}}
 
     def _batch_size(self, n: int) -> int:
@@ -264,7 +273,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if self.n_iter_ < net.max_epochs or (len(curve) > 1 and curve[-1] >= curve[-2] - fall * abs(curve[-2])):
             return
         warnings.warn(
-            f"The training loss was still falling when training reached max_epochs={net.max_epochs}; raise max_epochs or learning_rate.",
+            f"The training loss was still falling when training reached max_epochs={net.max_epochs}; "
+            "raise max_epochs or learning_rate.",
             ConvergenceWarning,
             stacklevel=4,
         )
@@ -408,24 +418,9 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return X
 
     def _through(self, function: Callable[[Tensor], Tensor], X: np.ndarray, scaling: Scaling | None = None) -> np.ndarray:
-        """Map rows through the network, so that a row's result does not depend on the rows beside it.
-
-        Matrix products round differently for different numbers of rows. So all chunks have the same shape, the last one filled up.
-        """
+        """Map rows through the network, nothing random."""
         scaling = self._scaling if scaling is None else scaling
-        device = torch.device(self.net_.device)
-        data, n_rows, result = as_tensor(X), self._chunk_rows(), None
-        with torch.inference_mode():
-            for start in range(0, len(X), n_rows):
-                x = data[start : start + n_rows]
-                n = len(x)
-                if n < n_rows:
-                    x = torch.cat([x, x.new_zeros(n_rows - n, x.shape[1])])
-                y = function(scaling.forward(x.contiguous()).to(device))[:n].cpu().numpy()
-                if result is None:
-                    result = np.empty((len(X), *y.shape[1:]), y.dtype)
-                result[start : start + n] = y
-        return result
+        return through(function, X, scaling, torch.device(self.net_.device), self._chunk_rows())
 
     def _chunk_rows(self) -> int:
         """Rows of a chunk: the same for a fitted model whatever it is asked."""
@@ -464,11 +459,6 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def chunk_rows(width: int) -> int:
-    """How many rows of that many values go through a network at a time: a power of two."""
-    return 2 ** int(np.log2(np.clip(CHUNK_VALUES / width, 32, CHUNK_ROWS)))
 
 
 def auto_epochs(n_steps: int, n: int, batch_size: int) -> int:
@@ -546,7 +536,9 @@ def no_part_message(slot: str, parameter: str) -> str:
     having = [name for name, part in sorted(parts_of(SLOTS[slot]).items()) if parameter in part._get_param_names()]
     if not having:
         return f"{slot} is None, and no part for it has a parameter {parameter!r}."
-    return f"{slot} is None, so {slot}__{parameter} cannot be set; pass {' or '.join(f'{slot}={name}(...)' for name in having)} first."
+    return (
+        f"{slot} is None, so {slot}__{parameter} cannot be set; pass {' or '.join(f'{slot}={name}(...)' for name in having)} first."
+    )
 
 
 @contextmanager

@@ -105,7 +105,8 @@ class Ensemble(nn.Module):
     def calibrate(self, x: Tensor) -> None:
         """Set the weights of residuals from the members' training rows (n_members, n_samples, n_seen).
 
-        A residual is divided by a robust scale of its member's and feature's residuals, and a row's sum by the median of its member's.
+        A residual is divided by a robust scale of its member's and feature's residuals, a row's sum by the median of its
+        member's.
         """
         residuals = (self.loss.link(self(x)[0]) - x).abs()
         scale = NORMAL * residuals.median(1).values + 0.1 * residuals.square().mean(1).sqrt() + 1e-3  # (n_members, n_seen)
@@ -180,7 +181,8 @@ class Ensemble(nn.Module):
         if self.batched:
             return torch.vmap(call, randomness="different")(parameters, buffers, x)
         results = [
-            call({name: p[i] for name, p in parameters.items()}, {name: b[i] for name, b in buffers.items()}, x[i]) for i in range(len(x))
+            call({name: p[i] for name, p in parameters.items()}, {name: b[i] for name, b in buffers.items()}, x[i])
+            for i in range(len(x))
         ]
         if isinstance(results[0], tuple):
             return tuple(torch.stack(parts) for parts in zip(*results, strict=True))

@@ -3,7 +3,7 @@
 import dis
 import math
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import torch
@@ -66,7 +66,7 @@ class AutoencoderNet(NeuralNet):
         What counts as improvement, as a share of the best loss.
     keep_best : bool
         Whether the weights of the epoch with the lowest validation loss are put back at the end, or those from before training if
-        no epoch was better than they by more than a standard error over the validation rows.
+        no epoch was better than they by more than two standard errors over the validation rows.
     threads : int or None
         Threads of torch while training on the CPU; None leaves them.
     """
@@ -90,10 +90,8 @@ class AutoencoderNet(NeuralNet):
             self.initialize()
         with threads(self.threads):
             self.notify("on_train_begin", X=X, y=y)
-            try:
+            with suppress(StopTraining):
                 self.fit_loop(X, y)
-            except StopTraining:
-                pass
             self.notify("on_train_end", X=X, y=y)
         return self
 
@@ -266,9 +264,9 @@ class Snapshot(NamedTuple):
 
 
 def gained(before: Tensor, after: Tensor) -> bool:
-    """Whether losses fell by more than a standard error, in the mean over rows."""
-    fall = (before - after).double()
-    return bool(fall.mean() > fall.std(correction=0) / len(fall) ** 0.5)
+    """Whether losses fell by more than two standard errors, in the mean over rows."""
+    fall = (before - after).double().flatten()
+    return bool(fall.mean() > 2 * fall.std(correction=0) / len(fall) ** 0.5)
 
 
 def state(module: nn.Module) -> list[Tensor]:

@@ -11,9 +11,10 @@ from sklearn.base import OutlierMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
-from sklearn_ae._base import BaseAutoencoder, auto_epochs, build_autoencoder, chunk_rows
+from sklearn_ae._base import BaseAutoencoder, auto_epochs, build_autoencoder
 from sklearn_ae._docs import describe
 from sklearn_ae._ensemble import Ensemble, Mask
+from sklearn_ae._inference import chunk_rows
 from sklearn_ae._rows import ArrayRows, MemberRows
 from sklearn_ae.architectures import Architecture, Dense
 from sklearn_ae.corruptions import Corruption
@@ -36,18 +37,18 @@ CODE_VALUES = 200_000  # numbers kept for `sample`
     optimizer="adam",
     learning_rate="5e-3",
     weight_decay="0.0",
-    max_epochs='``"auto"`` plans 75 batches for an ensemble, 1,500 for a single autoencoder.',
-    batch_size='``"auto"`` is all rows of a member up to 256; for a single autoencoder, an eighth of the rows, from 32 to 128 or more.',
+    max_epochs='``"auto"`` plans 75 batches for an ensemble, 2,000 for a single autoencoder.',
+    batch_size='``"auto"`` is all rows of a member up to 256; for a single autoencoder as in the transformer.',
     early_stopping=False,
-    validation_fraction='Those that calibrate `p_values` and ``contamination="auto"`` are held out always; ``"auto"`` is a fifth, at most 10,000 '
-    "rows. With `early_stopping`, as many again.",
+    validation_fraction='Those that calibrate `p_values` and ``contamination="auto"`` are held out always; ``"auto"`` is a '
+    "fifth, at most 10,000 rows. With `early_stopping`, as many again.",
 )
 class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     r"""Outlier detection by an ensemble of small autoencoders.
 
-    As in an isolation forest, each member sees a few rows and some of the features; it learns to reconstruct them, all but the quarter
-    that it reconstructs worst, so that outliers are not learnt. A row's outlyingness is the mean over members of its
-    absolute residuals, each divided by a robust scale of that feature's residuals, and their sum by its median:
+    As in an isolation forest, each member sees a few rows and some of the features; it learns to reconstruct them, all but
+    the quarter that it reconstructs worst, so that outliers are not learnt. A row's outlyingness is the mean over members of
+    its absolute residuals, each divided by a robust scale of that feature's residuals, and their sum by its median:
 
     .. math:: s(x) = \frac1M\sum_{m=1}^M \frac{1}{t_m}\sum_j \frac{|x_j - \hat x_{mj}|}{\sigma_{mj}}
 
@@ -61,9 +62,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         Length of a code. With ``"auto"`` each member draws its own, from 1 to half the features (at most 32); a single
         autoencoder has the square root of the number of features.
     contamination : float in (0, 0.5] or "auto", default="auto"
-        Share of outliers in the training data, from which `offset_` follows. ``"auto"`` draws the upper whisker of a box plot: a row is an
-        outlier if its outlyingness is over :math:`Q_3 + 1.5\,(Q_3 - Q_1)`, the quartiles being those of rows that were held out, or
-        if it is over their 99% quantile.
+        Share of outliers in the training data, from which `offset_` follows. ``"auto"`` draws the upper whisker of a box
+        plot: a row is an outlier if its outlyingness is over :math:`Q_3 + 1.5\,(Q_3 - Q_1)`, the quartiles being those of rows
+        that were held out, or if it is over their 99% quantile.
     n_estimators : int, default=100
         Members of the ensemble.
     max_samples : int, float in (0, 1] or "auto", default="auto"
@@ -163,6 +164,31 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         self.verbose = verbose
         self.random_state = random_state
 
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> "AutoencoderOutlierDetector":
+        """Train on X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training data, in any units; outliers among them do little harm.
+        y : array-like of shape (n_samples,) or None
+            Not used in training. For a search by labels, ``GridSearchCV(..., scoring="roc_auc")``, give 1 for inliers and -1 for
+            outliers.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If X, y or a parameter is not valid; the estimator is then as it was before.
+        FloatingPointError
+            If training diverges.
+        """
+        refuse_two_words(y)
+        return super().fit(X)
+
     # Answers
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -197,9 +223,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
 
         .. math:: p(x) = \frac{1 + \#\{i : s(x_i) \ge s(x)\}}{n + 1}
 
-        over the `n` rows that were held out. If a row comes from the same distribution as those, :math:`P(p \le t) \le t` for every t, exactly
-        and whatever the model has learnt [2]_; outliers among the training data make the p-values larger, never smaller. Their smallest
-        value is 1 / (n + 1). To bound the share of false alarms among all alarms by q, apply Benjamini and Hochberg's
+        over the `n` rows that were held out. If a row comes from the same distribution as those, :math:`P(p \le t) \le t` for
+        every t, exactly and whatever the model has learnt [2]_; outliers among the rows held out make p-values larger. Their
+        smallest value is 1 / (n + 1). To bound the share of false alarms among all alarms by q, apply Benjamini and Hochberg's
         procedure: ``scipy.stats.false_discovery_control(detector.p_values(X)) <= q``.
 
         Parameters
@@ -297,8 +323,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         if previous is not None or "features" not in spec:  # the members of an ensemble start at random, for their variety
             super()._start(module, spec, rows, previous)
 
-    def _split(self, rows: ArrayRows, spec: dict, random_state: RandomState):
-        train, held_out = super()._split(rows, spec, random_state)
+    def _feed(self, spec: dict, train: ArrayRows, held_out: ArrayRows | None, random_state: RandomState):
         if "features" not in spec:
             return train, held_out
         features, n = torch.tensor(spec["features"]), self._n_samples(len(train))
@@ -345,3 +370,15 @@ def auto_offset(scores: np.ndarray) -> float:
     """Minus the upper whisker of a box plot of the outlyingness (Tukey, 1977), but never beyond its most outlying hundredth."""
     lowest, third, first = np.percentile(scores, [1, 25, 75])  # scores are minus the outlyingness
     return float(max(third - 1.5 * (first - third), lowest))
+
+
+def refuse_two_words(y: ArrayLike | None) -> None:
+    """Refuse labels such as "inlier" and "outlier".
+
+    scikit-learn's scorers take the later in the alphabet for the positive class, and would silently reverse a search.
+    """
+    labels = [] if y is None else np.unique(np.asarray(y))
+    if len(labels) == 2 and not np.issubdtype(labels.dtype, np.number) and labels.dtype != bool:
+        raise ValueError(
+            f"y must be 1 for inliers and -1 for outliers, got {labels.tolist()}: scorers would not know which is which."
+        )

@@ -1,5 +1,6 @@
 """Where batches come from: rows of an array, scaled, on the device."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -149,7 +150,7 @@ class Batches:
         for first in range(0, len(self.starts), self.per_block):
             edges = bounds[first : first + self.per_block + 1]
             block = self.source.take(order[edges[0] : edges[-1]])
-            for x in block.split([b - a for a, b in zip(edges[:-1], edges[1:], strict=True)], -2):
+            for x in block.split([b - a for a, b in itertools.pairwise(edges)], -2):
                 yield x, x
 
 

@@ -72,7 +72,8 @@ class Whitening(Scaling):
 
     def _mix(self, x: Tensor, gains: np.ndarray, rest: float) -> Tensor:
         directions, gains = as_tensor(self.directions).to(x), as_tensor(gains).to(x)
-        return x * rest + ((x @ directions) * (gains - rest)) @ directions.T
+        along = directions.T @ x.T  # rows as columns: see _inference
+        return x * rest + (directions @ (along * (gains - rest)[:, None])).T
 
 
 def fit_scaling(kind: str | None, X: np.ndarray, rows: np.ndarray | None, random_state: np.random.RandomState) -> Scaling:
@@ -124,7 +125,7 @@ def whitening(X: np.ndarray, center: np.ndarray, scale: np.ndarray, random_state
     Z = Scaling(center, scale).forward(torch.from_numpy(X)).numpy()
     n_directions = min(len(Z) - 1, Z.shape[1], MOST_DIRECTIONS)
     mean = max(float(np.square(Z).mean()), 1e-12)
-    if n_directions < 1:
+    if n_directions < 1 or not np.ptp(Z, axis=0).any():
         return Whitening(center, scale, np.zeros((Z.shape[1], 0), np.float32), np.zeros(0, np.float32), 1.0)
     pca = PCA(n_directions, random_state=random_state).fit(Z)
     outside = max(Z.shape[1] - n_directions, 1)

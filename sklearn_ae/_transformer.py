@@ -19,7 +19,7 @@ from sklearn_ae.latents import Latent
     optimizer="adamw",
     learning_rate="1e-2",
     weight_decay="1e-2",
-    max_epochs='``"auto"`` plans about 1,500 batches, in at least 5 and at most 150 epochs.',
+    max_epochs='``"auto"`` plans about 2,000 batches, in at least 5 and at most 150 epochs.',
     batch_size='``"auto"`` is about an eighth of the rows, from 32 to 128, and a thousandth from 128,000 rows on.',
     early_stopping=True,
     validation_fraction='``"auto"`` is a tenth, but at least 50 rows (or 30% if that is less) and at most 10,000.',

@@ -10,6 +10,7 @@ starts at PCA's solution and the last of the layers at zero. Training starts whe
 """
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
@@ -125,9 +126,7 @@ class _WithLinearPath(Architecture):
 
 
 @torch.no_grad()
-def start_at_pca(
-    encoder: nn.Linear, decoder: nn.Linear, x: Tensor, target: Tensor, n_components: int, unit_variance: bool
-) -> None:
+def start_at_pca(encoder: nn.Linear, decoder: nn.Linear, x: Tensor, target: Tensor, n_components: int, unit_variance: bool) -> None:
     """Set the encoder to the principal components of `x`, and the decoder to the best linear map from them to `target`.
 
     Where the target is `x` itself, that is PCA. Components beyond the rank of the data start at zero.
@@ -162,8 +161,9 @@ class Dense(_WithLinearPath):
     hidden_layer_sizes : sequence of int, default=(128, 128)
         Widths of the encoder's hidden layers, from the data to the code. ``()`` leaves none.
     activation : str or callable giving an nn.Module, default="silu"
-        Activation of the hidden layers: ``"elu"``, ``"gelu"``, ``"identity"``, ``"leaky_relu"``, ``"logistic"`` (the same as ``"sigmoid"``),
-        ``"mish"``, ``"relu"``, ``"selu"``, ``"silu"``, ``"softplus"`` or ``"tanh"``, or a class such as ``torch.nn.PReLU``.
+        Activation of the hidden layers: ``"elu"``, ``"gelu"``, ``"identity"``, ``"leaky_relu"``, ``"logistic"`` (the same as
+        ``"sigmoid"``), ``"mish"``, ``"relu"``, ``"selu"``, ``"silu"``, ``"softplus"`` or ``"tanh"``, or a class such as
+        ``torch.nn.PReLU``.
     latent_activation : str, callable giving an nn.Module, or None, default=None
         Activation of the encoder's output.
     linear_path : bool, default=True
@@ -223,7 +223,7 @@ class Dense(_WithLinearPath):
 
     def _half(self, widths: list[int], last_activation: nn.Module | None) -> nn.Module:
         layers: list[nn.Module] = []
-        for n_inputs, n_units in zip(widths[:-2], widths[1:-1], strict=True):
+        for n_inputs, n_units in itertools.pairwise(widths):
             layers += [nn.Linear(n_inputs, n_units), *self._after_hidden(n_units)]
         layers.append(nn.Linear(widths[-2], widths[-1]))
         if self.linear_path:
@@ -330,7 +330,8 @@ class Convolutional(_WithLinearPath):
             )
         if math.prod(shape) != n_features:
             raise ValueError(
-                f"image_shape={shape} holds {math.prod(shape)} values, but X has {n_features} features; the product must be the same."
+                f"image_shape={shape} holds {math.prod(shape)} values, but X has {n_features} features; "
+                "the product must be the same."
             )
         channels = check_sizes("channels", self.channels)
         if not channels:
@@ -348,7 +349,7 @@ class Convolutional(_WithLinearPath):
     def _shrink(self, shapes: list[tuple[int, ...]]) -> list[nn.Module]:
         conv = nn.Conv2d if len(shapes[0]) == 3 else nn.Conv1d
         modules: list[nn.Module] = [nn.Unflatten(1, shapes[0])]
-        for before, after in zip(shapes[:-1], shapes[1:], strict=True):
+        for before, after in itertools.pairwise(shapes):
             modules.append(conv(before[0], after[0], self.kernel_size, self.stride, self.kernel_size // 2))
             modules.append(make_activation(self.activation))
         return [*modules, nn.Flatten()]
@@ -357,15 +358,18 @@ class Convolutional(_WithLinearPath):
         conv = nn.ConvTranspose2d if len(shapes[0]) == 3 else nn.ConvTranspose1d
         padding = self.kernel_size // 2
         modules: list[nn.Module] = [nn.Unflatten(1, shapes[0])]
-        for before, after in zip(shapes[:-1], shapes[1:], strict=True):
+        for before, after in itertools.pairwise(shapes):
             least = [(side - 1) * self.stride - 2 * padding + self.kernel_size for side in before[1:]]
             missing = tuple(side - reached for side, reached in zip(after[1:], least, strict=True))
-            modules += [conv(before[0], after[0], self.kernel_size, self.stride, padding, missing), make_activation(self.activation)]
+            modules += [
+                conv(before[0], after[0], self.kernel_size, self.stride, padding, missing),
+                make_activation(self.activation),
+            ]
         return [*modules[:-1], nn.Flatten()]
 
     def _dense(self, widths: list[int]) -> list[nn.Module]:
         modules: list[nn.Module] = []
-        for n_inputs, n_units in zip(widths[:-1], widths[1:], strict=True):
+        for n_inputs, n_units in itertools.pairwise(widths):
             modules += [nn.Linear(n_inputs, n_units), make_activation(self.activation)]
         return modules
 

@@ -46,7 +46,9 @@ def test_dropout_and_normalization_are_off_by_default():
 
 
 @pytest.mark.parametrize(
-    "shape", [(1, 28, 28), (1, 5, 7), (3, 8, 8), (2, 1, 9), (1, 64), (3, 17), (1, 1, 1)], ids=lambda shape: "x".join(map(str, shape))
+    "shape",
+    [(1, 28, 28), (1, 5, 7), (3, 8, 8), (2, 1, 9), (1, 64), (3, 17), (1, 1, 1)],
+    ids=lambda shape: "x".join(map(str, shape)),
 )
 @pytest.mark.parametrize(("kernel_size", "stride"), [(3, 2), (3, 1), (5, 3), (4, 2)])
 @pytest.mark.parametrize("linear_path", [True, False])

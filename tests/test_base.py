@@ -10,11 +10,11 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
-from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
 from torch import nn
 
 from sklearn_ae import AutoencoderTransformer
@@ -151,7 +151,11 @@ def test_optimizers_lower_the_loss(optimizer, table):
 def test_our_adam_takes_the_steps_of_torchs(table):
     def curve(optimizer):
         architecture = Dense((8,), activation="tanh")
-        return AutoencoderTransformer(2, architecture=architecture, optimizer=optimizer, max_epochs=5, random_state=0).fit(table).loss_curve_
+        return (
+            AutoencoderTransformer(2, architecture=architecture, optimizer=optimizer, max_epochs=5, random_state=0)
+            .fit(table)
+            .loss_curve_
+        )
 
     np.testing.assert_allclose(curve("adam"), curve(torch.optim.Adam), rtol=1e-3)
     np.testing.assert_allclose(curve("adamw"), curve(torch.optim.AdamW), rtol=1e-3)
@@ -171,7 +175,13 @@ def test_the_learning_rate_follows_its_schedule(table):
 
     rates = []
     AutoencoderTransformer(
-        2, learning_rate=0.1, learning_rate_schedule=lambda t: 1 - t, max_epochs=2, batch_size=60, early_stopping=False, callbacks=[Rates()]
+        2,
+        learning_rate=0.1,
+        learning_rate_schedule=lambda t: 1 - t,
+        max_epochs=2,
+        batch_size=60,
+        early_stopping=False,
+        callbacks=[Rates()],
     ).fit(table)
     np.testing.assert_allclose(rates, [0.1, 0.075, 0.05, 0.025])
 
@@ -185,7 +195,9 @@ def test_curves_have_one_entry_an_epoch(table):
 
 
 def test_early_stopping_restores_the_best_weights(table):
-    model = AutoencoderTransformer(2, learning_rate=0.5, learning_rate_schedule="constant", max_epochs=60, n_iter_no_change=5, random_state=0)
+    model = AutoencoderTransformer(
+        2, learning_rate=0.5, learning_rate_schedule="constant", max_epochs=60, n_iter_no_change=5, random_state=0
+    )
     model.fit(table)
     assert model.n_iter_ < 60
     assert model.score(table) > -1  # the last epochs of so high a rate are far worse
@@ -248,7 +260,9 @@ def test_divergence_is_told_with_the_epoch_and_a_way_out(table):
 @pytest.mark.parametrize("callback", [GradientNormClipping(1.0), LRScheduler("StepLR", step_size=1), EarlyStopping(patience=2)])
 def test_skorchs_callbacks_work(callback, table):
     schedule = "constant"
-    model = AutoencoderTransformer(2, callbacks=[callback], learning_rate_schedule=schedule, max_epochs=6, random_state=0).fit(table)
+    model = AutoencoderTransformer(2, callbacks=[callback], learning_rate_schedule=schedule, max_epochs=6, random_state=0).fit(
+        table
+    )
     assert np.isfinite(model.loss_curve_).all()
 
 
@@ -313,7 +327,9 @@ def test_threads_are_put_back(table):
 # Randomness
 
 
-@pytest.mark.parametrize("slots", [{}, {"latent": Variational()}, {"corruption": Masking()}, {"architecture": Dense((8,), dropout=0.5)}])
+@pytest.mark.parametrize(
+    "slots", [{}, {"latent": Variational()}, {"corruption": Masking()}, {"architecture": Dense((8,), dropout=0.5)}]
+)
 def test_same_random_state_same_numbers(slots, table):
     model = AutoencoderTransformer(2, **slots, **QUICK)
     Z = model.fit(table).transform(table)
@@ -346,11 +362,23 @@ def test_global_generators_are_left_alone(table):
         ({"latent": GaussianNoise()}, TypeError, r"latent=GaussianNoise\(\) is in the wrong slot; pass it as corruption="),
         ({"corruption": Sparse()}, TypeError, "wrong slot; pass it as latent="),
         ({"latent": Variational}, TypeError, r"takes an instance, not a class: pass Variational\(...\)"),
-        ({"architecture": "dense"}, TypeError, r"architecture must be None or one of .* \(Convolutional, Custom, Dense\), got 'dense'"),
+        (
+            {"architecture": "dense"},
+            TypeError,
+            r"architecture must be None or one of .* \(Convolutional, Custom, Dense\), got 'dense'",
+        ),
         ({"latent": Variational(beta=-1)}, ValueError, "'beta' parameter of Variational must be"),
         ({"architecture": Convolutional((1, 2, 2))}, ValueError, "holds 4 values, but X has 6 features"),
-        ({"architecture": Custom(nn.Linear(6, 3), nn.Linear(2, 6))}, ValueError, r"encoder of Custom must .* give \(n_samples, 2\), but it gave"),
-        ({"architecture": Custom(nn.Linear(5, 2), nn.Linear(2, 6))}, ValueError, r"encoder of Custom must take \(n_samples, 6\).*failed on two rows"),
+        (
+            {"architecture": Custom(nn.Linear(6, 3), nn.Linear(2, 6))},
+            ValueError,
+            r"encoder of Custom must .* give \(n_samples, 2\), but it gave",
+        ),
+        (
+            {"architecture": Custom(nn.Linear(5, 2), nn.Linear(2, 6))},
+            ValueError,
+            r"encoder of Custom must take \(n_samples, 6\).*failed on two rows",
+        ),
         ({"device": "toaster"}, ValueError, "device='toaster' cannot be used here"),
         ({"loss": "binary_cross_entropy", "scaling": "standard"}, ValueError, "scaling='standard' must be None or 'auto'"),
     ],
@@ -408,7 +436,14 @@ def test_other_columns_are_refused(table):
 
 def test_unfitted_use_says_so(table):
     model = AutoencoderTransformer(2)
-    for call in (model.transform, model.inverse_transform, model.reconstruct, model.score_samples, model.score, model.reconstruction_errors):
+    for call in (
+        model.transform,
+        model.inverse_transform,
+        model.reconstruct,
+        model.score_samples,
+        model.score,
+        model.reconstruction_errors,
+    ):
         with pytest.raises(NotFittedError):
             call(table)
     with pytest.raises(NotFittedError):
@@ -450,7 +485,9 @@ def test_parts_changed_after_fit_do_not_change_the_fit(table):
 @pytest.mark.parametrize("n", [2, 3, 31, 32, 33, 65])
 def test_any_number_of_rows_against_the_batch_size(n, normalization, rng):
     X = rng.normal(size=(n, 4))
-    model = AutoencoderTransformer(2, architecture=Dense((8,), normalization=normalization), batch_size=32, early_stopping=False, **QUICK)
+    model = AutoencoderTransformer(
+        2, architecture=Dense((8,), normalization=normalization), batch_size=32, early_stopping=False, **QUICK
+    )
     assert model.fit(X).transform(X).shape == (n, 2)
 
 
@@ -501,7 +538,9 @@ def test_far_away_rows_have_finite_scores(fitted):
 # Pickling
 
 
-@pytest.mark.parametrize("slots", [{}, {"latent": Variational()}, {"architecture": Convolutional((1, 6))}, {"loss": nn.HuberLoss()}])
+@pytest.mark.parametrize(
+    "slots", [{}, {"latent": Variational()}, {"architecture": Convolutional((1, 6))}, {"loss": nn.HuberLoss()}]
+)
 def test_pickles_give_the_same_numbers(slots, table):
     model = AutoencoderTransformer(2, **slots, **QUICK).fit(table)
     buffer = io.BytesIO()

@@ -6,7 +6,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_ae import AutoencoderTransformer
+from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae.architectures import Architecture, Convolutional, Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise, Masking, SaltAndPepper
 from sklearn_ae.latents import Contractive, Sparse, Variational
@@ -45,7 +45,10 @@ SLOTS = [
 
 
 def estimators():
-    return [AutoencoderTransformer(1, max_epochs=5, **slots) for slots in SLOTS]
+    transformers = [AutoencoderTransformer(1, max_epochs=5, **slots) for slots in SLOTS]
+    detectors = [AutoencoderOutlierDetector(1, n_estimators=3, max_epochs=5, **slots) for slots in SLOTS]
+    single = AutoencoderOutlierDetector(n_estimators=1, max_epochs=5, contamination=0.1)
+    return [AutoencoderTransformer(), *transformers, AutoencoderOutlierDetector(), single, *detectors]
 
 
 @parametrize_with_checks(estimators(), expected_failed_checks=lambda estimator: EXPECTED_FAILURES)

@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_ae import AutoencoderTransformer, architectures, corruptions, latents
+from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer, architectures, corruptions, latents
 from sklearn_ae._losses import LOSSES
 from tests.helpers import ARCHITECTURES, CORRUPTIONS, LATENTS, QUICK
 
@@ -25,14 +25,13 @@ def test_every_public_part_is_in_the_product():
 )
 def test_parts_compose(architecture, corruption, latent, loss, table):
     X = (table - table.min(0)) / np.ptp(table, axis=0)
-    model = AutoencoderTransformer(
-        2,
-        architecture=ARCHITECTURES[architecture](X.shape[1]),
-        corruption=corruption and CORRUPTIONS[corruption](),
-        latent=latent and LATENTS[latent](),
-        loss=loss,
-        **QUICK,
-    )
+    parts = {
+        "architecture": ARCHITECTURES[architecture](X.shape[1]),
+        "corruption": corruption and CORRUPTIONS[corruption](),
+        "latent": latent and LATENTS[latent](),
+        "loss": loss,
+    }
+    model = AutoencoderTransformer(2, **parts, **QUICK)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # three epochs
         Z = clone(model).fit_transform(X)
@@ -43,3 +42,16 @@ def test_parts_compose(architecture, corruption, latent, loss, table):
     scores = again.score_samples(X)
     assert np.isfinite(scores).all()
     np.testing.assert_allclose(again.reconstruction_errors(X).mean(1), -scores, rtol=1e-5, atol=1e-7)
+    check_ensemble(X, parts)
+
+
+def check_ensemble(X, parts):
+    detector = AutoencoderOutlierDetector(2, n_estimators=3, **parts, **QUICK).fit(X)
+    Z = detector.transform(X)
+    assert detector.net_.module_.batched
+    assert Z.shape == (120, 6)
+    assert detector.inverse_transform(Z).shape == detector.sample(120).shape == detector.reconstruction_errors(X).shape == X.shape
+    np.testing.assert_allclose(detector.inverse_transform(Z), detector.reconstruct(X), rtol=1e-4, atol=1e-5)
+    contributions = detector.feature_contributions(X)
+    assert (contributions >= 0).all()
+    np.testing.assert_allclose(contributions.sum(1), -detector.score_samples(X), rtol=1e-4)

@@ -1,0 +1,74 @@
+"""Rows through a trained network, so that a row's result does not depend on the rows beside it.
+
+Matrix products round differently for different numbers of rows, and kernels for narrow matrices treat the last rows of a block
+differently from the first. So rows go through in chunks of one fixed shape, the last filled up with zeros, and linear maps are
+computed with rows as columns, which all are treated alike: results are the same to the last bit, in float32.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from sklearn_ae._scaling import Scaling, as_tensor
+
+CHUNK_ROWS = 1_024
+CHUNK_VALUES = 2**22  # numbers in a chunk at most
+
+
+class RowsAsColumns(TorchFunctionMode):
+    """Inside the block, linear layers compute ``(weight @ x.T).T``."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.nn.functional.linear:
+            return linear(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A linear map of rows, computed with rows as columns."""
+    if x.dim() != 2:
+        y = weight @ x.mT
+        return y.mT if bias is None else y.mT + bias
+    return (weight @ x.mT if bias is None else torch.addmm(bias[:, None], weight, x.mT)).mT
+
+
+def through(
+    function: Callable[[Tensor], Tensor], X: np.ndarray, scaling: Scaling, device: torch.device, n_rows: int = CHUNK_ROWS
+) -> np.ndarray:
+    """Map rows through a function of scaled rows.
+
+    Parameters
+    ----------
+    function : callable
+        From a tensor of shape (n_rows, n_features), scaled, float32, to one of shape (n_rows, ...), row by row.
+    X : ndarray of shape (n_samples, n_features)
+        In the data's own units.
+    scaling : Scaling
+    device : torch.device
+    n_rows : int
+        Rows of a chunk.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, ...)
+    """
+    data, result = as_tensor(X), None
+    with torch.inference_mode(), RowsAsColumns():
+        for start in range(0, len(X), n_rows):
+            x = data[start : start + n_rows]
+            n = len(x)
+            if n < n_rows:
+                x = torch.cat([x, x.new_zeros(n_rows - n, x.shape[1])])
+            y = function(scaling.forward(x.contiguous()).to(device))[:n].cpu().numpy()
+            if result is None:
+                result = np.empty((len(X), *y.shape[1:]), y.dtype)
+            result[start : start + n] = y
+    return result
+
+
+def chunk_rows(width: int) -> int:
+    """How many rows of that many values go through a network at a time: a power of two."""
+    return 2 ** int(np.log2(np.clip(CHUNK_VALUES / width, 32, CHUNK_ROWS)))
