@@ -102,16 +102,24 @@ class Ensemble(nn.Module):
         return n_members * loss - (n_members - 1) * loss.detach()  # a mean over members, with the gradient of their sum
 
     @torch.no_grad()
-    def calibrate(self, x: Tensor) -> None:
-        """Set the weights of residuals from the members' training rows (n_members, n_samples, n_seen).
+    def calibrate(self, x: Tensor, rows: Tensor) -> None:
+        """Set the weights of residuals.
 
         A residual is divided by a robust scale of its member's and feature's residuals, a row's sum by the median of its
-        member's.
+        member's, and the sum over members so that a typical row has an outlyingness of 1.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_members, n_samples, n_seen)
+            The members' training rows.
+        rows : Tensor of shape (n_rows, n_features)
+            Some rows of the whole.
         """
         residuals = (self.loss.link(self(x)[0]) - x).abs()
-        scale = NORMAL * residuals.median(1).values + 0.1 * residuals.square().mean(1).sqrt() + 1e-3  # (n_members, n_seen)
+        scale = NORMAL * residuals.median(1).values + 0.1 * residuals.square().mean(1).sqrt() + 0.1  # (n_members, n_seen)
         typical = (residuals / scale[:, None]).sum(2).median(1).values.clamp_min(1e-6)  # (n_members,)
-        self.weight.copy_(1 / (len(x) * scale * typical[:, None]))
+        self.weight.copy_(1 / (scale * typical[:, None]))
+        self.weight.div_(self.losses(rows).median().clamp_min(1e-6))
 
     # Inference, on rows of shape (n_samples, n_features), nothing random
 

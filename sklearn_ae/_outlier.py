@@ -23,9 +23,11 @@ from sklearn_ae.latents import Latent
 # Defaults of an ensemble; benchmarks/README.md has what each was measured against.
 SEEN_SHARE, MOST_SEEN = 0.7, 64  # features that a member sees
 MOST_COMPONENTS = 32
-MEMBER_ROWS = 64
+CODELESS = 4  # every so many members have no code at all, and measure the distance from a trimmed middle
+MEMBER_ROWS = 32
 MOST_BATCH = 256
 MEMBER_STEPS = 75
+CALIBRATION_ROWS = 1_024
 HELD_OUT = 0.2
 MOST_HELD_OUT = 10_000
 CODE_VALUES = 200_000  # numbers kept for `sample`
@@ -33,9 +35,9 @@ CODE_VALUES = 200_000  # numbers kept for `sample`
 
 @describe(
     architecture="None is, in an ensemble, one hidden layer of 16 to 64 units; for a single autoencoder ``Dense()``.",
-    scaling='for an ensemble ``"robust"`` followed by half-whitening and arcsinh, for a single autoencoder ``"robust"``',
+    scaling='for an ensemble ``"robust"`` followed by a partial whitening and arcsinh, for a single autoencoder ``"robust"``',
     optimizer="adam",
-    learning_rate="5e-3",
+    learning_rate="1.5e-2",
     weight_decay="0.0",
     max_epochs='``"auto"`` plans 75 batches for an ensemble, 2,000 for a single autoencoder.',
     batch_size='``"auto"`` is all rows of a member up to 256; for a single autoencoder as in the transformer.',
@@ -50,25 +52,26 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     the quarter that it reconstructs worst, so that outliers are not learnt. A row's outlyingness is the mean over members of
     its absolute residuals, each divided by a robust scale of that feature's residuals, and their sum by its median:
 
-    .. math:: s(x) = \frac1M\sum_{m=1}^M \frac{1}{t_m}\sum_j \frac{|x_j - \hat x_{mj}|}{\sigma_{mj}}
+    .. math:: s(x) = \frac1t\sum_m \frac{1}{t_m}\sum_j \frac{|x_j - \hat x_{mj}|}{\sigma_{mj}}
 
-    so that 1 is a typical row. It is a sum over features: ``feature_contributions`` tells which of them made a row an outlier.
-    All members are trained together as one batched network. With ``n_estimators=1`` this is one plain autoencoder, trained on all
-    rows, whose outlyingness is its reconstruction loss.
+    and the whole by the median over rows, so that 1 is a typical row. It is a sum over features: ``feature_contributions``
+    tells which of them made a row an outlier. All members are trained together as one batched network. With
+    ``n_estimators=1`` this is one plain autoencoder, trained on all rows, whose outlyingness is its reconstruction loss.
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Length of a code. With ``"auto"`` each member draws its own, from 1 to half the features (at most 32); a single
-        autoencoder has the square root of the number of features.
+        Length of a code. With ``"auto"`` each member draws its own, from 1 to half the features (at most 32), but every
+        fourth has none and measures distances from the middle; a single autoencoder has the square root of the number of
+        features.
     contamination : float in (0, 0.5] or "auto", default="auto"
         Share of outliers in the training data, from which `offset_` follows. ``"auto"`` draws the upper whisker of a box
         plot: a row is an outlier if its outlyingness is over :math:`Q_3 + 1.5\,(Q_3 - Q_1)`, the quartiles being those of rows
         that were held out, or if it is over their 99% quantile.
-    n_estimators : int, default=100
+    n_estimators : int, default=128
         Members of the ensemble.
     max_samples : int, float in (0, 1] or "auto", default="auto"
-        Rows for each member, drawn without replacement: a number, a share, or 64.
+        Rows for each member, drawn without replacement: a number, a share, or 32.
     <parameters>
 
     Attributes
@@ -114,7 +117,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         n_components: int | str = "auto",
         *,
         contamination: float | str = "auto",
-        n_estimators: int = 100,
+        n_estimators: int = 128,
         max_samples: int | float | str = "auto",
         architecture: Architecture | None = None,
         corruption: Corruption | Callable[[torch.Tensor], torch.Tensor] | None = None,
@@ -122,7 +125,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         loss: str | nn.Module = "squared_error",
         scaling: str | None = "auto",
         optimizer: str | type[torch.optim.Optimizer] = "adam",
-        learning_rate: float = 5e-3,
+        learning_rate: float = 1.5e-2,
         learning_rate_schedule: str | Callable[[float], float] = "one_cycle",
         weight_decay: float = 0.0,
         max_epochs: int | str = "auto",
@@ -306,7 +309,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         active = [n_components] * self.n_estimators
         if n_components == "auto":
             n_components = int(np.clip(n_features // 2, 1, MOST_COMPONENTS))
-            active = random_state.randint(1, n_components + 1, size=self.n_estimators).tolist()
+            active = random_state.randint(1, n_components + 1, size=self.n_estimators)
+            active[::CODELESS] = 0
+            active = active.tolist()
         return {"architecture": architecture, "n_components": n_components, "features": np.array(features), "active": active}
 
     def _build(self, spec: dict) -> nn.Module:
@@ -351,7 +356,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
 
     def _calibrate(self, module: nn.Module, train) -> None:
         if isinstance(module, Ensemble):
-            module.calibrate(train.take(torch.arange(min(len(train), 1024))))
+            rows = torch.randperm(len(train.source))[:CALIBRATION_ROWS]
+            module.calibrate(train.take(torch.arange(min(len(train), CALIBRATION_ROWS))), train.source.take(rows))
 
     def _n_codes(self) -> int:
         if "features" not in self._spec:

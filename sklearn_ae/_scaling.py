@@ -12,7 +12,8 @@ from torch import Tensor
 LIMIT = 1e15  # scaled entries beyond it are cut off, so that their squares stay finite in float32
 CHUNK_BYTES = 2**24
 QUANTILE_ROWS = 10_000  # enough for quantiles to be known to a hundredth
-MOST_DIRECTIONS = 512  # of a whitening; what lies outside of them has one common variance
+MOST_WHITENED = 1_000  # with more features than this, a whitening is computed from as many rows
+HALF_WHITENED = 64  # features with which data are whitened by half
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,11 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Whitening(Scaling):
-    r"""A scaling, then half-whitened and squashed: ``arcsinh(scaled @ W)``.
+    r"""A scaling, then whitened in part and squashed: ``arcsinh(scaled @ W)``.
 
-    :math:`W = \Sigma^{-1/4}`, symmetric, so that column j is still feature j, relieved of half of what the others tell about it;
-    the full :math:`\Sigma^{-1/2}` would raise directions of mere noise to the rank of all others. ``arcsinh`` leaves the bulk as it
-    is and draws the tails in. Features remain features: nothing is lost when errors are told feature by feature.
+    :math:`W = \Sigma^{-p/2}`, symmetric, so that column j is still feature j, relieved of some of what the others tell about
+    it. The power :math:`p = d / (d + 64)` grows with the number of features: few are left almost as they are, hundreds nearly
+    whitened. ``arcsinh`` leaves the bulk as it is and draws the tails in.
 
     Attributes
     ----------
@@ -82,7 +83,7 @@ def fit_scaling(kind: str | None, X: np.ndarray, rows: np.ndarray | None, random
     Parameters
     ----------
     kind : {"standard", "robust", "whitened"} or None
-        Mean and standard deviation; median and spread of the middle; that and whitened by half; or no scaling.
+        Mean and standard deviation; median and spread of the middle; that and whitened in part; or no scaling.
     X : ndarray of shape (n_samples, n_features)
     rows : ndarray of int or None
         Which rows to look at; all if None.
@@ -95,7 +96,7 @@ def fit_scaling(kind: str | None, X: np.ndarray, rows: np.ndarray | None, random
         return Scaling(*standard(X, rows))
     some = few_rows(X, rows, random_state)
     center, scale = robust(some)
-    return Scaling(center, scale) if kind == "robust" else whitening(some, center, scale, random_state)
+    return Scaling(center, scale) if kind == "robust" else whitening(some, center, scale)
 
 
 def standard(X: np.ndarray, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -120,28 +121,26 @@ def robust(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return center, np.maximum((high - low) / 2.5631, 0.3 * np.where(high > low, deviation, deviation / 0.3))
 
 
-def whitening(X: np.ndarray, center: np.ndarray, scale: np.ndarray, random_state: np.random.RandomState) -> Whitening:
-    """Half-whiten scaled data; a tenth of the covariance is taken to be round, so that no direction is blown up."""
+def whitening(X: np.ndarray, center: np.ndarray, scale: np.ndarray) -> Whitening:
+    """Whiten scaled data in part; a tenth of the covariance is taken to be round, so that no direction is blown up."""
     Z = Scaling(center, scale).forward(torch.from_numpy(X)).numpy()
-    n_directions = min(len(Z) - 1, Z.shape[1], MOST_DIRECTIONS)
-    mean = max(float(np.square(Z).mean()), 1e-12)
+    if Z.shape[1] > MOST_WHITENED:
+        Z = Z[:MOST_WHITENED]  # its rows are in random order
+    n_directions = min(len(Z) - 1, Z.shape[1])
     if n_directions < 1 or not np.ptp(Z, axis=0).any():
         return Whitening(center, scale, np.zeros((Z.shape[1], 0), np.float32), np.zeros(0, np.float32), 1.0)
-    pca = PCA(n_directions, random_state=random_state).fit(Z)
-    outside = max(Z.shape[1] - n_directions, 1)
-    left = max(float(Z.var(0).sum() - pca.explained_variance_.sum()) / outside, 0.0)
-    shrunk = 0.9 * np.append(pca.explained_variance_, left) / mean + 0.1
-    gains = (shrunk**-0.25).astype(np.float32)
+    pca = PCA(n_directions, svd_solver="full" if Z.shape[1] > len(Z) else "covariance_eigh").fit(Z)
+    variances = np.append(pca.explained_variance_, 0) / Z.var(0).mean()
+    power = Z.shape[1] / (Z.shape[1] + HALF_WHITENED)
+    gains = ((0.9 * variances + 0.1) ** (-power / 2)).astype(np.float32)
     return Whitening(center, scale, np.ascontiguousarray(pca.components_.T, np.float32), gains[:-1], float(gains[-1]))
 
 
 def few_rows(X: np.ndarray, rows: np.ndarray | None, random_state: np.random.RandomState) -> np.ndarray:
-    """The rows, or a random choice of them where they are many."""
-    if rows is None:
-        rows = np.arange(len(X))
-    if len(rows) > QUANTILE_ROWS:
-        rows = np.sort(random_state.choice(rows, QUANTILE_ROWS, replace=False))
-    return X[rows]
+    """The rows in random order, or a random choice of them where they are many."""
+    n = len(X) if rows is None else len(rows)
+    chosen = random_state.permutation(n)[:QUANTILE_ROWS]
+    return X[chosen if rows is None else rows[chosen]]
 
 
 def as_tensor(X: np.ndarray) -> Tensor:

@@ -223,7 +223,7 @@ class Dense(_WithLinearPath):
 
     def _half(self, widths: list[int], last_activation: nn.Module | None) -> nn.Module:
         layers: list[nn.Module] = []
-        for n_inputs, n_units in itertools.pairwise(widths):
+        for n_inputs, n_units in itertools.pairwise(widths[:-1]):
             layers += [nn.Linear(n_inputs, n_units), *self._after_hidden(n_units)]
         layers.append(nn.Linear(widths[-2], widths[-1]))
         if self.linear_path:
