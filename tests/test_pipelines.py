@@ -7,6 +7,7 @@ import sklearn
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.datasets import load_digits, load_iris
+from sklearn.exceptions import FitFailedWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV, cross_val_score
@@ -91,7 +92,7 @@ def test_two_processes_find_what_one_finds(iris):
 def test_a_fit_that_diverges_is_one_failed_candidate(iris):
     model = AutoencoderTransformer(2, optimizer="sgd", learning_rate_schedule="constant", max_epochs=30, random_state=0)
     search = GridSearchCV(model, {"learning_rate": [1e-3, 1e8]}, cv=2, error_score=np.nan)
-    with pytest.warns(UserWarning, match="diverged in epoch"):
+    with pytest.warns(FitFailedWarning, match="diverged in epoch"):
         search.fit(iris[0])
     assert search.best_params_ == {"learning_rate": 1e-3}
 
@@ -99,6 +100,7 @@ def test_a_fit_that_diverges_is_one_failed_candidate(iris):
 def test_metadata_routing(pipeline, iris):
     X, y = iris
     with sklearn.config_context(enable_metadata_routing=True):
+        pipeline[0].set_fit_request(sample_weight=False)
         pipeline[-1].set_fit_request(sample_weight=True)
         assert pipeline.fit(X, y, sample_weight=np.ones(len(y))).score(X, y) > 0.8
         assert cross_val_score(AutoencoderTransformer(2, **QUICK), X, cv=2).shape == (2,)
