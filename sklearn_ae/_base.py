@@ -63,6 +63,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         "warm_start": ["boolean"],
         "device": [str, torch.device],
         "compile": ["boolean"],
+        "mixed_precision": ["boolean"],
         "callbacks": [list, tuple, None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
@@ -125,6 +126,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             self._validate_parts()
             X = validate_data(self, X, dtype=DTYPES)
             self._fit(X, None, check_random_state(self.random_state))
+        self._warn_if_not_converged()
         return self
 
     def _fit(self, X: np.ndarray, chosen: np.ndarray | None, random_state: np.random.RandomState) -> None:
@@ -216,7 +218,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             callbacks=None if self.callbacks is None else list(self.callbacks),
             verbose=int(self.verbose),
             device=device,
-            compile=self.compile,
+            compile_step=self.compile,
+            mixed_precision=self.mixed_precision,
             schedule=self.learning_rate_schedule,
             patience=self._patience(held_out is not None),
             tol=self.tol,
@@ -261,13 +264,12 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         with torch.inference_mode():
             x = rows.take(torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[: self._n_codes()])
             self._codes = net.module_.hidden(x).cpu().numpy()
-        self._warn_if_not_converged(net)
 
     def _n_codes(self) -> int:
         return SAMPLE_CODES
 
-    def _warn_if_not_converged(self, net: AutoencoderNet) -> None:
-        curve = self.loss_curve_
+    def _warn_if_not_converged(self) -> None:
+        net, curve = self.net_, self.loss_curve_
         anneals = net.schedule in ("one_cycle", "cosine")
         fall = STILL_FALLING if anneals else self.tol
         if self.n_iter_ < net.max_epochs or (len(curve) > 1 and curve[-1] >= curve[-2] - fall * abs(curve[-2])):
@@ -424,7 +426,11 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     def _chunk_rows(self) -> int:
         """Rows of a chunk: the same for a fitted model whatever it is asked."""
-        return chunk_rows(self._spec["n_features"])
+        n_parameters = sum(p.numel() for p in self.net_.module_.parameters())
+        return chunk_rows(self._n_values(), n_parameters)
+
+    def _n_values(self) -> int:
+        return self._spec["n_features"]
 
     # Pickling: numpy arrays and plain values, the network built again on load
 

@@ -45,7 +45,9 @@ warm_start : bool, default=False
 device : str or torch.device, default="auto"
     Where to compute; ``"auto"`` is a GPU if there is one.
 compile : bool, default=False
-    Compile the training step with ``torch.compile``.
+    Compile the training step with ``torch.compile``: worth its tens of seconds in long trainings only.
+mixed_precision : bool, default=False
+    Train in bfloat16 where that is safe; faster on recent GPUs, slower on most CPUs.
 callbacks : list of skorch callbacks or None, default=None
     Called while training, as skorch documents them. Hooks for each batch cost time, hooks for each epoch hardly any.
 verbose : int, default=0

@@ -14,8 +14,9 @@ from torch.overrides import TorchFunctionMode
 
 from sklearn_ae._scaling import Scaling, as_tensor
 
-CHUNK_ROWS = 1_024
+CHUNK_ROWS = 64, 4_096  # fewest and most rows of a chunk
 CHUNK_VALUES = 2**22  # numbers in a chunk at most
+CHUNK_PRODUCTS = 2**26  # multiplications in a chunk at most: a single row costs a chunk
 
 
 class RowsAsColumns(TorchFunctionMode):
@@ -35,9 +36,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return (weight @ x.mT if bias is None else torch.addmm(bias[:, None], weight, x.mT)).mT
 
 
-def through(
-    function: Callable[[Tensor], Tensor], X: np.ndarray, scaling: Scaling, device: torch.device, n_rows: int = CHUNK_ROWS
-) -> np.ndarray:
+def through(function: Callable[[Tensor], Tensor], X: np.ndarray, scaling: Scaling, device: torch.device, n_rows: int) -> np.ndarray:
     """Map rows through a function of scaled rows.
 
     Parameters
@@ -58,17 +57,25 @@ def through(
     data, result = as_tensor(X), None
     with torch.inference_mode(), RowsAsColumns():
         for start in range(0, len(X), n_rows):
-            x = data[start : start + n_rows]
-            n = len(x)
+            columns = data[start : start + n_rows].T.contiguous()
+            n = columns.shape[1]
             if n < n_rows:
-                x = torch.cat([x, x.new_zeros(n_rows - n, x.shape[1])])
-            y = function(scaling.forward(x.contiguous()).to(device))[:n].cpu().numpy()
+                columns = torch.nn.functional.pad(columns, (0, n_rows - n))
+            y = function(scaling.forward(columns.T).to(device))[:n].cpu().numpy()
             if result is None:
                 result = np.empty((len(X), *y.shape[1:]), y.dtype)
             result[start : start + n] = y
     return result
 
 
-def chunk_rows(width: int) -> int:
-    """How many rows of that many values go through a network at a time: a power of two."""
-    return 2 ** int(np.log2(np.clip(CHUNK_VALUES / width, 32, CHUNK_ROWS)))
+def chunk_rows(n_values: int, n_products: int) -> int:
+    """How many rows go through a network at a time: a power of two.
+
+    Parameters
+    ----------
+    n_values : int
+        Numbers that stand for a row within the network.
+    n_products : int
+        Multiplications that a row takes.
+    """
+    return 2 ** int(np.log2(np.clip(min(CHUNK_VALUES / n_values, CHUNK_PRODUCTS / n_products), *CHUNK_ROWS)))

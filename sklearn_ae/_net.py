@@ -12,6 +12,7 @@ from skorch.callbacks import Callback, EpochTimer, PrintLog
 from torch import Tensor, nn
 
 from sklearn_ae._optim import Adam, AdamW
+from sklearn_ae._steps import GraphedStep, compiled
 
 
 class StopTraining(Exception):
@@ -69,10 +70,27 @@ class AutoencoderNet(NeuralNet):
         no epoch was better than they by more than two standard errors over the validation rows.
     threads : int or None
         Threads of torch while training on the CPU; None leaves them.
+    compile_step : bool
+        Whether forward, loss and backward are compiled. skorch's own ``compile`` would wrap the module and rename its weights.
+    mixed_precision : bool
+        Whether the forward pass computes in bfloat16 where that is safe.
     """
 
-    def __init__(self, *args, schedule="constant", patience=None, tol=0.0, keep_best=False, threads=None, **kwargs):
+    def __init__(
+        self,
+        *args,
+        schedule="constant",
+        patience=None,
+        tol=0.0,
+        keep_best=False,
+        threads=None,
+        compile_step=False,
+        mixed_precision=False,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
+        self.compile_step = compile_step
+        self.mixed_precision = mixed_precision
         self.schedule = schedule
         self.patience = patience
         self.tol = tol
@@ -112,9 +130,10 @@ class AutoencoderNet(NeuralNet):
         self._best = math.inf
         self._waited = 0
         self._n_steps = self.max_epochs * len(self.get_iterator(X, training=True))
-        self._rates = [group["lr"] for group in self.optimizer_.param_groups]
+        self._rates = [float(group["lr"]) for group in self.optimizer_.param_groups]
         self._batch_hooks = any(asks_for_batches(callback) for _, callback in self.callbacks_)
-        self._objective = compiled(self.objective) if self.compile else self.objective
+        self._objective = compiled(self.objective) if self.compile_step else self.objective
+        self._take_step = self._make_step()
         self._first = self._kept = None
         _, held_out = self.get_split_datasets(X, y)
         if self.keep_best:
@@ -165,16 +184,26 @@ class AutoencoderNet(NeuralNet):
 
     def _train(self, batches) -> float:
         self._set_learning(True)
-        optimizer, total = self.optimizer_, None
+        total = torch.zeros((), device=batches.source.device)
         for x, _ in batches:
             self._set_rates()
-            optimizer.zero_grad(set_to_none=True)
-            loss = self._objective(x).mean()
-            loss.backward()
-            optimizer.step()
-            part = loss.detach() * x.shape[-2]
-            total = part if total is None else total.add_(part)
+            total.add_(self._take_step(x), alpha=x.shape[-2])
         return total.item() / len(batches.source)  # the only synchronisation of the epoch
+
+    def _step_once(self, x: Tensor) -> Tensor:
+        """One step of the optimiser on one batch; gives the batch's mean objective."""
+        self.optimizer_.zero_grad(set_to_none=True)
+        loss = self._objective(x).mean()
+        loss.backward()
+        self.optimizer_.step()
+        return loss.detach()
+
+    def _make_step(self) -> Callable[[Tensor], Tensor]:
+        """The step as it is, or as a CUDA graph where the optimiser bears it."""
+        if torch.device(self.device).type == "cuda" and isinstance(self.optimizer_, Adam):
+            self.optimizer_.rates_on_device()
+            return GraphedStep(self._step_once)
+        return self._step_once
 
     @torch.no_grad()
     def _evaluate(self, batches) -> float:
@@ -183,13 +212,14 @@ class AutoencoderNet(NeuralNet):
         device = batches.source.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(0)
-            self._losses = torch.cat([self._objective(x) for x, _ in batches], -1)
+            self._losses = torch.cat([self.objective(x) for x, _ in batches], -1)
         return float(self._losses.mean())
 
     def objective(self, x: Tensor) -> Tensor:
         """The numbers, one per row, whose mean training lowers."""
-        raw, cost = self.module_(x)
-        return self.module_.objective(raw, cost, x)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.mixed_precision):
+            raw, cost = self.module_(x)
+        return self.module_.objective(raw.float(), cost, x)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         return self.module_.objective(*y_pred, y_true).mean()
@@ -206,7 +236,7 @@ class AutoencoderNet(NeuralNet):
         if schedule is not None:
             factor = schedule(self._step / self._n_steps)
             for group, rate in zip(self.optimizer_.param_groups, self._rates, strict=True):
-                group["lr"] = rate * factor
+                set_rate(group, rate * factor)
         self._step += 1
 
     # Stopping
@@ -235,8 +265,8 @@ class AutoencoderNet(NeuralNet):
     def _lower_rates(self) -> bool:
         """Lower the learning rates; False once they are a thousandth of the first."""
         for group in self.optimizer_.param_groups:
-            group["lr"] *= PLATEAU_FACTOR
-        return self.optimizer_.param_groups[0]["lr"] > 1e-3 * self._rates[0]
+            set_rate(group, float(group["lr"]) * PLATEAU_FACTOR)
+        return float(self.optimizer_.param_groups[0]["lr"]) > 1e-3 * self._rates[0]
 
     def _divergence(self, loss: float) -> str:
         return (
@@ -254,6 +284,14 @@ class AutoencoderNet(NeuralNet):
 
     def __repr__(self):
         return f"AutoencoderNet({'trained' if self.initialized_ else 'new'}, {self.device})"
+
+
+def set_rate(group: dict, rate: float) -> None:
+    """Set a parameter group's learning rate, in place where it is a tensor that a graph reads."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
 
 
 class Snapshot(NamedTuple):
@@ -313,7 +351,3 @@ def threads(n: int | None):
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def compiled(function):
-    return torch.compile(function)

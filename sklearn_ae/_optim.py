@@ -42,6 +42,12 @@ class Adam(torch.optim.Optimizer):
                 step=torch.zeros((), dtype=torch.float32, device=gradient.device),
             )
 
+    def rates_on_device(self):
+        """Make the learning rates tensors on the parameters' device, so that a CUDA graph reads them at each replay."""
+        for group in self.param_groups:
+            if not isinstance(group["lr"], Tensor):
+                group["lr"] = torch.tensor(float(group["lr"]), device=group["flat"]["values"].device)
+
     # The base class wraps this in a decorator whose first call imports torch's compiler.
     add_param_group = torch.optim.Optimizer.add_param_group.__wrapped__
 

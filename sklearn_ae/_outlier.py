@@ -14,7 +14,6 @@ from torch import nn
 from sklearn_ae._base import BaseAutoencoder, auto_epochs, build_autoencoder
 from sklearn_ae._docs import describe
 from sklearn_ae._ensemble import Ensemble, Mask
-from sklearn_ae._inference import chunk_rows
 from sklearn_ae._rows import ArrayRows, MemberRows
 from sklearn_ae.architectures import Architecture, Dense
 from sklearn_ae.corruptions import Corruption
@@ -137,6 +136,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         warm_start: bool = False,
         device: str | torch.device = "auto",
         compile: bool = False,
+        mixed_precision: bool = False,
         callbacks: Sequence | None = None,
         verbose: int = 0,
         random_state: int | RandomState | None = None,
@@ -163,6 +163,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         self.warm_start = warm_start
         self.device = device
         self.compile = compile
+        self.mixed_precision = mixed_precision
         self.callbacks = callbacks
         self.verbose = verbose
         self.random_state = random_state
@@ -364,8 +365,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             return super()._n_codes()
         return max(50, min(super()._n_codes(), CODE_VALUES // (len(self._spec["active"]) * self._spec["n_components"])))
 
-    def _chunk_rows(self) -> int:
-        return chunk_rows(2 * self._spec["features"].size) if "features" in self._spec else super()._chunk_rows()
+    def _n_values(self) -> int:
+        return 2 * self._spec["features"].size if "features" in self._spec else super()._n_values()
 
     @property
     def _n_features_out(self) -> int:

@@ -1,7 +1,8 @@
 """Where batches come from: rows of an array, scaled, on the device."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from sklearn_ae._scaling import Scaling, as_tensor
 
 RESIDENT_BYTES = 2**26  # on the CPU, a scaled copy of the rows is kept up to this size
 BLOCK_BYTES = 2**22  # otherwise rows are gathered in blocks of about this size
+DEVICE_BLOCK_BYTES = 2**28  # and in such of this size for another device
 
 
 class ArrayRows(Dataset):
@@ -40,7 +42,7 @@ class ArrayRows(Dataset):
         self.indices = None if indices is None else torch.from_numpy(np.asarray(indices, np.int64))
         self.rows = None
         if 4 * len(self) * X.shape[1] <= room(device):
-            self.rows = self._gather(self.indices)
+            self.rows = self._load()
 
     def __len__(self) -> int:
         return len(self.data) if self.indices is None else len(self.indices)
@@ -67,9 +69,18 @@ class ArrayRows(Dataset):
         """The size of a row."""
         return 4 * self.data.shape[1]
 
-    def _gather(self, indices: Tensor | None) -> Tensor:
-        x = self.data if indices is None else self.data.index_select(0, indices)
-        return self.scaling.forward(x).contiguous().to(self.device)
+    def _load(self) -> Tensor:
+        """All rows on the device, scaled part by part."""
+        rows = torch.empty(len(self), self.data.shape[1], device=self.device)
+        step = max(1, DEVICE_BLOCK_BYTES // self.row_bytes())
+        for start in range(0, len(self), step):
+            chosen = slice(start, start + step)
+            rows[chosen] = self.scaling.forward(self.data[chosen if self.indices is None else self.indices[chosen]])
+        return rows
+
+    def _gather(self, indices: Tensor) -> Tensor:
+        x = self.scaling.forward(self.data.index_select(0, indices)).contiguous()
+        return x if self.device.type == "cpu" else x.pin_memory().to(self.device, non_blocking=True)
 
 
 class MemberRows(Dataset):
@@ -89,7 +100,7 @@ class MemberRows(Dataset):
         self.source = rows
         self.device = rows.device
         self.positions = positions
-        self.features = features
+        self.features = features.to(rows.device)
         self.rows = None
         if 4 * positions.numel() * features.shape[1] <= room(rows.device):
             self.rows = self._gather(positions)
@@ -134,24 +145,46 @@ class Batches:
         self.starts = list(range(0, n, batch_size))
         if len(self.starts) > 1 and n - self.starts[-1] == 1:
             self.starts.pop()
-        whole = source.rows is not None
-        self.per_block = len(self.starts) if whole else max(1, BLOCK_BYTES // (source.row_bytes() * batch_size))
+        on_cpu, resident = source.device.type == "cpu", source.rows is not None
+        block_bytes = RESIDENT_BYTES if on_cpu and resident else BLOCK_BYTES if on_cpu else DEVICE_BLOCK_BYTES
+        self.per_block = max(1, block_bytes // (source.row_bytes() * batch_size))
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        n = len(self.source)
         if len(self.starts) == 1 and self.source.rows is not None:
             yield self.source.rows, self.source.rows  # the order within a batch does not matter
             return
-        order = torch.randperm(n) if self.shuffle else torch.arange(n)
-        bounds = [*self.starts, n]
+        plans = self._plan()
+        blocks = (self.source.take(positions) for positions, _ in plans)
+        if self.source.device.type != "cpu" and self.source.rows is None:
+            blocks = ahead(self.source.take, [positions for positions, _ in plans])
+        for block, (_, sizes) in zip(blocks, plans, strict=True):
+            for x in block.split(sizes, -2):
+                yield x, x
+
+    def _plan(self) -> list[tuple[Tensor, list[int]]]:
+        """For each block, the positions of its rows and the sizes of its batches."""
+        n, resident = len(self.source), self.source.rows is not None
+        device = self.source.device if resident else "cpu"
+        order = torch.randperm(n, device=device) if self.shuffle else torch.arange(n, device=device)
+        bounds, plans = [*self.starts, n], []
         for first in range(0, len(self.starts), self.per_block):
             edges = bounds[first : first + self.per_block + 1]
-            block = self.source.take(order[edges[0] : edges[-1]])
-            for x in block.split([b - a for a, b in itertools.pairwise(edges)], -2):
-                yield x, x
+            plans.append((order[edges[0] : edges[-1]], [b - a for a, b in itertools.pairwise(edges)]))
+        return plans
+
+
+def ahead(take: Callable[[Tensor], Tensor], positions: list[Tensor]) -> Iterator[Tensor]:
+    """Blocks of rows, each gathered and sent to the device while the one before is being trained on."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(take, positions[0])
+        for following in [*positions[1:], None]:
+            block = future.result()
+            if following is not None:
+                future = pool.submit(take, following)
+            yield block
 
 
 def room(device: torch.device) -> int:

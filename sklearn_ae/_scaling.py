@@ -147,6 +147,8 @@ def as_tensor(X: np.ndarray) -> Tensor:
     """A view of an array, read-only ones and memory maps included."""
     if any(stride < 0 for stride in X.strides):
         X = np.ascontiguousarray(X)
+    if X.flags.writeable:
+        return torch.from_numpy(X)
     with warnings.catch_warnings():  # torch warns that a read-only array must not be written to; nothing here writes
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
         return torch.from_numpy(np.asarray(X))

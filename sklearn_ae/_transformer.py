@@ -88,6 +88,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         warm_start: bool = False,
         device: str | torch.device = "auto",
         compile: bool = False,
+        mixed_precision: bool = False,
         callbacks: Sequence | None = None,
         verbose: int = 0,
         random_state: int | RandomState | None = None,
@@ -111,6 +112,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         self.warm_start = warm_start
         self.device = device
         self.compile = compile
+        self.mixed_precision = mixed_precision
         self.callbacks = callbacks
         self.verbose = verbose
         self.random_state = random_state

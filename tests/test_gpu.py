@@ -1,0 +1,80 @@
+"""The same code on a CUDA device; skipped without one."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer, _rows
+from sklearn_ae._steps import GraphedStep
+from sklearn_ae.architectures import Convolutional
+from sklearn_ae.corruptions import GaussianNoise
+from sklearn_ae.latents import Contractive, Variational
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
+
+
+@pytest.fixture
+def X(rng):
+    return (rng.normal(size=(2_000, 3)) @ rng.normal(size=(3, 12)) + 0.1 * rng.normal(size=(2_000, 12))).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "slots",
+    [
+        {},
+        {"latent": Variational(), "corruption": GaussianNoise()},
+        {"latent": Contractive()},
+        {"architecture": Convolutional((1, 3, 4))},
+        {"optimizer": "sgd", "learning_rate": 1e-2},
+        {"loss": nn.HuberLoss()},
+        {"mixed_precision": True},
+    ],
+)
+def test_training_lowers_the_loss_and_pickles_come_back(slots, X):
+    model = AutoencoderTransformer(3, device="cuda", max_epochs=10, random_state=0, **slots).fit(X)
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+    assert next(model.net_.module_.parameters()).is_cuda
+    copy = pickle.loads(pickle.dumps(model))
+    np.testing.assert_allclose(copy.transform(X), model.transform(X), rtol=1e-4, atol=1e-5)
+
+
+def test_graphs_take_the_steps_that_eager_code_takes(X):
+    def fit():
+        return AutoencoderTransformer(3, device="cuda", max_epochs=5, random_state=0).fit(X).loss_curve_
+
+    graphed = fit()
+    replaced = GraphedStep.__call__
+    GraphedStep.__call__ = lambda self, x: self.step(x)
+    try:
+        np.testing.assert_allclose(graphed, fit(), rtol=1e-3)
+    finally:
+        GraphedStep.__call__ = replaced
+
+
+def test_rows_that_do_not_fit_are_streamed(X, monkeypatch):
+    resident = AutoencoderTransformer(3, device="cuda", max_epochs=5, random_state=0).fit(X).loss_curve_
+    monkeypatch.setattr(_rows, "room", lambda device: 0)
+    monkeypatch.setattr(_rows, "DEVICE_BLOCK_BYTES", 2**14)
+    streamed = AutoencoderTransformer(3, device="cuda", max_epochs=5, random_state=0).fit(X).loss_curve_
+    np.testing.assert_allclose(streamed[-1], resident[-1], rtol=0.3)
+
+
+def test_the_detector(X):
+    on_gpu = AutoencoderOutlierDetector(device="cuda", random_state=0).fit(X)
+    assert (on_gpu.predict(X) == 1).mean() > 0.9
+    assert (on_gpu.predict(X[:, ::-1] * 5) == -1).mean() > 0.9
+
+
+def test_scores_agree_with_the_cpus(X):
+    model = AutoencoderTransformer(3, device="cuda", max_epochs=3, random_state=0).fit(X)
+    scores = model.score_samples(X)
+    model.net_.module_.cpu()
+    model.net_.device = "cpu"
+    np.testing.assert_allclose(model.score_samples(X), scores, rtol=1e-2)
