@@ -7,6 +7,7 @@ loop as it is and with bfloat16. Ratios of medians within one run count. Also ru
 """
 
 import argparse
+import itertools
 import statistics
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def seconds(function):
 
 def network(*widths):
     layers = []
-    for a, b in zip(widths[:-1], widths[1:], strict=True):
+    for a, b in itertools.pairwise(widths):
         layers += [nn.Linear(a, b), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

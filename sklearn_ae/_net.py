@@ -132,7 +132,7 @@ class AutoencoderNet(NeuralNet):
         self._n_steps = self.max_epochs * len(self.get_iterator(X, training=True))
         self._rates = [float(group["lr"]) for group in self.optimizer_.param_groups]
         self._batch_hooks = any(asks_for_batches(callback) for _, callback in self.callbacks_)
-        self._objective = compiled(self.objective) if self.compile_step else self.objective
+        self._objective = self._compiled_objective(X) if self.compile_step else self.objective
         self._take_step = self._make_step()
         self._first = self._kept = None
         _, held_out = self.get_split_datasets(X, y)
@@ -197,6 +197,11 @@ class AutoencoderNet(NeuralNet):
         loss.backward()
         self.optimizer_.step()
         return loss.detach()
+
+    def _compiled_objective(self, source) -> Callable[[Tensor], Tensor]:
+        x, _ = next(iter(self.get_iterator(source)))
+        self._set_learning(True)
+        return compiled(self.objective, x, self.optimizer_)
 
     def _make_step(self) -> Callable[[Tensor], Tensor]:
         """The step as it is, or as a CUDA graph where the optimiser bears it."""

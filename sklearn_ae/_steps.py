@@ -9,26 +9,21 @@ from torch import Tensor
 WARM_UP = 3  # steps before a graph is captured, as torch asks for
 
 
-def compiled(objective: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """`objective` compiled at its first call; as it was, with a warning, where it cannot be compiled."""
-    chosen = torch.compile(objective)
-    tried = False
+def compiled(objective: Callable[[Tensor], Tensor], x: Tensor, optimizer: torch.optim.Optimizer) -> Callable[[Tensor], Tensor]:
+    """`objective` compiled, forward and backward; as it was, with a warning, where it cannot be compiled.
 
-    def call(x: Tensor) -> Tensor:
-        nonlocal chosen, tried
-        if tried:
-            return chosen(x)
-        tried = True
-        try:
-            value = chosen(x)
-            value.mean().backward()  # the backward pass is compiled when it is first asked for
-        except Exception as error:  # torch has no common type for what its compilers raise
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            warnings.warn(f"compile=True has no effect: torch.compile failed here ({reason}).", RuntimeWarning, stacklevel=2)
-            chosen = objective
-        return chosen(x)
-
-    return call
+    It is tried on a batch `x`, and the optimiser's gradients are cleared afterwards.
+    """
+    fast = torch.compile(objective)
+    try:
+        with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+            fast(x).mean().backward()  # the backward pass is compiled when it is first asked for
+    except Exception as error:  # torch has no common type for what its compilers raise
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        warnings.warn(f"compile=True has no effect: torch.compile failed here ({reason}).", RuntimeWarning, stacklevel=2)
+        fast = objective
+    optimizer.zero_grad()
+    return fast
 
 
 class GraphedStep:

@@ -89,6 +89,7 @@ def test_two_processes_find_what_one_finds(iris):
     np.testing.assert_array_equal(one.transform(iris[0]), two.transform(iris[0]))
 
 
+@pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
 def test_a_fit_that_diverges_is_one_failed_candidate(iris):
     model = AutoencoderTransformer(2, optimizer="sgd", learning_rate_schedule="constant", max_epochs=30, random_state=0)
     search = GridSearchCV(model, {"learning_rate": [1e-3, 1e8]}, cv=2, error_score=np.nan)
