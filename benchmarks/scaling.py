@@ -1,0 +1,148 @@
+"""How time and memory grow, what an import costs, and how a search uses two processes.
+
+    python benchmarks/scaling.py                    # everything, some minutes
+    python benchmarks/scaling.py --only growth memory
+
+Each figure that is a memory peak or an import time comes from a process of its own.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+IMPORTS = """
+import json, time
+start = time.perf_counter()
+import torch, sklearn, skorch
+base = time.perf_counter() - start
+import sklearn_ae
+print(json.dumps([base, time.perf_counter() - start]))
+"""
+
+FIRST_FIT = """
+import json, time
+import numpy as np
+import sklearn_ae
+X = np.random.default_rng(0).normal(size=(200, 5))
+times = []
+for _ in range(2):
+    start = time.perf_counter()
+    sklearn_ae.AutoencoderTransformer(2, max_epochs=20, random_state=0).fit(X).score_samples(X)
+    times.append(time.perf_counter() - start)
+print(json.dumps(times))
+"""
+
+MEMORY = """
+import json, resource, sys, warnings
+import numpy as np
+import sklearn_ae
+warnings.simplefilter("ignore")
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # GiB
+
+gigabytes, method = float(sys.argv[1]), sys.argv[2]
+small = np.random.default_rng(0).normal(size=(5_000, 200)).astype(np.float32)
+model = sklearn_ae.AutoencoderTransformer(8, max_epochs=1, random_state=0)
+if method == "predict":
+    model = sklearn_ae.AutoencoderOutlierDetector(random_state=0)
+model.fit(small)
+baseline = peak()
+X = np.empty((int(gigabytes * 1e9 / 800), 200), np.float32)
+rng = np.random.default_rng(1)
+for start in range(0, len(X), 10_000):
+    X[start:start + 10_000] = rng.normal(size=X[start:start + 10_000].shape)
+if method == "predict":
+    X = X[: len(X) // 10]
+    baseline = peak() - X.nbytes / 2**30
+result = getattr(model, method)(X)
+output = 0 if method == "fit" else result.nbytes / 2**30
+print(json.dumps([baseline, X.nbytes / 2**30, output, peak()]))
+"""
+
+
+def child(code, *arguments):
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
+def imports():
+    child(IMPORTS)
+    pairs = [child(IMPORTS) for _ in range(5)]
+    base, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
+    print(f"import torch, sklearn, skorch {base:.2f} s; and sklearn_ae {ours:.2f} s: {ours / base:.3f} times as long")
+    first, second = child(FIRST_FIT)
+    print(f"first fit in a process {first:.2f} s, the second {second:.2f} s")
+
+
+def memory(gigabytes=2.0):
+    for method in ("fit", "score_samples", "transform", "predict"):
+        baseline, data, output, peak = child(MEMORY, gigabytes, method)
+        extra = peak - baseline
+        if method == "fit":
+            print(f"fit            data {data:.2f} GiB  peak over the baseline {extra:.2f} GiB: {extra / data:.2f} of the data")
+        else:
+            beyond = 1024 * (extra - data - output)
+            print(f"{method:14s} data {data:.2f} GiB  peak beyond data and output {beyond:.0f} MiB")
+
+
+def growth(most=1_000_000):
+    import warnings
+
+    import numpy as np
+
+    from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
+
+    warnings.simplefilter("ignore")
+    print("| rows | fit, 5 epochs | us per row and epoch | fit, defaults | score | detector fit | detector score |")
+    print("|---|---|---|---|---|---|---|")
+    n = 1_000
+    while n <= most:
+        X = np.random.default_rng(0).normal(size=(n, 20)).astype(np.float32)
+        cells = [f"{n:,}"]
+        five = AutoencoderTransformer(5, max_epochs=5, batch_size=256, early_stopping=False, random_state=0)
+        seconds = timed(five.fit, X)
+        cells += [f"{seconds:.2f} s", f"{1e6 * seconds / n / 5:.2f}"]
+        model, detector = AutoencoderTransformer(5, random_state=0), AutoencoderOutlierDetector(random_state=0)
+        for call in (model.fit, model.score_samples, detector.fit, detector.score_samples):
+            cells.append(f"{timed(call, X):.2f} s")
+        print("| " + " | ".join(cells) + " |", flush=True)
+        n *= 10
+
+
+def search():
+    import warnings
+
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import GridSearchCV
+
+    from sklearn_ae import AutoencoderTransformer
+
+    os.environ["PYTHONWARNINGS"] = "ignore"
+    warnings.simplefilter("ignore")
+    X = load_digits().data
+    grid = {"n_components": [2, 4, 8, 16], "learning_rate": [3e-3, 1e-2], "weight_decay": [0, 1e-2, 1e-1]}
+    model = AutoencoderTransformer(max_epochs=40, random_state=0)
+    GridSearchCV(model, {"n_components": [2, 3]}, cv=2, n_jobs=2).fit(X[:100])  # starts the workers
+    one, two = (timed(GridSearchCV(model, grid, cv=3, n_jobs=n).fit, X) for n in (1, 2))
+    print(f"24 candidates x 3 folds: one process {one:.1f} s, two {two:.1f} s: {one / two:.2f} times as fast")
+
+
+def timed(function, *arguments):
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parts = [imports, memory, growth, search]
+    parser.add_argument("--only", nargs="+", choices=[part.__name__ for part in parts])
+    chosen = parser.parse_args().only
+    for part in parts:
+        if chosen is None or part.__name__ in chosen:
+            part()
