@@ -15,11 +15,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from sklearn_ae._building import auto_epochs, build_autoencoder, load_state, start, width_factor
 from sklearn_ae._component import parts_of, validate_slot
+from sklearn_ae._folds import Folds, fold_positions, fold_sources, make_copies
 from sklearn_ae._inference import chunk_rows, through
 from sklearn_ae._losses import LOSSES, make_loss
-from sklearn_ae._module import Autoencoder
 from sklearn_ae._net import OPTIMIZERS, SCHEDULES, AutoencoderNet
+from sklearn_ae._optim import Adam
 from sklearn_ae._random import torch_seed
 from sklearn_ae._rows import ArrayRows
 from sklearn_ae._scaling import Scaling, as_tensor, fit_scaling
@@ -30,11 +32,11 @@ from sklearn_ae.latents import Latent
 DTYPES = (np.float64, np.float32)
 SLOTS = {"architecture": Architecture, "corruption": Corruption, "latent": Latent}
 
-AUTO_STEPS = 2_000  # optimiser steps that max_epochs="auto" plans
-FEWEST_EPOCHS, MOST_EPOCHS = 5, 150
+AUTO_RATE = 1e-2
+N_FOLDS = 5
+FEW_ROWS, FEW_FEATURES = 1_000, 256  # with fewer of both, all rows validate by folds
 MOST_HELD_OUT = 10_000  # rows with validation_fraction="auto"
 START_ROWS = 20_000  # rows from which starting weights are computed
-FEW_ROWS = 1_000  # with fewer, those held out take part in the start: it then looks better on them than it is, and must be beaten
 SAMPLE_CODES = 1_000  # training rows whose codes are kept for `sample`
 ONE_THREAD_FLOPS = 2**24  # a training step with fewer multiplications is faster on one thread
 STILL_FALLING = 0.05  # relative fall of the loss in the last epoch of an annealed schedule that counts as not converged
@@ -51,8 +53,9 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         "loss": [StrOptions(set(LOSSES)), nn.Module],
         "scaling": [StrOptions({"auto", "standard", "robust"}), None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), type],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "learning_rate_schedule": [StrOptions(set(SCHEDULES)), callable],
+        "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -140,14 +143,39 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         with torch_seed(seed, device):
             scaling = self._scaling if previous else fit_scaling(kind, X, chosen, random_state)
             rows = ArrayRows(X, scaling, device, chosen)
-            train, held_out = self._split(rows, random_state)
-            module = self._build(spec).to(device)
-            self._start(module, spec, rows if len(rows) < FEW_ROWS else train, previous)
-            train, held_out = self._feed(spec, train, held_out, random_state)
-            net = self._make_net(module, train, held_out, device)
+            module, train, held_out = self._prepare(spec, rows, previous, random_state)
+            net = self._make_net(spec, module.to(device), train, held_out, device)
             net.fit(train)
-            self._calibrate(net.module_, train)
+            net.module_ = self._finish(net.module_, train)
         self._keep_fitted(spec, scaling, net, rows)
+
+    def _prepare(self, spec: dict, rows: ArrayRows, previous: AutoencoderNet | None, random_state: np.random.RandomState):
+        """What is trained, what it is trained on, and what it is validated on.
+
+        By default, few rows are divided into folds and many have some held out. Weights start from the last fit, or from what the
+        architecture makes of the rows.
+        """
+        module = self._build(spec)
+        if previous is None and self._uses_folds(rows):
+            learnt, left_out = fold_positions(len(rows), N_FOLDS, random_state)
+            copies = make_copies(module, N_FOLDS + 1)
+            for one, positions in zip(copies, learnt, strict=True):
+                start(one, spec, rows.take(torch.from_numpy(positions)))
+            return Folds(copies, rows.X.shape[1]), *fold_sources(rows, learnt, left_out)
+        train, held_out = self._split(rows, random_state)
+        if previous is None:
+            start(module, spec, train.take(torch.randperm(len(train))[:START_ROWS]))
+        else:
+            load_state(module, previous.module_.state_dict())
+        return module, train, held_out
+
+    def _uses_folds(self, rows: ArrayRows) -> bool:
+        n, d = len(rows), rows.X.shape[1]
+        return self.early_stopping and self.validation_fraction == "auto" and 2 * N_FOLDS <= n < FEW_ROWS and d <= FEW_FEATURES
+
+    def _finish(self, module: nn.Module, train) -> nn.Module:
+        """What is kept of what was trained."""
+        return module.kept() if isinstance(module, Folds) else module
 
     def _make_spec(self, n_features: int, random_state: np.random.RandomState) -> dict:
         """All that is needed to build the network again: copies, so that later set_params do not reach it."""
@@ -187,32 +215,16 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _n_held_out(self, n: int) -> int:
         if self.validation_fraction != "auto":
             return round(self.validation_fraction * n)
-        return round(min(max(0.1 * n, min(50, 0.3 * n)), MOST_HELD_OUT))
+        return round(min(0.1 * n, MOST_HELD_OUT))
 
-    def _start(self, module: Autoencoder, spec: dict, rows: ArrayRows, previous: AutoencoderNet | None) -> None:
-        """Starting weights: those of the last fit, or what the architecture makes of the rows."""
-        if previous is not None:
-            load_state(module, previous.module_.state_dict())
-            return
-        x = rows.take(torch.randperm(len(rows))[:START_ROWS])
-        architecture, latent, loss = spec["architecture"], spec["latent"], spec["loss"]
-        architecture.start(module.encoder, module.decoder, x, loss.unlink(x), spec["n_components"], latent.stochastic)
-
-    def _feed(self, spec: dict, train: ArrayRows, held_out: ArrayRows | None, random_state: np.random.RandomState):
-        """The sources that the network is trained and validated on."""
-        return train, held_out
-
-    def _calibrate(self, module: nn.Module, train) -> None:
-        """What is computed from the training rows once the network is trained."""
-
-    def _make_net(self, module: nn.Module, rows: ArrayRows, held_out: ArrayRows | None, device: torch.device) -> AutoencoderNet:
+    def _make_net(self, spec: dict, module: nn.Module, rows, held_out, device: torch.device) -> AutoencoderNet:
         batch_size = self._batch_size(len(rows))
         n_parameters = sum(p.numel() for p in module.parameters())
         return AutoencoderNet(
             module,
             criterion=nn.Identity,  # the module's objective takes its place
-            lr=self.learning_rate,
-            max_epochs=self._max_epochs(len(rows), batch_size),
+            lr=self._learning_rate(spec["n_features"]),
+            max_epochs=self._max_epochs(spec, len(rows), batch_size),
             batch_size=batch_size,
             train_split=None if held_out is None else lambda dataset, y=None: (rows, held_out),
             callbacks=None if self.callbacks is None else list(self.callbacks),
@@ -224,15 +236,20 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             patience=self._patience(held_out is not None),
             tol=self.tol,
             keep_best=held_out is not None,
+            max_norm=self.max_grad_norm,
             threads=1 if batch_size * n_parameters < ONE_THREAD_FLOPS else None,
             **self._optimizer_params(),
         )
 
     def _optimizer_params(self) -> dict:
-        optimizer, options = OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else (self.optimizer, {})
-        options = (
-            {**options, "weight_decay": self.weight_decay} if self.weight_decay or isinstance(self.optimizer, str) else options
-        )
+        optimizer, options = self.optimizer, {}
+        if isinstance(optimizer, str):
+            optimizer, options = OPTIMIZERS[optimizer]
+            options = {**options, "weight_decay": self.weight_decay}
+        elif self.weight_decay:
+            options = {"weight_decay": self.weight_decay}
+        if issubclass(optimizer, Adam):
+            options = {**options, "max_norm": self.max_grad_norm}
         return {"optimizer": optimizer, **{f"optimizer__{name}": value for name, value in options.items()}}
 
     def _batch_size(self, n: int) -> int:
@@ -240,10 +257,13 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             return min(self.batch_size, n)
         return min(n, 2 ** round(np.log2(np.clip(n / 8, 32, max(128, n / 1_000)))))
 
-    def _max_epochs(self, n: int, batch_size: int) -> int:
+    def _learning_rate(self, n_features: int) -> float:
+        return AUTO_RATE * width_factor(n_features) if self.learning_rate == "auto" else self.learning_rate
+
+    def _max_epochs(self, spec: dict, n: int, batch_size: int) -> int:
         if self.max_epochs != "auto":
             return self.max_epochs
-        return auto_epochs(AUTO_STEPS, n, batch_size)
+        return auto_epochs(spec["architecture"].n_steps() * width_factor(spec["n_features"]), n, batch_size)
 
     def _patience(self, held_out: bool) -> int | None:
         if self.n_iter_no_change is None or not held_out:
@@ -465,43 +485,6 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def auto_epochs(n_steps: int, n: int, batch_size: int) -> int:
-    """How many epochs make that many steps, within bounds."""
-    return int(np.clip(np.ceil(n_steps * batch_size / n), FEWEST_EPOCHS, MOST_EPOCHS))
-
-
-def build_autoencoder(spec: dict, n_features: int) -> Autoencoder:
-    """One autoencoder of a spec, its parts' sizes checked."""
-    n_components = spec["n_components"]
-    n_outputs = spec["latent"].n_outputs(n_components)
-    encoder, decoder = spec["architecture"].build(n_features, n_outputs, n_components)
-    check_output(spec["architecture"], "encoder", encoder, n_features, n_outputs)
-    check_output(spec["architecture"], "decoder", decoder, n_components, n_features)
-    return Autoencoder(encoder, decoder, spec["latent"], spec["loss"], spec["corruption"])
-
-
-def check_output(architecture: Architecture, name: str, module: nn.Module, n_inputs: int, n_outputs: int) -> None:
-    """Try a module on two rows, so that sizes that do not fit are told here and not from deep within."""
-    was_training = module.training
-    message = f"The {name} of {type(architecture).__name__} must take (n_samples, {n_inputs}) and give (n_samples, {n_outputs})"
-    try:
-        with torch.no_grad():
-            shape = tuple(module.eval()(torch.zeros(2, n_inputs)).shape)
-    except RuntimeError as error:
-        raise ValueError(f"{message}, but it failed on two rows: {error}") from error
-    finally:
-        module.train(was_training)
-    if shape != (2, n_outputs):
-        raise ValueError(f"{message}, but it gave {('n_samples', *shape[1:])} from ('n_samples', {n_inputs}).".replace("'", ""))
-
-
-def load_state(module: nn.Module, weights: dict[str, Tensor]) -> None:
-    try:
-        module.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"warm_start=True needs the same data shape and architecture as the last fit: {error}") from error
 
 
 def check_range(loss, name: str | nn.Module, X: np.ndarray) -> None:

@@ -19,14 +19,16 @@ scaling : {{"auto", "standard", "robust"}} or None, default="auto"
     ``"auto"`` is None for cross-entropy, {scaling} otherwise.
 optimizer : {{"adam", "adamw", "sgd", "rmsprop", "nadam", "radam", "adagrad"}} or class, default="{optimizer}"
     The optimiser, by name or as a class from ``torch.optim``. ``"sgd"`` has Nesterov momentum of 0.9.
-learning_rate : float, default={learning_rate}
-    The largest learning rate of the schedule.
+learning_rate : float or "auto", default="auto"
+    The largest learning rate of the schedule; ``"auto"`` is {learning_rate}.
 learning_rate_schedule : {{"one_cycle", "cosine", "constant", "plateau"}} or callable, default="one_cycle"
     How the learning rate changes: up over the first 30% of the steps and down to nothing; down along half a cosine; not
     at all; or to 0.3 of itself whenever `n_iter_no_change` epochs bring no improvement. A callable gives a factor from the share of
     training done, in [0, 1).
 weight_decay : float, default={weight_decay}
     Weight decay, as the optimiser defines it.
+max_grad_norm : float or None, default={max_grad_norm}
+    Gradients of a greater norm are scaled down to it; None leaves them as they are.
 max_epochs : int or "auto", default="auto"
     Passes over the training rows. {max_epochs}
 batch_size : int or "auto", default="auto"

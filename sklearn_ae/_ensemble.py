@@ -1,16 +1,13 @@
 """Many small autoencoders side by side, with the interface of one.
 
-Each member has rows and features of its own. Their parameters are stacked and their forward passes run as one batched
-computation, wherever the parts can be batched; one by one elsewhere.
+Each member has rows and features of its own.
 """
-
-import copy
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state
 
 from sklearn_ae._module import Autoencoder
+from sklearn_ae._stack import Stack, sum_over_members
 
 TRIMMED = 0.25  # share of a batch's rows, the worst reconstructed, that a member does not learn from
 NORMAL = 1.4826  # standard deviations of a normal distribution in its median absolute deviation
@@ -27,19 +24,7 @@ class Mask(nn.Module):
         return z * self.mask
 
 
-class Member(nn.Module):
-    """An autoencoder whose methods can be called through ``forward``, as stacked parameters need it."""
-
-    def __init__(self, autoencoder: Autoencoder):
-        super().__init__()
-        self.autoencoder = autoencoder
-
-    def forward(self, method: str, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        result = getattr(self.autoencoder, method)(x)
-        return tuple(part for part in result if part is not None) if isinstance(result, tuple) else result
-
-
-class Ensemble(nn.Module):
+class Ensemble(Stack):
     """`n_members` autoencoders of one shape.
 
     Parameters
@@ -55,51 +40,17 @@ class Ensemble(nn.Module):
     """
 
     def __init__(self, members: list[Autoencoder], features: Tensor, active: list[int], n_features: int):
-        super().__init__()
-        self.latent, self.loss = members[0].latent, members[0].loss
+        super().__init__(members, features.shape[1])
         self.n_features, self.active = n_features, active
-        members = [Member(member) for member in members]
-        parameters, buffers = stack_module_state(members)
-        self._template = [copy.deepcopy(members[0])]  # in a list, so that its own weights are not parameters of this module
-        self.stacked = nn.ParameterDict({name.replace(".", "/"): nn.Parameter(p.detach()) for name, p in parameters.items()})
-        for name, buffer in buffers.items():
-            self.register_buffer(name.replace(".", "/"), buffer)
-        self._buffer_names = list(buffers)
         self.register_buffer("features", features)
         self.register_buffer("weight", torch.ones(features.shape))  # of a residual in a row's score
-        self.register_buffer("ramp", torch.ones(()), persistent=False)
-        self.batched = self._can_be_batched()
-
-    @property
-    def learning(self) -> bool:
-        return self._template[0].autoencoder.learning
-
-    @learning.setter
-    def learning(self, value: bool) -> None:
-        self._template[0].autoencoder.learning = value
-
-    def train(self, mode: bool = True):
-        self._template[0].train(mode)
-        return super().train(mode)
-
-    # Training, on batches of shape (n_members, n_samples, n_seen)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Raw reconstructions (n_members, n_samples, n_seen) and the codes' costs (n_members, n_samples)."""
-        raw, *cost = self._each("forward", x)
-        return raw, cost[0] if cost else None
 
     def objective(self, raw: Tensor, cost: Tensor | None, x: Tensor) -> Tensor:
         """Loss and cost of each member's rows (n_members, n_samples); the worst rows of each member weigh nothing."""
-        n_members, n, n_seen = x.shape
-        loss = self.loss(raw.flatten(0, 1), x.flatten(0, 1)).view(n_members, n)
-        if self.latent.stochastic:
-            loss = torch.stack([self.loss.nats(one, n_seen) for one in loss])
-        loss = loss if cost is None else loss + self.ramp * cost
+        loss, n = self.losses_and_costs(raw, cost, x), x.shape[1]
         n_kept = max(1, n - int(TRIMMED * n))
         kept = loss <= loss.detach().kthvalue(n_kept, dim=1, keepdim=True).values
-        loss = torch.where(kept, loss, 0) * (n / n_kept)
-        return n_members * loss - (n_members - 1) * loss.detach()  # a mean over members, with the gradient of their sum
+        return sum_over_members(torch.where(kept, loss, 0) * (n / n_kept))
 
     @torch.no_grad()
     def calibrate(self, x: Tensor, rows: Tensor) -> None:
@@ -127,7 +78,7 @@ class Ensemble(nn.Module):
         """Each member's weighted absolute residuals, of shape (n_members, n_samples, n_seen); their sum over members and
         features is a row's outlyingness."""
         x = self.seen(x)
-        return (self.loss.link(self._each("reconstruct", x)) - x).abs_().mul_(self.weight[:, None])
+        return (self.loss.link(self.each("reconstruct", x)) - x).abs_().mul_(self.weight[:, None])
 
     def losses(self, x: Tensor) -> Tensor:
         """The outlyingness of each row (n_samples,)."""
@@ -140,23 +91,23 @@ class Ensemble(nn.Module):
     def elements(self, x: Tensor) -> Tensor:
         """The loss of each entry (n_samples, n_features), in the mean over the members that see it."""
         seen = self.seen(x)
-        raw = self._each("reconstruct", seen)
+        raw = self.each("reconstruct", seen)
         losses = self.loss.elements(raw.flatten(0, 1), seen.flatten(0, 1)).view(seen.shape)
         return self._gather(losses) / self._watched()
 
     def hidden(self, x: Tensor) -> Tensor:
         """The encoders' outputs (n_samples, n_members, n_outputs)."""
-        return self._each("hidden", self.seen(x)).transpose(0, 1)
+        return self.each("hidden", self.seen(x)).transpose(0, 1)
 
     def encode(self, x: Tensor) -> Tensor:
         """The members' codes side by side (n_samples, sum of active components)."""
-        return self._side_by_side(self._each("encode", self.seen(x)))
+        return self._side_by_side(self.each("encode", self.seen(x)))
 
     def decode(self, z: Tensor) -> Tensor:
         """The mean of the members' reconstructions (n_samples, n_features); zero, the middle, where no member looks."""
         width = self._parameter_width()
         codes = [nn.functional.pad(part, (0, width - part.shape[1])) for part in z.split(self.active, 1)]
-        return self._gather(self._each("decode", torch.stack(codes))) / self._watched()
+        return self._gather(self.each("decode", torch.stack(codes))) / self._watched()
 
     def draw(self, h: Tensor, rows: Tensor) -> Tensor:
         """Codes near those of some rows of `h`, which ``hidden`` gave."""
@@ -180,31 +131,3 @@ class Ensemble(nn.Module):
 
     def _parameter_width(self) -> int:
         return self.get_buffer("autoencoder/decoder/0/mask").shape[1]
-
-    def _each(self, method: str, x: Tensor):
-        """Call a method of every member on its part of `x`."""
-        parameters = {name.replace("/", "."): p for name, p in self.stacked.items()}
-        buffers = {name: self.get_buffer(name.replace(".", "/")) for name in self._buffer_names}
-        call = lambda p, b, one: functional_call(self._template[0], (p, b), (method, one))  # noqa: E731
-        if self.batched:
-            return torch.vmap(call, randomness="different")(parameters, buffers, x)
-        results = [
-            call({name: p[i] for name, p in parameters.items()}, {name: b[i] for name, b in buffers.items()}, x[i])
-            for i in range(len(x))
-        ]
-        if isinstance(results[0], tuple):
-            return tuple(torch.stack(parts) for parts in zip(*results, strict=True))
-        return torch.stack(results)
-
-    def _can_be_batched(self) -> bool:
-        """Whether the parts bear being batched over members; batch normalisation, for one, does not."""
-        self.batched = self.learning = True
-        x = torch.zeros(len(self.features), 2, self.features.shape[1], device=self.features.device)
-        try:
-            with torch.no_grad():
-                self._each("forward", x)
-        except (RuntimeError, ValueError):
-            return False
-        finally:
-            self.learning = False
-        return True

@@ -39,6 +39,7 @@ SCHEDULES: dict[str, Callable[[float], float] | None] = {
     "plateau": None,
 }
 PLATEAU_FACTOR = 0.3
+AVERAGE_DECAY = 0.98  # of the moving average of the weights, a step
 
 OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict]] = {
     "adagrad": (torch.optim.Adagrad, {}),
@@ -67,7 +68,10 @@ class AutoencoderNet(NeuralNet):
         What counts as improvement, as a share of the best loss.
     keep_best : bool
         Whether the weights of the epoch with the lowest validation loss are put back at the end, or those from before training if
-        no epoch was better than they by more than two standard errors over the validation rows.
+        no epoch was better than they by more than two standard errors over the validation rows. What is judged and kept is a
+        moving average of the weights over the last 50 steps or so.
+    max_norm : float or None
+        The greatest norm that a gradient may have; None leaves it.
     threads : int or None
         Threads of torch while training on the CPU; None leaves them.
     compile_step : bool
@@ -83,6 +87,7 @@ class AutoencoderNet(NeuralNet):
         patience=None,
         tol=0.0,
         keep_best=False,
+        max_norm=None,
         threads=None,
         compile_step=False,
         mixed_precision=False,
@@ -95,6 +100,7 @@ class AutoencoderNet(NeuralNet):
         self.patience = patience
         self.tol = tol
         self.keep_best = keep_best
+        self.max_norm = max_norm
         self.threads = threads
 
     def get_default_callbacks(self):
@@ -135,6 +141,8 @@ class AutoencoderNet(NeuralNet):
         self._objective = self._compiled_objective(X) if self.compile_step else self.objective
         self._take_step = self._make_step()
         self._first = self._kept = None
+        self._values = trained_values(self.module_, self.optimizer_)
+        self._average = [value.clone() for value in self._values]
         _, held_out = self.get_split_datasets(X, y)
         if self.keep_best:
             self._evaluate(self.get_iterator(held_out, training=False))
@@ -148,14 +156,15 @@ class AutoencoderNet(NeuralNet):
 
     def on_epoch_end(self, net, **kwargs):
         super().on_epoch_end(net, **kwargs)
-        self._note(self.history[-1].get("valid_loss", self.history[-1]["train_loss"]))
+        with self._averaged():
+            self._note(self.history[-1].get("valid_loss", self.history[-1]["train_loss"]))
 
     def on_train_end(self, net, **kwargs):
         super().on_train_end(net, **kwargs)
         if self.keep_best:
             better = gained(self._first.losses, self._kept.losses)
             copy_tensors((self._kept if better else self._first).weights, state(self.module_))
-            self._first = self._kept = self._losses = None
+            self._first = self._kept = self._losses = self._average = None
         self.module_.eval()
         self.module_.learning = False
         self.module_.ramp.fill_(1.0)
@@ -177,7 +186,8 @@ class AutoencoderNet(NeuralNet):
         elif training:
             loss = self._train(iterator)
         else:
-            loss = self._evaluate(iterator)
+            with self._averaged():
+                loss = self._evaluate(iterator)
         if not math.isfinite(loss):
             raise FloatingPointError(self._divergence(loss))
         self.history.record(prefix + "_loss", loss)
@@ -195,7 +205,11 @@ class AutoencoderNet(NeuralNet):
         self.optimizer_.zero_grad(set_to_none=True)
         loss = self._objective(x).mean()
         loss.backward()
+        if self.max_norm is not None and not isinstance(self.optimizer_, Adam):
+            nn.utils.clip_grad_norm_(self.module_.parameters(), self.max_norm)
         self.optimizer_.step()
+        if self.keep_best:
+            torch._foreach_lerp_(self._average, self._values, 1 - AVERAGE_DECAY)
         return loss.detach()
 
     def _compiled_objective(self, source) -> Callable[[Tensor], Tensor]:
@@ -217,8 +231,17 @@ class AutoencoderNet(NeuralNet):
         device = batches.source.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(0)
-            self._losses = torch.cat([self.objective(x) for x, _ in batches], -1)
+            self._losses = torch.cat([self.objective(x) for x, _ in batches], -1).flatten()
         return float(self._losses.mean())
+
+    @contextmanager
+    def _averaged(self):
+        """The averaged weights in place of the present ones, inside the block."""
+        if self.keep_best:
+            swap(self._values, self._average)
+        yield
+        if self.keep_best:
+            swap(self._values, self._average)
 
     def objective(self, x: Tensor) -> Tensor:
         """The numbers, one per row, whose mean training lowers."""
@@ -307,9 +330,27 @@ class Snapshot(NamedTuple):
 
 
 def gained(before: Tensor, after: Tensor) -> bool:
-    """Whether losses fell by more than two standard errors, in the mean over rows."""
+    """Whether losses fell, in the mean over rows, and by more than two standard errors when the extreme twentieths of the rows are
+    drawn in (winsorised), so that no single row far out decides."""
     fall = (before - after).double().flatten()
-    return bool(fall.mean() > 2 * fall.std(correction=0) / len(fall) ** 0.5)
+    drawn_in = fall.clamp(*torch.quantile(fall, torch.tensor([0.05, 0.95], dtype=fall.dtype, device=fall.device)))
+    return bool(fall.mean() > 0) and bool(drawn_in.mean() > 2 * drawn_in.std(correction=0) / len(fall) ** 0.5)
+
+
+@torch.no_grad()
+def trained_values(module: nn.Module, optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """The tensors that training changes: few flat ones where the optimiser has made such."""
+    if isinstance(optimizer, Adam):
+        return [group["flat"]["values"] for group in optimizer.param_groups]
+    return [parameter.detach() for parameter in module.parameters()]
+
+
+@torch.no_grad()
+def swap(these: list[Tensor], those: list[Tensor]) -> None:
+    for a, b in zip(these, those, strict=True):
+        kept = a.clone()
+        a.copy_(b)
+        b.copy_(kept)
 
 
 def state(module: nn.Module) -> list[Tensor]:

@@ -23,6 +23,8 @@ class Adam(torch.optim.Optimizer):
         Added to the denominator.
     weight_decay : float, default=0.0
         Added to the gradient as ``weight_decay * parameter``.
+    max_norm : float or None, default=None
+        Gradients of a greater norm, over all parameters of a group, are scaled down to it.
 
     References
     ----------
@@ -31,8 +33,8 @@ class Adam(torch.optim.Optimizer):
 
     _fused_step = staticmethod(torch._fused_adam_)
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, max_norm=None):
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "max_norm": max_norm})
         for group in self.param_groups:
             group["flat"] = flatten(group["params"])
             gradient = group["flat"]["gradient"]
@@ -66,6 +68,9 @@ class Adam(torch.optim.Optimizer):
         for group in self.param_groups:
             flat = group["flat"]
             flat["step"] += 1
+            excess = None
+            if group["max_norm"] is not None:
+                excess = (torch.linalg.vector_norm(flat["gradient"]) / group["max_norm"]).clamp_min_(1)
             self._fused_step(
                 [flat["values"]],
                 [flat["gradient"]],
@@ -80,6 +85,7 @@ class Adam(torch.optim.Optimizer):
                 eps=group["eps"],
                 amsgrad=False,
                 maximize=False,
+                grad_scale=excess,
             )
         return loss
 

@@ -11,7 +11,8 @@ from sklearn.base import OutlierMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
-from sklearn_ae._base import BaseAutoencoder, auto_epochs, build_autoencoder
+from sklearn_ae._base import BaseAutoencoder
+from sklearn_ae._building import auto_epochs, build_autoencoder, load_state
 from sklearn_ae._docs import describe
 from sklearn_ae._ensemble import Ensemble, Mask
 from sklearn_ae._rows import ArrayRows, MemberRows
@@ -25,7 +26,7 @@ MOST_COMPONENTS = 32
 CODELESS = 4  # every so many members have no code at all, and measure the distance from a trimmed middle
 MEMBER_ROWS = 32
 MOST_BATCH = 256
-MEMBER_STEPS = 75
+MEMBER_STEPS, MEMBER_RATE = 75, 1.5e-2
 CALIBRATION_ROWS = 1_024
 HELD_OUT = 0.2
 MOST_HELD_OUT = 10_000
@@ -36,7 +37,8 @@ CODE_VALUES = 200_000  # numbers kept for `sample`
     architecture="None is, in an ensemble, one hidden layer of 16 to 64 units; for a single autoencoder ``Dense()``.",
     scaling='for an ensemble ``"robust"`` followed by a partial whitening and arcsinh, for a single autoencoder ``"robust"``',
     optimizer="adam",
-    learning_rate="1.5e-2",
+    learning_rate="0.015 for an ensemble, otherwise 0.01 times the root of 128 / n_features if that is under 1",
+    max_grad_norm=None,
     weight_decay="0.0",
     max_epochs='``"auto"`` plans 75 batches for an ensemble, 2,000 for a single autoencoder.',
     batch_size='``"auto"`` is all rows of a member up to 256; for a single autoencoder as in the transformer.',
@@ -124,9 +126,10 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         loss: str | nn.Module = "squared_error",
         scaling: str | None = "auto",
         optimizer: str | type[torch.optim.Optimizer] = "adam",
-        learning_rate: float = 1.5e-2,
+        learning_rate: float | str = "auto",
         learning_rate_schedule: str | Callable[[float], float] = "one_cycle",
         weight_decay: float = 0.0,
+        max_grad_norm: float | None = None,
         max_epochs: int | str = "auto",
         batch_size: int | str = "auto",
         early_stopping: bool = False,
@@ -154,6 +157,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         self.learning_rate = learning_rate
         self.learning_rate_schedule = learning_rate_schedule
         self.weight_decay = weight_decay
+        self.max_grad_norm = max_grad_norm
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.early_stopping = early_stopping
@@ -325,18 +329,19 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             members.append(member)
         return Ensemble(members, torch.tensor(spec["features"]), spec["active"], spec["n_features"])
 
-    def _start(self, module: nn.Module, spec: dict, rows: ArrayRows, previous) -> None:
-        if previous is not None or "features" not in spec:  # the members of an ensemble start at random, for their variety
-            super()._start(module, spec, rows, previous)
-
-    def _feed(self, spec: dict, train: ArrayRows, held_out: ArrayRows | None, random_state: RandomState):
+    def _prepare(self, spec: dict, rows: ArrayRows, previous, random_state: RandomState):
+        """As for a single autoencoder, but the members of an ensemble start at random, for their variety."""
         if "features" not in spec:
-            return train, held_out
+            return super()._prepare(spec, rows, previous, random_state)
+        module = self._build(spec)
+        if previous is not None:
+            load_state(module, previous.module_.state_dict())
+        train, held_out = self._split(rows, random_state)
         features, n = torch.tensor(spec["features"]), self._n_samples(len(train))
         positions = np.array([random_state.choice(len(train), n, replace=False) for _ in features])
         if held_out is not None:
             held_out = MemberRows(held_out, torch.arange(len(held_out)).expand(len(features), -1), features)
-        return MemberRows(train, torch.from_numpy(positions), features), held_out
+        return module, MemberRows(train, torch.from_numpy(positions), features), held_out
 
     def _n_samples(self, n: int) -> int:
         if self.max_samples == "auto":
@@ -350,15 +355,21 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             return min(n, MOST_BATCH)
         return super()._batch_size(n)
 
-    def _max_epochs(self, n: int, batch_size: int) -> int:
+    def _max_epochs(self, spec: dict, n: int, batch_size: int) -> int:
         if self.n_estimators > 1 and self.max_epochs == "auto":
             return auto_epochs(MEMBER_STEPS, n, batch_size)
-        return super()._max_epochs(n, batch_size)
+        return super()._max_epochs(spec, n, batch_size)
 
-    def _calibrate(self, module: nn.Module, train) -> None:
+    def _learning_rate(self, n_features: int) -> float:
+        if self.n_estimators > 1 and self.learning_rate == "auto":
+            return MEMBER_RATE
+        return super()._learning_rate(n_features)
+
+    def _finish(self, module: nn.Module, train) -> nn.Module:
         if isinstance(module, Ensemble):
             rows = torch.randperm(len(train.source))[:CALIBRATION_ROWS]
             module.calibrate(train.take(torch.arange(min(len(train), CALIBRATION_ROWS))), train.source.take(rows))
+        return super()._finish(module, train)
 
     def _n_codes(self) -> int:
         if "features" not in self._spec:

@@ -17,12 +17,14 @@ from sklearn_ae.latents import Latent
     architecture="None is ``Dense()``: two hidden layers of 128 units with a linear path beside them.",
     scaling='``"standard"``',
     optimizer="adamw",
-    learning_rate="1e-2",
+    learning_rate="0.01 times the root of 128 / n_features if that is under 1",
+    max_grad_norm=1.0,
     weight_decay="1e-2",
-    max_epochs='``"auto"`` plans about 2,000 batches, in at least 5 and at most 150 epochs.',
+    max_epochs='``"auto"`` plans about 2,000 batches, fewer for over 128 features or without hidden layers, in 5 to 200 epochs.',
     batch_size='``"auto"`` is about an eighth of the rows, from 32 to 128, and a thousandth from 128,000 rows on.',
     early_stopping=True,
-    validation_fraction='``"auto"`` is a tenth, but at least 50 rows (or 30% if that is less) and at most 10,000.',
+    validation_fraction='``"auto"`` is a tenth, at most 10,000 rows. Under 1,000 rows (and up to 256 features) it is none: five '
+    "copies of the network that each leave a fifth of the rows out are trained beside it, and tell the best epoch.",
 )
 class AutoencoderTransformer(BaseAutoencoder):
     r"""Dimensionality reduction by an autoencoder.
@@ -76,9 +78,10 @@ class AutoencoderTransformer(BaseAutoencoder):
         loss: str | nn.Module = "squared_error",
         scaling: str | None = "auto",
         optimizer: str | type[torch.optim.Optimizer] = "adamw",
-        learning_rate: float = 1e-2,
+        learning_rate: float | str = "auto",
         learning_rate_schedule: str | Callable[[float], float] = "one_cycle",
         weight_decay: float = 1e-2,
+        max_grad_norm: float | None = 1.0,
         max_epochs: int | str = "auto",
         batch_size: int | str = "auto",
         early_stopping: bool = True,
@@ -103,6 +106,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         self.learning_rate = learning_rate
         self.learning_rate_schedule = learning_rate_schedule
         self.weight_decay = weight_decay
+        self.max_grad_norm = max_grad_norm
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.early_stopping = early_stopping

@@ -40,6 +40,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
 }
 
+NOISE, FEW_ROWS = 0.2, 1_000  # of the input's deviations, added to the layers' input in training when there are so few rows
+
 Modules = tuple[nn.Module, nn.Module]
 
 
@@ -66,6 +68,10 @@ class Architecture(Component):
         """
         raise NotImplementedError
 
+    def n_steps(self) -> int:
+        """How many batches ``max_epochs="auto"`` plans."""
+        return 2_000
+
     def start(
         self, encoder: nn.Module, decoder: nn.Module, x: Tensor, target: Tensor, n_components: int, unit_variance: bool
     ) -> None:
@@ -90,7 +96,7 @@ class WithLinearPath(nn.Module):
     """``activation(layers(clamp(x)) + linear(x))``, the layers' last weights starting at zero.
 
     The layers see their input cut off at the range it had at the start: far outside the training data the map goes on along the
-    linear path alone, since what layers extrapolate there is anybody's guess.
+    linear path alone, since what layers extrapolate there is anybody's guess. In training they also see it with a little noise.
     """
 
     def __init__(self, layers: nn.Sequential, n_inputs: int, n_outputs: int, activation: nn.Module | None = None):
@@ -98,20 +104,27 @@ class WithLinearPath(nn.Module):
         self.layers = layers
         self.linear = nn.Linear(n_inputs, n_outputs)
         self.activation = activation
+        self.noisy = False
         self.register_buffer("low", torch.full((n_inputs,), -torch.inf))
         self.register_buffer("high", torch.full((n_inputs,), torch.inf))
+        self.register_buffer("noise", torch.zeros(n_inputs), persistent=False)
         last = [m for m in layers.modules() if isinstance(m, (nn.Linear, nn.modules.conv._ConvNd))][-1]
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.layers(torch.clamp(x, self.low, self.high)) + self.linear(x)
+        inside = torch.clamp(x, self.low, self.high)
+        if self.noisy and self.training:
+            inside = inside + self.noise * torch.randn_like(inside)
+        h = self.layers(inside) + self.linear(x)
         return h if self.activation is None else self.activation(h)
 
-    def see(self, x: Tensor) -> None:
-        """Take the range of the layers' input from data of shape (n_samples, n_inputs)."""
+    def see(self, x: Tensor, noise: float = 0.0) -> None:
+        """Take the range of the layers' input from data of shape (n_samples, n_inputs), and noise as a share of its deviations."""
         self.low.copy_(x.amin(0))
         self.high.copy_(x.amax(0))
+        self.noise.copy_(noise * x.std(0, correction=0))
+        self.noisy = noise > 0
 
 
 class _WithLinearPath(Architecture):
@@ -121,8 +134,13 @@ class _WithLinearPath(Architecture):
     def start(self, encoder, decoder, x, target, n_components, unit_variance):
         if self.linear_path:
             start_at_pca(encoder.linear, decoder.linear, x, target, n_components, unit_variance)
-            encoder.see(x)
+            encoder.see(x, noise=NOISE if len(x) <= FEW_ROWS else 0.0)
             decoder.see(encoder.linear(x)[:, :n_components])
+
+
+def linear_of(module: nn.Module) -> nn.Linear:
+    """The one linear layer of a module that has no other."""
+    return next(m for m in module.modules() if isinstance(m, nn.Linear))
 
 
 @torch.no_grad()
@@ -212,6 +230,20 @@ class Dense(_WithLinearPath):
         self.normalization = normalization
         self.decoder_hidden_layer_sizes = decoder_hidden_layer_sizes
 
+    def n_steps(self) -> int:
+        return 200 if self._is_linear() else super().n_steps()
+
+    def start(self, encoder, decoder, x, target, n_components, unit_variance):
+        if self._is_linear():
+            start_at_pca(linear_of(encoder), linear_of(decoder), x, target, n_components, unit_variance)
+        else:
+            super().start(encoder, decoder, x, target, n_components, unit_variance)
+
+    def _is_linear(self) -> bool:
+        """Whether there is nothing that bends, so that PCA's start is all but the end."""
+        hidden = [*self.hidden_layer_sizes, *(self.decoder_hidden_layer_sizes or ())]
+        return not hidden and self.latent_activation is None
+
     def build(self, n_features: int, n_outputs: int, n_components: int) -> Modules:
         widths = check_sizes("hidden_layer_sizes", self.hidden_layer_sizes)
         back = widths[::-1]
@@ -226,7 +258,7 @@ class Dense(_WithLinearPath):
         for n_inputs, n_units in itertools.pairwise(widths[:-1]):
             layers += [nn.Linear(n_inputs, n_units), *self._after_hidden(n_units)]
         layers.append(nn.Linear(widths[-2], widths[-1]))
-        if self.linear_path:
+        if self.linear_path and not self._is_linear():
             return WithLinearPath(nn.Sequential(*layers), widths[0], widths[-1], last_activation)
         return nn.Sequential(*layers, *([] if last_activation is None else [last_activation]))
 

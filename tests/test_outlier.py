@@ -209,7 +209,7 @@ def test_scores_by_hand(rng):
     module = detector.net_.module_
     x = torch.from_numpy(X).float()
     with torch.no_grad():
-        raw = module._each("reconstruct", module.seen(x))
+        raw = module.each("reconstruct", module.seen(x))
     expected = sum(((raw[m] - x).abs() * module.weight[m]).sum(1) for m in range(2))
     np.testing.assert_allclose(-detector.score_samples(X), expected, rtol=1e-5)
 

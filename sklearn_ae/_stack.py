@@ -1,0 +1,123 @@
+"""Several networks of one shape, with their parameters stacked and run as one batched computation."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+
+from sklearn_ae._module import Autoencoder
+
+
+class Member(nn.Module):
+    """An autoencoder whose methods can be called through ``forward``, as stacked parameters need it."""
+
+    def __init__(self, autoencoder: Autoencoder):
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def forward(self, method: str, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        result = getattr(self.autoencoder, method)(x)
+        return tuple(part for part in result if part is not None) if isinstance(result, tuple) else result
+
+
+class Stack(nn.Module):
+    """`n_members` autoencoders side by side. They are batched wherever their parts bear it, and called one by one elsewhere.
+
+    Parameters
+    ----------
+    autoencoders : list of Autoencoder
+        With equal modules; only their weights and buffers differ.
+    n_inputs : int
+        What each takes.
+    """
+
+    def __init__(self, autoencoders: list[Autoencoder], n_inputs: int):
+        super().__init__()
+        self.latent, self.loss = autoencoders[0].latent, autoencoders[0].loss
+        self.n_members = len(autoencoders)
+        members = [Member(autoencoder) for autoencoder in autoencoders]
+        parameters, buffers = stack_module_state(members)
+        self._template = [copy.deepcopy(members[0])]  # in a list, so that its own weights are not parameters of this module
+        self.stacked = nn.ParameterDict({slashed(name): nn.Parameter(p.detach()) for name, p in parameters.items()})
+        for name, buffer in buffers.items():
+            self.register_buffer(slashed(name), buffer)
+        self._buffer_names = list(buffers)
+        self.register_buffer("ramp", torch.ones(()), persistent=False)
+        self.batched = self._can_be_batched(n_inputs)
+
+    @property
+    def learning(self) -> bool:
+        return self._template[0].autoencoder.learning
+
+    @learning.setter
+    def learning(self, value: bool) -> None:
+        self._template[0].autoencoder.learning = value
+
+    def train(self, mode: bool = True):
+        self._template[0].train(mode)
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Raw reconstructions and the codes' costs (n_members, n_samples) of batches (n_members, n_samples, n_inputs)."""
+        raw, *cost = self.each("forward", x)
+        return raw, cost[0] if cost else None
+
+    def losses_and_costs(self, raw: Tensor, cost: Tensor | None, x: Tensor) -> Tensor:
+        """Loss and cost of each member's rows, of shape (n_members, n_samples)."""
+        n_members, n, n_inputs = x.shape
+        loss = self.loss(raw.flatten(0, 1), x.flatten(0, 1)).view(n_members, n)
+        if self.latent.stochastic:
+            loss = torch.stack([self.loss.nats(one, n_inputs) for one in loss])
+        return loss if cost is None else loss + self.ramp * cost
+
+    def each(self, method: str, x: Tensor):
+        """Call a method of every member on its part of `x`."""
+        parameters = {dotted(name): p for name, p in self.stacked.items()}
+        buffers = {name: self.get_buffer(slashed(name)) for name in self._buffer_names}
+
+        def call(p, b, one):
+            return functional_call(self._template[0], (p, b), (method, one))
+
+        if self.batched:
+            return torch.vmap(call, randomness="different")(parameters, buffers, x)
+        results = [call(nth(parameters, i), nth(buffers, i), x[i]) for i in range(len(x))]
+        if isinstance(results[0], tuple):
+            return tuple(torch.stack(parts) for parts in zip(*results, strict=True))
+        return torch.stack(results)
+
+    def state_of(self, member: int) -> dict[str, Tensor]:
+        """The weights and buffers of one autoencoder, by their own names."""
+        tensors = {dotted(name): p.detach() for name, p in self.stacked.items()}
+        tensors |= {name: self.get_buffer(slashed(name)) for name in self._buffer_names}
+        return {name.removeprefix("autoencoder."): tensor[member].clone() for name, tensor in tensors.items()}
+
+    def _can_be_batched(self, n_inputs: int) -> bool:
+        """Whether the parts bear being batched; control flow that depends on data, for one, does not."""
+        self.batched = self.learning = True
+        try:
+            with torch.no_grad():
+                self.each("forward", torch.zeros(self.n_members, 2, n_inputs))
+        except (RuntimeError, ValueError):
+            return False
+        finally:
+            self.learning = False
+        return True
+
+
+def sum_over_members(loss: Tensor) -> Tensor:
+    """The same numbers, whose mean over members and samples has the gradient of the sum over members of means over samples."""
+    return len(loss) * loss - (len(loss) - 1) * loss.detach()
+
+
+def nth(tensors: dict[str, Tensor], i: int) -> dict[str, Tensor]:
+    return {name: tensor[i] for name, tensor in tensors.items()}
+
+
+def slashed(name: str) -> str:
+    """Names of parameters without dots, which torch does not allow in a name of one's own."""
+    return name.replace(".", "/")
+
+
+def dotted(name: str) -> str:
+    return name.replace("/", ".")
