@@ -1,13 +1,16 @@
 """What the estimators share: parameters and their constraints, how a network is built and fitted, and how rows go through it."""
 
+import inspect
 import warnings
 from abc import ABCMeta
 from collections.abc import Callable
 from contextlib import contextmanager
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -15,18 +18,17 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from sklearn_ae._building import auto_epochs, build_autoencoder, load_state, start, width_factor
+from sklearn_ae._building import auto_epochs, build_autoencoder, check_same, start, width_factor
 from sklearn_ae._component import parts_of, validate_slot
 from sklearn_ae._folds import Folds, fold_positions, fold_sources, make_copies
 from sklearn_ae._inference import chunk_rows, through
 from sklearn_ae._losses import LOSSES, make_loss
 from sklearn_ae._net import OPTIMIZERS, SCHEDULES, AutoencoderNet
-from sklearn_ae._optim import Adam
 from sklearn_ae._random import torch_seed
 from sklearn_ae._rows import ArrayRows
 from sklearn_ae._scaling import Scaling, as_tensor, fit_scaling
 from sklearn_ae.architectures import Architecture, Dense
-from sklearn_ae.corruptions import Corruption
+from sklearn_ae.corruptions import Corruption, FunctionCorruption
 from sklearn_ae.latents import Latent
 
 DTYPES = (np.float64, np.float32)
@@ -37,6 +39,7 @@ N_FOLDS = 5
 FEW_ROWS, FEW_FEATURES = 1_000, 256  # with fewer of both, all rows validate by folds
 MOST_HELD_OUT = 10_000  # rows with validation_fraction="auto"
 START_ROWS = 20_000  # rows from which starting weights are computed
+ROUNDING = 1e-6  # by which a scaler may miss the ends of a range
 SAMPLE_CODES = 1_000  # training rows whose codes are kept for `sample`
 ONE_THREAD_FLOPS = 2**24  # a training step with fewer multiplications is faster on one thread
 STILL_FALLING = 0.05  # relative fall of the loss in the last epoch of an annealed schedule that counts as not converged
@@ -74,7 +77,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     # Parameters
 
-    def set_params(self, **params):
+    def set_params(self, **params) -> Self:
         """Set the parameters of this estimator and of its parts.
 
         Parameters
@@ -104,7 +107,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     # Fitting
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Train on X.
 
         Parameters
@@ -128,7 +131,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         with all_or_nothing(self):
             self._validate_parts()
             X = validate_data(self, X, dtype=DTYPES)
-            self._fit(X, None, check_random_state(self.random_state))
+            with torch.enable_grad():
+                self._fit(X, None, check_random_state(self.random_state))
         self._warn_if_not_converged()
         return self
 
@@ -138,6 +142,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         device = find_device(self.device)
         previous = getattr(self, "net_", None) if self.warm_start else None
         spec = self._make_spec(X.shape[1], random_state)
+        if previous is not None:
+            check_same(self._spec, spec)
         kind = self._scaling_kind(spec["loss"])
         check_range(spec["loss"], self.loss, X)
         with torch_seed(seed, device):
@@ -146,7 +152,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             module, train, held_out = self._prepare(spec, rows, previous, random_state)
             net = self._make_net(spec, module.to(device), train, held_out, device)
             net.fit(train)
-            net.module_ = self._finish(net.module_, train)
+            net.keep(self._finish(net.module_, train))
         self._keep_fitted(spec, scaling, net, rows)
 
     def _prepare(self, spec: dict, rows: ArrayRows, previous: AutoencoderNet | None, random_state: np.random.RandomState):
@@ -166,7 +172,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if previous is None:
             start(module, spec, train.take(torch.randperm(len(train))[:START_ROWS]))
         else:
-            load_state(module, previous.module_.state_dict())
+            module.load_state_dict(previous.module_.state_dict())
         return module, train, held_out
 
     def _uses_folds(self, rows: ArrayRows) -> bool:
@@ -182,11 +188,18 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return {
             "architecture": Dense() if self.architecture is None else clone(self.architecture),
             "latent": Latent() if self.latent is None else clone(self.latent),
-            "corruption": clone(self.corruption, safe=False),
+            "corruption": self._corruption(),
             "loss": make_loss(self.loss),
+            "loss_name": str(self.loss),
+            "scaling": self.scaling,
             "n_features": n_features,
             "n_components": self.n_components,
         }
+
+    def _corruption(self) -> Corruption | None:
+        if self.corruption is None or isinstance(self.corruption, Corruption):
+            return clone(self.corruption, safe=False)
+        return FunctionCorruption(self.corruption)
 
     def _build(self, spec: dict) -> nn.Module:
         """The network of a spec."""
@@ -207,14 +220,19 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """The rows to train on, and those held out to choose the best epoch by."""
         n = len(rows)
         n_held_out = self._n_held_out(n) if self.early_stopping else 0
-        if n_held_out < 1 or n - n_held_out < 1:
+        if n_held_out < 1:
             return rows, None
         order = random_state.permutation(n)
         return rows.subset(np.sort(order[n_held_out:])), rows.subset(np.sort(order[:n_held_out]))
 
     def _n_held_out(self, n: int) -> int:
         if self.validation_fraction != "auto":
-            return round(self.validation_fraction * n)
+            n_held_out = round(self.validation_fraction * n)
+            if not 0 < n_held_out < n:
+                raise ValueError(
+                    f"validation_fraction={self.validation_fraction} of {n} samples leaves {n_held_out} to validate on."
+                )
+            return n_held_out
         return round(min(0.1 * n, MOST_HELD_OUT))
 
     def _make_net(self, spec: dict, module: nn.Module, rows, held_out, device: torch.device) -> AutoencoderNet:
@@ -242,14 +260,15 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         )
 
     def _optimizer_params(self) -> dict:
-        optimizer, options = self.optimizer, {}
-        if isinstance(optimizer, str):
-            optimizer, options = OPTIMIZERS[optimizer]
-            options = {**options, "weight_decay": self.weight_decay}
-        elif self.weight_decay:
-            options = {"weight_decay": self.weight_decay}
-        if issubclass(optimizer, Adam):
-            options = {**options, "max_norm": self.max_grad_norm}
+        if isinstance(self.optimizer, str):
+            optimizer, options = OPTIMIZERS[self.optimizer]
+        else:
+            optimizer, options = self.optimizer, {}
+            if not issubclass(optimizer, torch.optim.Optimizer) or issubclass(optimizer, torch.optim.LBFGS):
+                raise ValueError(f"optimizer must be a name or a class of torch.optim that takes mini-batches, got {optimizer!r}.")
+        offers = {"weight_decay": self.weight_decay, "max_norm": self.max_grad_norm}
+        takes = inspect.signature(optimizer).parameters
+        options = {**options, **{name: value for name, value in offers.items() if name in takes}}
         return {"optimizer": optimizer, **{f"optimizer__{name}": value for name, value in options.items()}}
 
     def _batch_size(self, n: int) -> int:
@@ -263,21 +282,21 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _max_epochs(self, spec: dict, n: int, batch_size: int) -> int:
         if self.max_epochs != "auto":
             return self.max_epochs
-        return auto_epochs(spec["architecture"].n_steps() * width_factor(spec["n_features"]), n, batch_size)
+        return auto_epochs(spec["architecture"].n_steps(), n, batch_size, width_factor(spec["n_features"]))
 
     def _patience(self, held_out: bool) -> int | None:
-        if self.n_iter_no_change is None or not held_out:
-            return None
-        return self.n_iter_no_change
+        if self.learning_rate_schedule == "plateau":
+            return self.n_iter_no_change or 10
+        return self.n_iter_no_change if held_out else None
 
     def _keep_fitted(self, spec: dict, scaling: Scaling, net: AutoencoderNet, rows: ArrayRows) -> None:
         before = (self.loss_curve_, self.validation_loss_curve_) if self.warm_start and hasattr(self, "loss_curve_") else ([], None)
-        history = net.history
+        history = [epoch for epoch in net.history if "train_loss" in epoch]  # a callback may have ended an epoch before its time
         self._spec, self._scaling = spec, scaling
         self.loss_curve_ = [*before[0], *(epoch["train_loss"] for epoch in history)]
         self.validation_loss_curve_ = None
         if net.keep_best:
-            self.validation_loss_curve_ = [*(before[1] or []), *(epoch["valid_loss"] for epoch in history)]
+            self.validation_loss_curve_ = [*(before[1] or []), *(epoch["valid_loss"] for epoch in history if "valid_loss" in epoch)]
         self.n_iter_ = len(history)
         net.train_split = None
         self.net_ = net
@@ -303,7 +322,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     # Rows through the network
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """Encode rows.
 
         Parameters
@@ -318,7 +337,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         X = self._check(X)
         return self._through(self.net_.module_.encode, X).astype(X.dtype, copy=False)
 
-    def inverse_transform(self, Z):
+    def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
         """Decode codes.
 
         Parameters
@@ -337,7 +356,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         decode = lambda z: self._scaling.inverse(self.net_.module_.decode(z))  # noqa: E731
         return self._through(decode, Z, scaling=Scaling(None, None)).astype(Z.dtype, copy=False)
 
-    def reconstruct(self, X):
+    def reconstruct(self, X: ArrayLike) -> np.ndarray:
         """Encode and decode rows: their denoised, compressed selves.
 
         Parameters
@@ -353,8 +372,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         module = self.net_.module_
         return self._through(lambda x: self._scaling.inverse(module.decode(module.encode(x))), X).astype(X.dtype, copy=False)
 
-    def reconstruction_errors(self, X):
-        """The loss of each entry; the mean over a row is minus its score.
+    def reconstruction_errors(self, X: ArrayLike) -> np.ndarray:
+        """The loss of each entry; for a single autoencoder, the mean over a row is minus its score.
 
         Parameters
         ----------
@@ -368,7 +387,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         X = self._check(X, scored=True)
         return self._through(self.net_.module_.elements, X).astype(np.float64)
 
-    def score_samples(self, X):
+    def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Minus the reconstruction loss of each row: higher is more normal.
 
         Parameters
@@ -385,7 +404,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _score_samples(self, X: np.ndarray) -> np.ndarray:
         return -self._through(self.net_.module_.losses, X).astype(np.float64)
 
-    def score(self, X, y=None):
+    def score(self, X: ArrayLike, y: object = None) -> float:
         """The mean of `score_samples`, so that a search needs no labels.
 
         Parameters
@@ -400,7 +419,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """
         return float(np.mean(self.score_samples(X)))
 
-    def sample(self, n_samples=1, random_state=None):
+    def sample(self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None) -> np.ndarray:
         """Draw new rows.
 
         A random training row's code (of at most 1,000 that are kept) is drawn from its posterior if the latent is variational,
@@ -442,7 +461,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _through(self, function: Callable[[Tensor], Tensor], X: np.ndarray, scaling: Scaling | None = None) -> np.ndarray:
         """Map rows through the network, nothing random."""
         scaling = self._scaling if scaling is None else scaling
-        return through(function, X, scaling, torch.device(self.net_.device), self._chunk_rows())
+        strides = self._spec["architecture"].bears_strides
+        return through(function, X, scaling, torch.device(self.net_.device), self._chunk_rows(), strides)
 
     def _chunk_rows(self) -> int:
         """Rows of a chunk: the same for a fitted model whatever it is asked."""
@@ -471,9 +491,9 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _rebuild(self, weights: dict[str, np.ndarray]) -> None:
         with torch_seed(0):
             module = self._build(self._spec)
-        load_state(module, {name: torch.tensor(array) for name, array in weights.items()})
+        module.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
         device = find_device(self.device, missing="cpu")
-        net = AutoencoderNet(module, criterion=nn.Identity, device=device, train_split=None, verbose=0, **self._optimizer_params())
+        net = AutoencoderNet(module, criterion=nn.Identity, device=device, train_split=None, verbose=0)
         net.initialize()
         module.eval()
         self.net_ = net
@@ -493,9 +513,9 @@ def check_range(loss, name: str | nn.Module, X: np.ndarray) -> None:
     if np.isinf(low) and np.isinf(high):
         return
     smallest, largest = X.min(), X.max()
-    if smallest < low or largest > high:
+    if smallest < low - ROUNDING or largest > high + ROUNDING:
         raise ValueError(
-            f"loss={name!r} needs data in [{low:g}, {high:g}], but X ranges over [{smallest:g}, {largest:g}]. "
+            f"loss={name!r} needs data in [{low:g}, {high:g}], but X ranges over [{smallest:.7g}, {largest:.7g}]. "
             "Put sklearn.preprocessing.MinMaxScaler(clip=True) before it, or use another loss."
         )
 

@@ -32,6 +32,7 @@ class Folds(Stack):
         autoencoder = self._kept[0]
         state = self.state_of(-1)
         autoencoder.load_state_dict({name: state[name] for name in autoencoder.state_dict()})
+        autoencoder.loss.load_state_dict(self.loss.state_dict())
         return autoencoder.to(self.ramp.device).eval()
 
 

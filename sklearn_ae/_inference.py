@@ -20,11 +20,22 @@ CHUNK_PRODUCTS = 2**26  # multiplications in a chunk at most: a single row costs
 
 
 class RowsAsColumns(TorchFunctionMode):
-    """Inside the block, linear layers compute ``(weight @ x.T).T``."""
+    """Inside the block, linear layers compute ``(weight @ x.T).T``.
+
+    Parameters
+    ----------
+    contiguous : bool
+        Whether the result is copied, so that a row's numbers lie side by side as modules that use ``view`` want them.
+    """
+
+    def __init__(self, contiguous: bool):
+        super().__init__()
+        self.contiguous = contiguous
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is torch.nn.functional.linear:
-            return linear(*args, **(kwargs or {}))
+            y = linear(*args, **(kwargs or {}))
+            return y.contiguous() if self.contiguous else y
         return func(*args, **(kwargs or {}))
 
 
@@ -36,7 +47,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return (weight @ x.mT if bias is None else torch.addmm(bias[:, None], weight, x.mT)).mT
 
 
-def through(function: Callable[[Tensor], Tensor], X: np.ndarray, scaling: Scaling, device: torch.device, n_rows: int) -> np.ndarray:
+def through(
+    function: Callable[[Tensor], Tensor],
+    X: np.ndarray,
+    scaling: Scaling,
+    device: torch.device,
+    n_rows: int,
+    bears_strides: bool = True,
+) -> np.ndarray:
     """Map rows through a function of scaled rows.
 
     Parameters
@@ -49,19 +67,22 @@ def through(function: Callable[[Tensor], Tensor], X: np.ndarray, scaling: Scalin
     device : torch.device
     n_rows : int
         Rows of a chunk.
+    bears_strides : bool
+        Whether the function takes rows whose numbers do not lie side by side.
 
     Returns
     -------
     ndarray of shape (n_samples, ...)
     """
     data, result = as_tensor(X), None
-    with torch.inference_mode(), RowsAsColumns():
+    with torch.inference_mode(), RowsAsColumns(not bears_strides):
         for start in range(0, len(X), n_rows):
             columns = data[start : start + n_rows].T.contiguous()
             n = columns.shape[1]
             if n < n_rows:
                 columns = torch.nn.functional.pad(columns, (0, n_rows - n))
-            y = function(scaling.forward(columns.T).to(device))[:n].cpu().numpy()
+            x = scaling.forward(columns.T).to(device)
+            y = function(x if bears_strides else x.contiguous())[:n].cpu().numpy()
             if result is None:
                 result = np.empty((len(X), *y.shape[1:]), y.dtype)
             result[start : start + n] = y

@@ -87,7 +87,7 @@ class BinaryCrossEntropy(Loss):
     range = (0.0, 1.0)
 
     def elements(self, raw: Tensor, x: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(raw, x, reduction="none")
+        return F.binary_cross_entropy_with_logits(raw, x.clamp(0, 1), reduction="none")
 
     def link(self, raw: Tensor) -> Tensor:
         return torch.sigmoid(raw)
@@ -105,6 +105,8 @@ class UserLoss(Loss):
 
     def __init__(self, module: nn.Module):
         super().__init__()
+        if isinstance(module, (nn.BCELoss, nn.BCEWithLogitsLoss, nn.CrossEntropyLoss, nn.NLLLoss)):
+            raise ValueError(f"{type(module).__name__} does not compare scaled data; use loss='binary_cross_entropy'.")
         self.module = copy.deepcopy(module)
         if hasattr(self.module, "reduction"):
             self.module.reduction = "none"  # torch's own losses reduce to one number by default

@@ -2,16 +2,22 @@
 
 import dis
 import math
+import signal
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer, PrintLog
+from skorch.utils import TeeGenerator
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from sklearn_ae._optim import Adam, AdamW
+from sklearn_ae._rows import ArrayRows
+from sklearn_ae._scaling import Scaling
 from sklearn_ae._steps import GraphedStep, compiled
 
 
@@ -103,6 +109,9 @@ class AutoencoderNet(NeuralNet):
         self.max_norm = max_norm
         self.threads = threads
 
+    def get_all_learnable_params(self):
+        return (pair for pair in super().get_all_learnable_params() if pair[1].requires_grad)
+
     def get_default_callbacks(self):
         return [("epoch_timer", EpochTimer()), ("print_log", PrintLog())] if self.verbose else []
 
@@ -120,14 +129,15 @@ class AutoencoderNet(NeuralNet):
         return self
 
     def notify(self, method_name, **cb_kwargs):
-        getattr(self, method_name)(self, **cb_kwargs)
-        for _, callback in self.callbacks_:
-            try:
-                getattr(callback, method_name)(self, **cb_kwargs)
-            except KeyboardInterrupt as interrupt:
-                if not raised_on_purpose(interrupt):
-                    raise
-                raise StopTraining from None
+        with self._averaged() if method_name == "on_epoch_end" else nullcontext():  # callbacks see the weights that were judged
+            getattr(self, method_name)(self, **cb_kwargs)
+            for _, callback in self.callbacks_:
+                try:
+                    getattr(callback, method_name)(self, **cb_kwargs)
+                except KeyboardInterrupt as interrupt:
+                    if not raised_on_purpose(interrupt):
+                        raise
+                    raise StopTraining from None
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         super().on_train_begin(net, X=X, y=y, **kwargs)
@@ -137,17 +147,20 @@ class AutoencoderNet(NeuralNet):
         self._waited = 0
         self._n_steps = self.max_epochs * len(self.get_iterator(X, training=True))
         self._rates = [float(group["lr"]) for group in self.optimizer_.param_groups]
-        self._batch_hooks = any(asks_for_batches(callback) for _, callback in self.callbacks_)
-        self._objective = self._compiled_objective(X) if self.compile_step else self.objective
-        self._take_step = self._make_step()
+        self._batch_hooks = False  # there is no epoch yet whose batches could be noted
         self._first = self._kept = None
         self._values = trained_values(self.module_, self.optimizer_)
-        self._average = [value.clone() for value in self._values]
+        self._average = None
         _, held_out = self.get_split_datasets(X, y)
         if self.keep_best:
             self._evaluate(self.get_iterator(held_out, training=False))
             self._first = self._kept = self._snapshot()
             self._best = float(self._losses.mean())
+            self._average = [value.clone() for value in self._values]
+        self._batch_hooks = any(asks_for_batches(callback) for _, callback in self.callbacks_)
+        compiles = self.compile_step and not self._batch_hooks
+        self._objective = self._compiled_objective(X) if compiles else self.objective
+        self._take_step = self._make_step()
 
     def on_epoch_begin(self, net, **kwargs):
         if self._stop:
@@ -156,55 +169,75 @@ class AutoencoderNet(NeuralNet):
 
     def on_epoch_end(self, net, **kwargs):
         super().on_epoch_end(net, **kwargs)
-        with self._averaged():
-            self._note(self.history[-1].get("valid_loss", self.history[-1]["train_loss"]))
+        self._note(self.history[-1].get("valid_loss", self.history[-1]["train_loss"]))
 
     def on_train_end(self, net, **kwargs):
         super().on_train_end(net, **kwargs)
         if self.keep_best:
             better = gained(self._first.losses, self._kept.losses)
             copy_tensors((self._kept if better else self._first).weights, state(self.module_))
-            self._first = self._kept = self._losses = self._average = None
+        self._first = self._kept = self._losses = self._average = self._values = self._raw = None
         self.module_.eval()
         self.module_.learning = False
         self.module_.ramp.fill_(1.0)
 
-    def on_batch_begin(self, net, batch=None, training=False, **kwargs):
-        super().on_batch_begin(net, batch=batch, training=training, **kwargs)
-        if training:
-            self._set_rates()
+    def keep(self, module: nn.Module) -> None:
+        """Keep this module of what was trained; the optimiser of any other is dropped."""
+        if module is not self.module_:
+            self.module_ = module
+            self.initialize_optimizer()
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """One pass over the batches; see the class for what differs from skorch's."""
         if iterator is None:
             return
-        if self._batch_hooks:
-            self._set_learning(training)
-            super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
-            batches = self.history[-1]["batches"]
-            loss = weighted_mean([(b[prefix + "_loss"], b[prefix + "_batch_size"]) for b in batches if prefix + "_loss" in b])
-        elif training:
+        if training:
             loss = self._train(iterator)
         else:
             with self._averaged():
                 loss = self._evaluate(iterator)
         if not math.isfinite(loss):
             raise FloatingPointError(self._divergence(loss))
-        self.history.record(prefix + "_loss", loss)
+        best = min((epoch[f"{prefix}_loss"] for epoch in self.history[:-1]), default=math.inf)
+        self.history.record(f"{prefix}_loss", loss)
+        self.history.record(f"{prefix}_loss_best", loss < best)
 
     def _train(self, batches) -> float:
         self._set_learning(True)
         total = torch.zeros((), device=batches.source.device)
-        for x, _ in batches:
+        for batch in batches:
             self._set_rates()
-            total.add_(self._take_step(x), alpha=x.shape[-2])
+            with self._batch_noticed(batch, True) as noticed:
+                loss = noticed(self._take_step(batch[0]))
+            total.add_(loss, alpha=batch[0].shape[-2])
         return total.item() / len(batches.source)  # the only synchronisation of the epoch
+
+    @contextmanager
+    def _batch_noticed(self, batch, training: bool):
+        """Tell callbacks of a batch, and the history of its loss, if any callback asks for batches."""
+        if not self._batch_hooks:
+            yield lambda loss: loss
+            return
+        prefix, seen = "train" if training else "valid", {}
+
+        def noticed(loss: Tensor) -> Tensor:
+            seen["loss"] = loss
+            return loss
+
+        self.notify("on_batch_begin", batch=batch, training=training)
+        yield noticed
+        self.history.record_batch(f"{prefix}_loss", float(seen["loss"].mean()))
+        self.history.record_batch(f"{prefix}_batch_size", batch[0].shape[-2])
+        self.notify("on_batch_end", batch=batch, training=training, loss=seen["loss"], y_pred=self._raw)
 
     def _step_once(self, x: Tensor) -> Tensor:
         """One step of the optimiser on one batch; gives the batch's mean objective."""
         self.optimizer_.zero_grad(set_to_none=True)
         loss = self._objective(x).mean()
         loss.backward()
+        if self._batch_hooks:
+            parameters = TeeGenerator(self.get_all_learnable_params())
+            self.notify("on_grad_computed", named_parameters=parameters, batch=(x, x), training=True)
         if self.max_norm is not None and not isinstance(self.optimizer_, Adam):
             nn.utils.clip_grad_norm_(self.module_.parameters(), self.max_norm)
         self.optimizer_.step()
@@ -219,7 +252,8 @@ class AutoencoderNet(NeuralNet):
 
     def _make_step(self) -> Callable[[Tensor], Tensor]:
         """The step as it is, or as a CUDA graph where the optimiser bears it."""
-        if torch.device(self.device).type == "cuda" and isinstance(self.optimizer_, Adam):
+        on_cuda = torch.device(self.device).type == "cuda"
+        if on_cuda and isinstance(self.optimizer_, Adam) and not self._batch_hooks:
             self.optimizer_.rates_on_device()
             return GraphedStep(self._step_once)
         return self._step_once
@@ -231,23 +265,32 @@ class AutoencoderNet(NeuralNet):
         device = batches.source.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(0)
-            self._losses = torch.cat([self.objective(x) for x, _ in batches], -1).flatten()
+            losses = []
+            for batch in batches:
+                with self._batch_noticed(batch, False) as noticed:
+                    losses.append(noticed(self.objective(batch[0])))
+        self._losses = torch.cat(losses, -1).flatten()
         return float(self._losses.mean())
 
     @contextmanager
     def _averaged(self):
         """The averaged weights in place of the present ones, inside the block."""
-        if self.keep_best:
-            swap(self._values, self._average)
-        yield
-        if self.keep_best:
+        if not self.keep_best or self._average is None:
+            yield
+            return
+        swap(self._values, self._average)
+        try:
+            yield
+        finally:
             swap(self._values, self._average)
 
     def objective(self, x: Tensor) -> Tensor:
         """The numbers, one per row, whose mean training lowers."""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.mixed_precision):
             raw, cost = self.module_(x)
-        return self.module_.objective(raw.float(), cost, x)
+        if self._batch_hooks:
+            self._raw = raw.detach()
+        return self.module_.objective(raw.float(), None if cost is None else cost.float(), x)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         return self.module_.objective(*y_pred, y_true).mean()
@@ -299,7 +342,7 @@ class AutoencoderNet(NeuralNet):
     def _divergence(self, loss: float) -> str:
         return (
             f"Training diverged in epoch {len(self.history)}: the loss is {loss}. Try a learning_rate under {self.lr:g}, "
-            "scaling='standard' or 'robust', or optimizer='adamw'."
+            "optimizer='adamw', max_grad_norm=1.0, or data and loss of a moderate scale."
         )
 
     # Batches
@@ -308,7 +351,9 @@ class AutoencoderNet(NeuralNet):
         return dataset.batches(self.batch_size, shuffle=training)
 
     def get_dataset(self, X, y=None):
-        return X
+        if isinstance(X, Dataset):
+            return X
+        return ArrayRows(np.asarray(X), Scaling(None, None), torch.device(self.device))
 
     def __repr__(self):
         return f"AutoencoderNet({'trained' if self.initialized_ else 'new'}, {self.device})"
@@ -341,8 +386,8 @@ def gained(before: Tensor, after: Tensor) -> bool:
 def trained_values(module: nn.Module, optimizer: torch.optim.Optimizer) -> list[Tensor]:
     """The tensors that training changes: few flat ones where the optimiser has made such."""
     if isinstance(optimizer, Adam):
-        return [group["flat"]["values"] for group in optimizer.param_groups]
-    return [parameter.detach() for parameter in module.parameters()]
+        return [flat["values"] for flat in optimizer.flats]
+    return [parameter.detach() for parameter in module.parameters() if parameter.requires_grad]
 
 
 @torch.no_grad()
@@ -364,10 +409,6 @@ def copy_tensors(source: list[Tensor], target: list[Tensor]) -> None:
         b.copy_(a)
 
 
-def weighted_mean(pairs: list[tuple[float, int]]) -> float:
-    return sum(value * weight for value, weight in pairs) / sum(weight for _, weight in pairs)
-
-
 def asks_for_batches(callback: Callback) -> bool:
     """Whether a callback overrides a hook that is called for each batch."""
     hooks = ("on_batch_begin", "on_batch_end", "on_grad_computed")
@@ -377,12 +418,15 @@ def asks_for_batches(callback: Callback) -> bool:
 def raised_on_purpose(interrupt: KeyboardInterrupt) -> bool:
     """Whether a callback raised it to end training, as skorch's EarlyStopping does, and nobody pressed Ctrl-C.
 
-    An interrupt from the keyboard can surface at any instruction, a deliberate one only at a raise.
+    An interrupt from the keyboard surfaces at any instruction, or in the handler that somebody has set; a deliberate one at a
+    raise.
     """
     trace = interrupt.__traceback__
     while trace.tb_next is not None:
         trace = trace.tb_next
-    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    code = trace.tb_frame.f_code
+    handler = getattr(signal.getsignal(signal.SIGINT), "__code__", None)
+    return code is not handler and code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 @contextmanager

@@ -35,28 +35,21 @@ class Adam(torch.optim.Optimizer):
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, max_norm=None):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "max_norm": max_norm})
-        for group in self.param_groups:
-            group["flat"] = flatten(group["params"])
-            gradient = group["flat"]["gradient"]
-            group["flat"].update(
-                mean=torch.zeros_like(gradient),
-                square=torch.zeros_like(gradient),
-                step=torch.zeros((), dtype=torch.float32, device=gradient.device),
-            )
+        self.flats = [make_flat(group["params"]) for group in self.param_groups]
 
     def rates_on_device(self):
         """Make the learning rates tensors on the parameters' device, so that a CUDA graph reads them at each replay."""
-        for group in self.param_groups:
+        for group, flat in zip(self.param_groups, self.flats, strict=True):
             if not isinstance(group["lr"], Tensor):
-                group["lr"] = torch.tensor(float(group["lr"]), device=group["flat"]["values"].device)
+                group["lr"] = torch.tensor(float(group["lr"]), device=flat["values"].device)
 
     # The base class wraps this in a decorator whose first call imports torch's compiler.
     add_param_group = torch.optim.Optimizer.add_param_group.__wrapped__
 
     def zero_grad(self, set_to_none=True):
         """Set the gradients to zero; they are views of one tensor, so they stay in place."""
-        for group in self.param_groups:
-            group["flat"]["gradient"].zero_()
+        for flat in self.flats:
+            flat["gradient"].zero_()
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -65,8 +58,7 @@ class Adam(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            flat = group["flat"]
+        for group, flat in zip(self.param_groups, self.flats, strict=True):
             flat["step"] += 1
             excess = None
             if group["max_norm"] is not None:
@@ -99,17 +91,13 @@ class AdamW(Adam):
 
 
 @torch.no_grad()
-def flatten(parameters: list[Tensor]) -> dict[str, Tensor]:
-    """Make parameters and their gradients views of two flat tensors, and return those."""
+def make_flat(parameters: list[Tensor]) -> dict[str, Tensor]:
+    """Make parameters and their gradients views of two flat tensors; give those, and Adam's state of the same shape."""
     values = torch.cat([p.reshape(-1) for p in parameters])
     gradient = torch.zeros_like(values)
     sizes = [p.numel() for p in parameters]
     for p, value, grad in zip(parameters, values.split(sizes), gradient.split(sizes), strict=True):
         p.data = value.view_as(p)
         p.grad = grad.view_as(p)
-    return {"values": values, "gradient": gradient}
-
-
-def can_be_flat(parameters: list[Tensor]) -> bool:
-    """Whether parameters can be views of one tensor."""
-    return len({(p.dtype, p.device, p.layout) for p in parameters}) == 1 and parameters[0].is_floating_point()
+    state = {"mean": torch.zeros_like(values), "square": torch.zeros_like(values)}
+    return {"values": values, "gradient": gradient, "step": torch.zeros((), device=values.device), **state}

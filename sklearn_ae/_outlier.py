@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from sklearn_ae._base import BaseAutoencoder
-from sklearn_ae._building import auto_epochs, build_autoencoder, load_state
+from sklearn_ae._building import auto_epochs, build_autoencoder
 from sklearn_ae._docs import describe
 from sklearn_ae._ensemble import Ensemble, Mask
 from sklearn_ae._rows import ArrayRows, MemberRows
@@ -194,8 +194,24 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         FloatingPointError
             If training diverges.
         """
-        refuse_two_words(y)
+        check_labels(y)
         return super().fit(X)
+
+    def fit_transform(self, X: ArrayLike, y: ArrayLike | None = None) -> np.ndarray:
+        """Train on X and encode it; y, a target of steps that follow in a pipeline, is ignored.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_features_out)
+            The members' codes, side by side.
+        """
+        return self.fit(X).transform(X)
 
     # Answers
 
@@ -267,13 +283,18 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     # Fitting
 
     def _fit(self, X: np.ndarray, chosen: np.ndarray | None, random_state: RandomState) -> None:
-        n = len(X)
-        order = random_state.permutation(n)
-        n_held_out = min(self._n_held_out(n), n - 1)
-        held_out, learnt = order[:n_held_out], np.sort(order[n_held_out:])
-        super()._fit(X, learnt if n_held_out else None, random_state)
-        self._calibration_scores = np.sort(self._score_samples(X[held_out])) if n_held_out else np.empty(0)
+        held_out = self._calibration_rows(len(X), random_state)
+        learnt = np.setdiff1d(np.arange(len(X)), held_out)
+        super()._fit(X, learnt if len(held_out) else None, random_state)
+        self._calibration = {"n": len(X), "rows": held_out}
+        self._calibration_scores = np.sort(self._score_samples(X[held_out])) if len(held_out) else np.empty(0)
         self.offset_ = self._offset(X)
+
+    def _calibration_rows(self, n: int, random_state: RandomState) -> np.ndarray:
+        """Which rows are held out; the same again in a warm start, since the last fit has learnt from the others."""
+        if self.warm_start and hasattr(self, "_calibration") and self._calibration["n"] == n:
+            return self._calibration["rows"]
+        return random_state.permutation(n)[: min(self._n_held_out(n), n - 1)]
 
     def _offset(self, X: np.ndarray) -> float:
         if self.contamination != "auto":
@@ -294,7 +315,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         return super()._scaling_kind(loss)
 
     def _make_spec(self, n_features: int, random_state: RandomState) -> dict:
-        spec = super()._make_spec(n_features, random_state)
+        spec = {**super()._make_spec(n_features, random_state), "n_estimators": self.n_estimators}
         if self.n_estimators > 1:
             return {**spec, **self._make_members(spec, n_features, random_state)}
         if self.n_components == "auto":
@@ -303,13 +324,10 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
 
     def _make_members(self, spec: dict, n_features: int, random_state: RandomState) -> dict:
         """What each member sees and how much of its code it uses."""
-        if self.warm_start and hasattr(self, "_spec"):
-            return {name: self._spec[name] for name in ("architecture", "n_components", "features", "active")}
         n_seen, architecture = n_features, spec["architecture"]
         if self.architecture is None:
             n_seen = int(np.ceil(np.clip(SEEN_SHARE * n_features, 1, MOST_SEEN)))
             architecture = Dense((int(np.clip(2 * n_seen, 16, 64)),), activation="relu", linear_path=False)
-        features = [np.sort(random_state.permutation(n_features)[:n_seen]) for _ in range(self.n_estimators)]
         n_components = self.n_components
         active = [n_components] * self.n_estimators
         if n_components == "auto":
@@ -317,7 +335,18 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             active = random_state.randint(1, n_components + 1, size=self.n_estimators)
             active[::CODELESS] = 0
             active = active.tolist()
-        return {"architecture": architecture, "n_components": n_components, "features": np.array(features), "active": active}
+        members = {"architecture": architecture, "n_components": n_components, "active": active}
+        members["features"] = deal(n_features, n_seen, self.n_estimators, random_state)
+        if self.warm_start and self._spec_of_members(members) is not None:
+            members |= self._spec_of_members(members)
+        return members
+
+    def _spec_of_members(self, members: dict) -> dict | None:
+        """What the last fit's members saw, if there were as many with as long codes of as many features."""
+        last = getattr(self, "_spec", {})
+        if "features" in last and last["features"].shape == members["features"].shape:
+            return {name: last[name] for name in ("features", "active")}
+        return None
 
     def _build(self, spec: dict) -> nn.Module:
         if "features" not in spec:
@@ -335,7 +364,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             return super()._prepare(spec, rows, previous, random_state)
         module = self._build(spec)
         if previous is not None:
-            load_state(module, previous.module_.state_dict())
+            module.load_state_dict(previous.module_.state_dict())
         train, held_out = self._split(rows, random_state)
         features, n = torch.tensor(spec["features"]), self._n_samples(len(train))
         positions = np.array([random_state.choice(len(train), n, replace=False) for _ in features])
@@ -390,13 +419,27 @@ def auto_offset(scores: np.ndarray) -> float:
     return float(max(third - 1.5 * (first - third), lowest))
 
 
-def refuse_two_words(y: ArrayLike | None) -> None:
-    """Refuse labels such as "inlier" and "outlier".
+def deal(n_features: int, n_seen: int, n_members: int, random_state: RandomState) -> np.ndarray:
+    """Deal features like cards, so that all are seen about equally often: (n_members, n_seen), no member twice the same."""
+    hands, deck = [], np.empty(0, np.int64)
+    for _ in range(n_members):
+        hand, deck = deck[:n_seen], deck[n_seen:]
+        if len(hand) < n_seen:
+            deck = random_state.permutation(n_features)
+            fresh = deck[~np.isin(deck, hand)][: n_seen - len(hand)]
+            hand, deck = np.append(hand, fresh), deck[~np.isin(deck, fresh)]
+        hands.append(np.sort(hand))
+    return np.array(hands)
 
-    scikit-learn's scorers take the later in the alphabet for the positive class, and would silently reverse a search.
+
+def check_labels(y: ArrayLike | None) -> None:
+    """Refuse labels by which a search would be silently reversed.
+
+    scikit-learn's scorers take the greater of two labels for the positive class, so inliers must have it: 1, with -1 for outliers.
     """
-    labels = [] if y is None else np.unique(np.asarray(y))
-    if len(labels) == 2 and not np.issubdtype(labels.dtype, np.number) and labels.dtype != bool:
-        raise ValueError(
-            f"y must be 1 for inliers and -1 for outliers, got {labels.tolist()}: scorers would not know which is which."
-        )
+    labels = np.asarray(y)
+    if labels.ndim != 1 or labels.dtype.kind not in "USOb":
+        return
+    found = sorted(set(labels.tolist()), key=str)
+    if len(found) == 2:
+        raise ValueError(f"y must be 1 for inliers and -1 for outliers, got {found}: scorers would not know which is which.")

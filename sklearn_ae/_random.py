@@ -1,8 +1,11 @@
 """Randomness that stays inside a block."""
 
+import threading
 from contextlib import contextmanager
 
 import torch
+
+ONE_AT_A_TIME = threading.RLock()  # torch's generators are the process's, so threads take turns
 
 
 @contextmanager
@@ -18,7 +21,7 @@ def torch_seed(seed: int, device: torch.device | str = "cpu"):
     """
     device = torch.device(device)
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with ONE_AT_A_TIME, torch.random.fork_rng(devices=devices):
         torch.default_generator.manual_seed(seed)
         for one in devices:
             with torch.cuda.device(one):

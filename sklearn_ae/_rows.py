@@ -59,7 +59,8 @@ class ArrayRows(Dataset):
 
     def subset(self, indices: np.ndarray) -> "ArrayRows":
         """Some of the rows, as a source of their own."""
-        return ArrayRows(self.X, self.scaling, self.device, indices)
+        own = indices if self.indices is None else self.indices.numpy()[indices]
+        return ArrayRows(self.X, self.scaling, self.device, own)
 
     def batches(self, batch_size: int, shuffle: bool) -> "Batches":
         """One epoch each time it is iterated."""

@@ -1,12 +1,15 @@
 """Several networks of one shape, with their parameters stacked and run as one batched computation."""
 
 import copy
+import threading
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
 from sklearn_ae._module import Autoencoder
+
+ONE_AT_A_TIME = threading.RLock()  # a template's weights are swapped while it is called
 
 
 class Member(nn.Module):
@@ -39,7 +42,9 @@ class Stack(nn.Module):
         members = [Member(autoencoder) for autoencoder in autoencoders]
         parameters, buffers = stack_module_state(members)
         self._template = [copy.deepcopy(members[0])]  # in a list, so that its own weights are not parameters of this module
-        self.stacked = nn.ParameterDict({slashed(name): nn.Parameter(p.detach()) for name, p in parameters.items()})
+        trained = {name for name, p in members[0].named_parameters() if p.requires_grad}
+        stacked = {slashed(name): nn.Parameter(p.detach(), name in trained) for name, p in parameters.items()}
+        self.stacked = nn.ParameterDict(stacked)
         for name, buffer in buffers.items():
             self.register_buffer(slashed(name), buffer)
         self._buffer_names = list(buffers)
@@ -79,6 +84,10 @@ class Stack(nn.Module):
         def call(p, b, one):
             return functional_call(self._template[0], (p, b), (method, one))
 
+        with ONE_AT_A_TIME:
+            return self._each(call, parameters, buffers, x)
+
+    def _each(self, call, parameters: dict, buffers: dict, x: Tensor):
         if self.batched:
             return torch.vmap(call, randomness="different")(parameters, buffers, x)
         results = [call(nth(parameters, i), nth(buffers, i), x[i]) for i in range(len(x))]

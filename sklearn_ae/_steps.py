@@ -64,5 +64,5 @@ class GraphedStep:
     def _capture(self, x: Tensor) -> None:
         self.x = x.clone()
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):  # records the step without running it
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):  # records the step without running it
             self.loss = self.step(self.x)

@@ -49,6 +49,7 @@ class Architecture(Component):
     """Base of the architectures."""
 
     slot = "architecture"
+    bears_strides = False  # whether its modules take rows that do not lie one after the other in memory, which is faster
 
     def build(self, n_features: int, n_outputs: int, n_components: int) -> Modules:
         """Make an encoder and a decoder.
@@ -119,10 +120,15 @@ class WithLinearPath(nn.Module):
         h = self.layers(inside) + self.linear(x)
         return h if self.activation is None else self.activation(h)
 
-    def see(self, x: Tensor, noise: float = 0.0) -> None:
-        """Take the range of the layers' input from data of shape (n_samples, n_inputs), and noise as a share of its deviations."""
-        self.low.copy_(x.amin(0))
-        self.high.copy_(x.amax(0))
+    def see(self, x: Tensor, margin: float = 0.0, noise: float = 0.0) -> None:
+        """Take the range of the layers' input from data of shape (n_samples, n_inputs).
+
+        `margin` widens it by so many times its width on either side, `noise` is in units of the data's deviations.
+        """
+        low, high = x.amin(0), x.amax(0)
+        varies = high > low
+        self.low.copy_(torch.where(varies, low - margin * (high - low), -torch.inf))
+        self.high.copy_(torch.where(varies, high + margin * (high - low), torch.inf))
         self.noise.copy_(noise * x.std(0, correction=0))
         self.noisy = noise > 0
 
@@ -130,12 +136,15 @@ class WithLinearPath(nn.Module):
 class _WithLinearPath(Architecture):
     """What Dense and Convolutional share: an optional linear path that starts at PCA."""
 
+    bears_strides = True
+
     @torch.no_grad()
     def start(self, encoder, decoder, x, target, n_components, unit_variance):
         if self.linear_path:
             start_at_pca(encoder.linear, decoder.linear, x, target, n_components, unit_variance)
             encoder.see(x, noise=NOISE if len(x) <= FEW_ROWS else 0.0)
-            decoder.see(encoder.linear(x)[:, :n_components])
+            decoder.see(encoder.eval()(x)[:, :n_components], margin=1.0)  # codes will move while they are trained
+            encoder.train()
 
 
 def linear_of(module: nn.Module) -> nn.Linear:
@@ -438,8 +447,11 @@ class Custom(Architecture):
         self.decoder = decoder
 
     def build(self, n_features: int, n_outputs: int, n_components: int) -> Modules:
-        encoder = copy.deepcopy(self.encoder) if isinstance(self.encoder, nn.Module) else self.encoder(n_features, n_outputs)
-        decoder = copy.deepcopy(self.decoder) if isinstance(self.decoder, nn.Module) else self.decoder(n_components, n_features)
+        encoder, decoder = copy.deepcopy((self.encoder, self.decoder))  # together, so that weights they share stay shared
+        if not isinstance(encoder, nn.Module):
+            encoder = encoder(n_features, n_outputs)
+        if not isinstance(decoder, nn.Module):
+            decoder = decoder(n_components, n_features)
         for name, module in (("encoder", encoder), ("decoder", decoder)):
             if not isinstance(module, nn.Module):
                 raise TypeError(f"{name} must be an nn.Module or a function that gives one, got {module!r}.")
@@ -450,7 +462,12 @@ def make_activation(activation: str | Callable[[], nn.Module] | None) -> nn.Modu
     """The module of that name, or what the callable gives."""
     if activation is None:
         return None
-    return ACTIVATIONS[activation]() if isinstance(activation, str) else activation()
+    if isinstance(activation, str):
+        return ACTIVATIONS[activation]()
+    made = copy.deepcopy(activation) if isinstance(activation, nn.Module) else activation()
+    if not isinstance(made, nn.Module):
+        raise TypeError(f"An activation must be a name, an nn.Module or a class of such, got {activation!r}.")
+    return made
 
 
 def check_sizes(name: str, sizes: Sequence[int]) -> list[int]:

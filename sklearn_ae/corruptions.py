@@ -48,6 +48,20 @@ class Corruption(Component):
         raise NotImplementedError
 
 
+class FunctionCorruption(Corruption):
+    """A user's function as a corruption, kept from harming the clean batch."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def corrupt(self, x: Tensor) -> Tensor:
+        corrupted = self.function(x.clone())
+        if not isinstance(corrupted, Tensor) or corrupted.shape != x.shape:
+            shape = tuple(corrupted.shape) if isinstance(corrupted, Tensor) else type(corrupted).__name__
+            raise ValueError(f"corruption must give a tensor of the batch's shape {tuple(x.shape)}, got {shape}.")
+        return corrupted.to(x.dtype)
+
+
 class GaussianNoise(Corruption):
     r"""Add independent normal noise: :math:`\tilde x = x + \sigma\varepsilon`.
 

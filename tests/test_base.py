@@ -14,10 +14,11 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.preprocessing import StandardScaler
-from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
+from skorch.callbacks import Callback, Checkpoint, EarlyStopping, EpochScoring, GradientNormClipping, LRScheduler
+from skorch.exceptions import SkorchException
 from torch import nn
 
-from sklearn_ae import AutoencoderTransformer
+from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae.architectures import Convolutional, Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise, Masking
 from sklearn_ae.latents import Contractive, Sparse, Variational
@@ -41,7 +42,7 @@ def fitted(table):
         pd.DataFrame,
         pl.DataFrame,
         np.asfortranarray,
-        lambda X: X[::-1][::-1],
+        lambda X: X[::-1].copy()[::-1],
         lambda X: np.frombuffer(X.tobytes()).reshape(X.shape),  # read-only
     ],
     ids=["list", "pandas", "polars", "fortran", "reversed", "read-only"],
@@ -186,6 +187,56 @@ def test_the_learning_rate_follows_its_schedule(table):
     np.testing.assert_allclose(rates, [0.1, 0.075, 0.05, 0.025])
 
 
+def test_plateau_lowers_the_rate(table):
+    class Rates(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            rates.add(net.optimizer_.param_groups[0]["lr"])
+
+    for early_stopping in (True, False):
+        rates = set()
+        parameters = {"learning_rate": 0.05, "learning_rate_schedule": "plateau", "n_iter_no_change": 2, "max_epochs": 80}
+        AutoencoderTransformer(2, callbacks=[Rates()], early_stopping=early_stopping, random_state=0, **parameters).fit(table)
+        assert len(rates) > 1
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", torch.optim.AdamW])
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_frozen_weights_stay_as_they_are(optimizer, early_stopping, table):
+    encoder = nn.Linear(6, 2).requires_grad_(False)
+    architecture = Custom(encoder, nn.Linear(2, 6))
+    model = AutoencoderTransformer(2, architecture=architecture, optimizer=optimizer, learning_rate=1e-3, **QUICK)
+    fitted = model.set_params(early_stopping=early_stopping).fit(table)
+    assert torch.equal(fitted.net_.module_.encoder.weight, encoder.weight)
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.LBFGS, dict])
+def test_optimizers_that_cannot_take_batches_are_refused(optimizer, table):
+    with pytest.raises(ValueError, match="optimizer must be a name or a class of torch.optim that takes mini-batches"):
+        AutoencoderTransformer(2, optimizer=optimizer, **QUICK).fit(table)
+
+
+def test_a_corruption_may_be_a_function_and_cannot_harm_the_clean_batch(table):
+    zeros = AutoencoderTransformer(2, corruption=lambda x: x.mul_(0), max_epochs=30, early_stopping=False, random_state=0).fit(
+        table
+    )
+    assert zeros.loss_curve_[-1] > 0.5  # from nothing, only the mean can be told
+    with pytest.raises(ValueError, match=r"corruption must give a tensor of the batch's shape \(.*\), got \(1, 6\)"):
+        AutoencoderTransformer(2, corruption=lambda x: x[:1], **QUICK).fit(table)
+
+
+def test_users_losses_with_parameters_are_kept(table):
+    class Weighted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(6))
+
+        def forward(self, raw, x):
+            return (raw - x).square() * self.weight.exp() - self.weight
+
+    model = AutoencoderTransformer(2, loss=Weighted(), **QUICK).fit(table)
+    assert not torch.equal(model.net_.module_.loss.module.weight, torch.ones(6))
+
+
 def test_curves_have_one_entry_an_epoch(table):
     model = AutoencoderTransformer(2, **QUICK).fit(table)
     assert model.n_iter_ == len(model.loss_curve_) == len(model.validation_loss_curve_) == 3
@@ -205,8 +256,8 @@ def test_early_stopping_restores_the_best_weights(table):
 
 
 def test_a_fit_that_cannot_learn_ends_where_pca_does(rng):
-    X = rng.normal(size=(60, 8))  # nothing to learn
-    model = AutoencoderTransformer(3, max_epochs=100, learning_rate=0.3, random_state=0).fit(X)
+    X = rng.normal(size=(200, 8))  # nothing to learn
+    model = AutoencoderTransformer(3, max_epochs=30, learning_rate=0.5, random_state=0).fit(X)
     S = StandardScaler().fit_transform(X)
     pca = PCA(3).fit(S)
     np.testing.assert_allclose(model.score(X), -np.mean((pca.inverse_transform(pca.transform(S)) - S) ** 2), rtol=1e-3)
@@ -222,9 +273,24 @@ def test_warm_start_goes_on(table):
     assert model.loss_curve_[5] < first[0]
 
 
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"loss": "binary_cross_entropy"}, "loss_name"),
+        ({"scaling": "robust"}, "scaling"),
+        ({"architecture": Dense((8,))}, "architecture"),
+        ({"latent": Variational()}, "latent"),
+    ],
+)
+def test_warm_start_refuses_what_it_cannot_go_on_with(change, name, table):
+    model = AutoencoderTransformer(2, warm_start=True, **QUICK).fit(table)
+    with pytest.raises(ValueError, match=f"warm_start=True goes on from the last fit, but {name} was"):
+        model.set_params(**change).fit(table)
+
+
 def test_warm_start_wants_the_same_shape(table):
     model = AutoencoderTransformer(2, warm_start=True, **QUICK).fit(table)
-    with pytest.raises(ValueError, match="warm_start=True needs the same data shape and architecture"):
+    with pytest.raises(ValueError, match="warm_start=True goes on from the last fit, but n_components was 2 and is 3"):
         model.set_params(n_components=3).fit(table)
     assert model.transform(table).shape == (120, 2)
 
@@ -264,6 +330,22 @@ def test_skorchs_callbacks_work(callback, table):
         table
     )
     assert np.isfinite(model.loss_curve_).all()
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer(2), AutoencoderOutlierDetector(2, n_estimators=3)])
+def test_watching_batches_changes_nothing(estimator, early_stopping, table):
+    class Watches(Callback):
+        def on_grad_computed(self, net, named_parameters, **kwargs):
+            assert all(p.grad is not None for _, p in named_parameters)
+
+        def on_batch_end(self, net, loss=None, y_pred=None, **kwargs):
+            assert np.isfinite(float(loss.mean()))
+            assert y_pred.shape[-1] > 1
+
+    plain = clone(estimator).set_params(early_stopping=early_stopping, max_epochs=20, random_state=0).fit(table)
+    watched = clone(plain).set_params(callbacks=[Watches()]).fit(table)
+    np.testing.assert_array_equal(watched.transform(table), plain.transform(table))
 
 
 def test_callbacks_see_batches_only_if_they_ask(table):
@@ -312,6 +394,31 @@ def test_ctrl_c_leaves_an_earlier_fit_whole(table, fitted):
         fitted.fit(table[:, :4])
     assert fitted.n_features_in_ == 6
     np.testing.assert_array_equal(fitted.transform(table), Z)
+
+
+def test_ctrl_c_goes_through_a_handler_of_the_users_own(table):
+    import signal
+
+    def handler(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            AutoencoderTransformer(2, callbacks=[PressCtrlC()], **QUICK).fit(table)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_skorchs_checkpoints_work(table, tmp_path):
+    callbacks = [Checkpoint(dirname=tmp_path), EpochScoring(lambda net, X, y: 1.0, name="one")]
+    model = AutoencoderTransformer(2, callbacks=callbacks, early_stopping=False, max_epochs=3, random_state=0)
+    with pytest.raises(SkorchException, match="valid_loss_best"):  # nothing is held out, as skorch says
+        model.fit(table)
+    model.set_params(early_stopping=True, validation_fraction=0.2).fit(table)
+    assert (tmp_path / "params.pt").exists()
+    assert model.net_.history[:, "one"] == [1.0] * 3
+    assert model.net_.predict(table.astype(np.float32)).shape == table.shape
 
 
 def test_threads_are_put_back(table):

@@ -1,6 +1,7 @@
 """The detector: scores, labels, p-values, contributions, and the ensemble behind them."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from sklearn.model_selection import GridSearchCV
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector
+from sklearn_ae._outlier import deal
+from sklearn_ae._rows import ArrayRows
+from sklearn_ae._scaling import Scaling
 from sklearn_ae.architectures import Convolutional, Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.latents import Contractive, Variational
@@ -78,21 +82,32 @@ def test_automatic_contamination(share, rng):
 # p-values
 
 
-@pytest.mark.parametrize(("n", "n_fits"), [(100, 150), (1_000, 60), (10_000, 12)])
-def test_p_values_do_not_lie(n, n_fits):
+@pytest.mark.parametrize(
+    ("n", "n_fits", "parameters"),
+    [
+        (100, 150, {}),
+        (1_000, 60, {}),
+        (10_000, 12, {}),
+        (100, 60, {"early_stopping": True, "max_samples": 1.0, "n_components": 5}),
+        (60, 60, {"early_stopping": True, "n_estimators": 1, "n_components": 5}),
+        (60, 60, {"early_stopping": True, "n_estimators": 1, "n_components": 5, "validation_fraction": 0.2}),
+    ],
+)
+def test_p_values_do_not_lie(n, n_fits, parameters):
     """The rate of false alarms at t is not over t, beyond the error of sampling."""
     thresholds, n_test = np.array([0.01, 0.05, 0.1]), 2_000
     rates = []
     for seed in range(n_fits):
         rng = np.random.default_rng(seed)
-        detector = AutoencoderOutlierDetector(n_estimators=3, max_epochs=5, random_state=seed).fit(correlated(rng, n))
+        parameters = {"n_estimators": 3, "max_epochs": 5, **parameters}
+        detector = AutoencoderOutlierDetector(random_state=seed, **parameters).fit(correlated(rng, n))
         p = detector.p_values(correlated(rng, n_test))
         assert ((p > 0) & (p <= 1)).all()
         rates.append([(p <= t).mean() for t in thresholds])
     mean = np.mean(rates, axis=0)
     error = np.sqrt(thresholds * (1 - thresholds) * (1 / (0.2 * n) + 1 / n_test) / n_fits)
     assert (mean <= thresholds + 3 * error).all(), (mean, error)
-    assert mean[2] > 0.08  # and they are not idle
+    assert mean[2] > 0.06  # and they are not idle: with 12 rows held out the smallest is 1 / 13
 
 
 def test_p_values_are_ranks_among_the_rows_held_out(fitted):
@@ -285,6 +300,52 @@ def test_warm_start_keeps_the_members(rng):
     detector.fit(X)
     np.testing.assert_array_equal(detector._spec["features"], features)
     assert len(detector.loss_curve_) == 10
+
+
+def test_warm_start_holds_out_the_same_rows(rng):
+    X = correlated(rng, 100)
+    detector = AutoencoderOutlierDetector(n_estimators=1, warm_start=True, max_epochs=5).fit(X)
+    rows = detector._calibration["rows"]
+    np.testing.assert_array_equal(detector.fit(X)._calibration["rows"], rows)
+
+
+def test_rows_of_rows_are_the_right_ones(rng):
+    X = correlated(rng, 50)
+    rows = ArrayRows(X, Scaling(None, None), torch.device("cpu"), np.arange(10, 40))
+    part = rows.subset(np.array([0, 5]))
+    np.testing.assert_allclose(part.take(torch.tensor([0, 1])), X[[10, 15]].astype(np.float32))
+
+
+def test_threads_may_share_a_detector(fitted):
+    detector, X = fitted
+    parts = np.array_split(np.tile(X, (6, 1)), 12)
+    expected = [detector.score_samples(part) for part in parts]
+    with ThreadPoolExecutor(4) as pool:
+        for scores, right in zip(pool.map(detector.score_samples, parts), expected, strict=True):
+            np.testing.assert_allclose(scores, right, rtol=1e-5)  # torch's threads differ, so the last bit may
+
+
+def test_threads_may_fit_at_the_same_time(rng):
+    X = correlated(rng, 100)
+    state = torch.get_rng_state()
+
+    def fit(_):
+        return AutoencoderOutlierDetector(n_estimators=3, **QUICK).fit(X).score_samples(X)
+
+    with ThreadPoolExecutor(4) as pool:
+        scores = list(pool.map(fit, range(6)))
+    for one in scores:
+        np.testing.assert_allclose(one, scores[0], rtol=1e-3)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(("d", "n_seen", "n_members"), [(30, 21, 2), (7, 5, 128), (5, 5, 3), (1, 1, 4)])
+def test_features_are_dealt_evenly(d, n_seen, n_members):
+    hands = deal(d, n_seen, n_members, np.random.RandomState(0))
+    assert hands.shape == (n_members, n_seen)
+    assert all(len(set(hand)) == n_seen for hand in hands)
+    seen = np.bincount(hands.ravel(), minlength=d)
+    assert seen.max() - seen.min() <= 2
 
 
 def test_pickles_are_small_and_give_the_same_numbers(fitted):
