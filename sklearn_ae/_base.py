@@ -311,7 +311,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         net, curve = self.net_, self.loss_curve_
         anneals = net.schedule in ("one_cycle", "cosine")
         fall = STILL_FALLING if anneals else self.tol
-        if self.n_iter_ < net.max_epochs or (len(curve) > 1 and curve[-1] >= curve[-2] - fall * abs(curve[-2])):
+        before = min(curve[-4:-1], default=np.inf)
+        if self.n_iter_ < net.max_epochs or curve[-1] >= before - fall * abs(before):
             return
         warnings.warn(
             f"The training loss was still falling when training reached max_epochs={net.max_epochs}; "

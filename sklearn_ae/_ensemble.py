@@ -45,9 +45,9 @@ class Ensemble(Stack):
         self.register_buffer("features", features)
         self.register_buffer("weight", torch.ones(features.shape))  # of a residual in a row's score
 
-    def objective(self, raw: Tensor, cost: Tensor | None, x: Tensor) -> Tensor:
+    def objective(self, x: Tensor, raw: Tensor, cost: Tensor | None = None) -> Tensor:
         """Loss and cost of each member's rows (n_members, n_samples); the worst rows of each member weigh nothing."""
-        loss, n = self.losses_and_costs(raw, cost, x), x.shape[1]
+        loss, n = self.losses_and_costs(x, raw, cost), x.shape[1]
         n_kept = max(1, n - int(TRIMMED * n))
         kept = loss <= loss.detach().kthvalue(n_kept, dim=1, keepdim=True).values
         return sum_over_members(torch.where(kept, loss, 0) * (n / n_kept))

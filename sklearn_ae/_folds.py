@@ -22,9 +22,9 @@ class Folds(Stack):
         super().__init__(copies, n_features)
         self._kept = [copies[-1]]
 
-    def objective(self, raw: Tensor, cost: Tensor | None, x: Tensor) -> Tensor:
+    def objective(self, x: Tensor, raw: Tensor, cost: Tensor | None = None) -> Tensor:
         """Loss and cost of each copy's rows; in validation, of the copies that left rows out."""
-        loss = self.losses_and_costs(raw, cost, x)
+        loss = self.losses_and_costs(x, raw, cost)
         return sum_over_members(loss) if self.training else loss[:-1]
 
     def kept(self) -> Autoencoder:

@@ -31,15 +31,16 @@ class Autoencoder(nn.Module):
         self.learning = False  # True inside fit, its validation included: corruption and random codes are in force
         self.register_buffer("ramp", torch.ones(()), persistent=False)  # weight of the latent's cost
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Raw reconstructions (n_samples, n_features) and the codes' costs (n_samples,)."""
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Raw reconstructions (n_samples, n_features) and, if codes cost anything, the costs (n_samples,)."""
         if self.learning and self.corruption is not None:
             x = self.corruption(x)
         h = self.encoder(x)
         z = self.latent.code(h, sample=self.learning)
-        return self.decoder(z), self.latent.cost(h, x, self.encoder)
+        cost = self.latent.cost(h, x, self.encoder)
+        return (self.decoder(z),) if cost is None else (self.decoder(z), cost)
 
-    def objective(self, raw: Tensor, cost: Tensor | None, x: Tensor) -> Tensor:
+    def objective(self, x: Tensor, raw: Tensor, cost: Tensor | None = None) -> Tensor:
         """Loss and cost of each row (n_samples,), whose mean training lowers; `x` is the clean batch."""
         loss = self.loss(raw, x)
         if self.latent.stochastic:

@@ -287,13 +287,13 @@ class AutoencoderNet(NeuralNet):
     def objective(self, x: Tensor) -> Tensor:
         """The numbers, one per row, whose mean training lowers."""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.mixed_precision):
-            raw, cost = self.module_(x)
+            output = self.module_(x)
         if self._batch_hooks:
-            self._raw = raw.detach()
-        return self.module_.objective(raw.float(), None if cost is None else cost.float(), x)
+            self._raw = output[0].detach()
+        return self.module_.objective(x, *(part.float() for part in output))
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        return self.module_.objective(*y_pred, y_true).mean()
+        return self.module_.objective(y_true, *y_pred).mean()
 
     def _set_learning(self, training: bool) -> None:
         module = self.module_

@@ -20,8 +20,7 @@ class Member(nn.Module):
         self.autoencoder = autoencoder
 
     def forward(self, method: str, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        result = getattr(self.autoencoder, method)(x)
-        return tuple(part for part in result if part is not None) if isinstance(result, tuple) else result
+        return getattr(self.autoencoder, method)(x)
 
 
 class Stack(nn.Module):
@@ -63,12 +62,11 @@ class Stack(nn.Module):
         self._template[0].train(mode)
         return super().train(mode)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Raw reconstructions and the codes' costs (n_members, n_samples) of batches (n_members, n_samples, n_inputs)."""
-        raw, *cost = self.each("forward", x)
-        return raw, cost[0] if cost else None
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Raw reconstructions and, if any, costs (n_members, n_samples) of batches (n_members, n_samples, n_inputs)."""
+        return self.each("forward", x)
 
-    def losses_and_costs(self, raw: Tensor, cost: Tensor | None, x: Tensor) -> Tensor:
+    def losses_and_costs(self, x: Tensor, raw: Tensor, cost: Tensor | None) -> Tensor:
         """Loss and cost of each member's rows, of shape (n_members, n_samples)."""
         n_members, n, n_inputs = x.shape
         loss = self.loss(raw.flatten(0, 1), x.flatten(0, 1)).view(n_members, n)

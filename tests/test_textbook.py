@@ -136,7 +136,7 @@ def test_generation(standardised, digits):
     assert recognised(scaler.inverse_transform(model.sample(1_000))) >= 2 * recognised(gaussian)
 
 
-@pytest.mark.parametrize(("k", "margin"), [(2, 0.05), (4, 0.05), (8, 0.02)])
+@pytest.mark.parametrize(("k", "margin"), [(2, 0.05), (4, 0.05), (8, 0.01)])
 def test_features_for_a_classifier(k, margin, digits):
     X, X_test, y, y_test = digits
 
