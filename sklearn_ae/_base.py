@@ -308,6 +308,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return SAMPLE_CODES
 
     def _warn_if_not_converged(self) -> None:
+        if self.max_epochs == "auto":  # planned, with a schedule that comes to rest
+            return
         net, curve = self.net_, self.loss_curve_
         anneals = net.schedule in ("one_cycle", "cosine")
         fall = STILL_FALLING if anneals else self.tol
