@@ -41,7 +41,7 @@ MOST_HELD_OUT = 10_000  # rows with validation_fraction="auto"
 START_ROWS = 20_000  # rows from which starting weights are computed
 ROUNDING = 1e-6  # by which a scaler may miss the ends of a range
 SAMPLE_CODES = 1_000  # training rows whose codes are kept for `sample`
-ONE_THREAD_FLOPS = 2**24  # a training step with fewer multiplications is faster on one thread
+ONE_THREAD_FLOPS = 2**22  # a training step with fewer multiplications is faster on one thread
 STILL_FALLING = 0.05  # relative fall of the loss in the last epoch of an annealed schedule that counts as not converged
 
 

@@ -1,50 +1,25 @@
 """Rows through a trained network, so that a row's result does not depend on the rows beside it.
 
-Matrix products round differently for different numbers of rows, and kernels for narrow matrices treat the last rows of a block
-differently from the first. So rows go through in chunks of one fixed shape, the last filled up with zeros, and linear maps are
-computed with rows as columns, which all are treated alike: results are the same to the last bit, in float32.
+Matrix products round differently for different numbers of rows. So rows go through in chunks of one fixed shape, the last filled
+up with zeros, and linear maps are computed with rows as columns (see _linear): results are the same to the last bit, in float32.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
+from sklearn_ae._linear import RowsAsColumns
+from sklearn_ae._random import threads
 from sklearn_ae._scaling import Scaling, as_tensor
 
 CHUNK_ROWS = 64, 4_096  # fewest and most rows of a chunk
 CHUNK_VALUES = 2**22  # numbers in a chunk at most
 CHUNK_PRODUCTS = 2**26  # multiplications in a chunk at most: a single row costs a chunk
-
-
-class RowsAsColumns(TorchFunctionMode):
-    """Inside the block, linear layers compute ``(weight @ x.T).T``.
-
-    Parameters
-    ----------
-    contiguous : bool
-        Whether the result is copied, so that a row's numbers lie side by side as modules that use ``view`` want them.
-    """
-
-    def __init__(self, contiguous: bool):
-        super().__init__()
-        self.contiguous = contiguous
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is torch.nn.functional.linear:
-            y = linear(*args, **(kwargs or {}))
-            return y.contiguous() if self.contiguous else y
-        return func(*args, **(kwargs or {}))
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A linear map of rows, computed with rows as columns."""
-    if x.dim() != 2:
-        y = weight @ x.mT
-        return y.mT if bias is None else y.mT + bias
-    return (weight @ x.mT if bias is None else torch.addmm(bias[:, None], weight, x.mT)).mT
 
 
 def through(
@@ -74,19 +49,40 @@ def through(
     -------
     ndarray of shape (n_samples, ...)
     """
-    data, result = as_tensor(X), None
-    with torch.inference_mode(), RowsAsColumns(not bears_strides):
-        for start in range(0, len(X), n_rows):
+    data = as_tensor(X)
+
+    def chunk(start: int) -> np.ndarray:
+        with torch.inference_mode(), nullcontext() if bears_strides else RowsAsColumns():
             columns = data[start : start + n_rows].T.contiguous()
             n = columns.shape[1]
             if n < n_rows:
                 columns = torch.nn.functional.pad(columns, (0, n_rows - n))
             x = scaling.forward(columns.T).to(device)
-            y = function(x if bears_strides else x.contiguous())[:n].cpu().numpy()
-            if result is None:
-                result = np.empty((len(X), *y.shape[1:]), y.dtype)
-            result[start : start + n] = y
+            return function(x if bears_strides else x.contiguous())[:n].cpu().numpy()
+
+    first = chunk(0)
+    result = np.empty((len(X), *first.shape[1:]), first.dtype)
+    result[:n_rows] = first
+    starts = range(n_rows, len(X), n_rows)
+    for start, part in zip(starts, side_by_side(chunk, starts, device), strict=True):
+        result[start : start + len(part)] = part
     return result
+
+
+def side_by_side(function: Callable, arguments: Sequence, device: torch.device) -> Iterator:
+    """``map``, on the CPU in as many threads as torch may use: several chunks at once are faster than each in several threads."""
+    n_threads = torch.get_num_threads()
+    if device.type != "cpu" or n_threads == 1 or len(arguments) < n_threads:
+        yield from map(function, arguments)
+        return
+    with threads(1), ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        ahead = deque()  # not all at once: what waits to be used would add up
+        for argument in arguments:
+            ahead.append(pool.submit(function, argument))
+            if len(ahead) > 2 * n_threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def chunk_rows(n_values: int, n_products: int) -> int:

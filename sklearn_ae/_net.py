@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from sklearn_ae._optim import Adam, AdamW
+from sklearn_ae._random import threads
 from sklearn_ae._rows import ArrayRows
 from sklearn_ae._scaling import Scaling
 from sklearn_ae._steps import GraphedStep, compiled
@@ -427,17 +428,3 @@ def raised_on_purpose(interrupt: KeyboardInterrupt) -> bool:
     code = trace.tb_frame.f_code
     handler = getattr(signal.getsignal(signal.SIGINT), "__code__", None)
     return code is not handler and code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
-
-
-@contextmanager
-def threads(n: int | None):
-    """`n` threads for torch inside the block."""
-    before = torch.get_num_threads()
-    if n is None or n == before:
-        yield
-        return
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,4 +1,4 @@
-"""Randomness that stays inside a block."""
+"""Torch's settings, seed and threads, inside a block and as they were afterwards."""
 
 import threading
 from contextlib import contextmanager
@@ -27,3 +27,17 @@ def torch_seed(seed: int, device: torch.device | str = "cpu"):
             with torch.cuda.device(one):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+@contextmanager
+def threads(n: int | None):
+    """`n` threads for torch inside the block."""
+    before = torch.get_num_threads()
+    if n is None or n == before:
+        yield
+        return
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

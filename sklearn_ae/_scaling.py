@@ -73,7 +73,7 @@ class Whitening(Scaling):
 
     def _mix(self, x: Tensor, gains: np.ndarray, rest: float) -> Tensor:
         directions, gains = as_tensor(self.directions).to(x), as_tensor(gains).to(x)
-        along = directions.T @ x.T  # rows as columns: see _inference
+        along = directions.T @ x.T  # rows as columns: see _linear
         return x * rest + (directions @ (along * (gains - rest)[:, None])).T
 
 

@@ -9,8 +9,6 @@ from torch.func import functional_call, stack_module_state
 
 from sklearn_ae._module import Autoencoder
 
-ONE_AT_A_TIME = threading.RLock()  # a template's weights are swapped while it is called
-
 
 class Member(nn.Module):
     """An autoencoder whose methods can be called through ``forward``, as stacked parameters need it."""
@@ -40,6 +38,7 @@ class Stack(nn.Module):
         self.n_members = len(autoencoders)
         members = [Member(autoencoder) for autoencoder in autoencoders]
         parameters, buffers = stack_module_state(members)
+        self._home, self._elsewhere = threading.get_ident(), threading.local()
         self._template = [copy.deepcopy(members[0])]  # in a list, so that its own weights are not parameters of this module
         trained = {name for name, p in members[0].named_parameters() if p.requires_grad}
         stacked = {slashed(name): nn.Parameter(p.detach(), name in trained) for name, p in parameters.items()}
@@ -79,13 +78,11 @@ class Stack(nn.Module):
         parameters = {dotted(name): p for name, p in self.stacked.items()}
         buffers = {name: self.get_buffer(slashed(name)) for name in self._buffer_names}
 
+        template = self._own_template()
+
         def call(p, b, one):
-            return functional_call(self._template[0], (p, b), (method, one))
+            return functional_call(template, (p, b), (method, one))
 
-        with ONE_AT_A_TIME:
-            return self._each(call, parameters, buffers, x)
-
-    def _each(self, call, parameters: dict, buffers: dict, x: Tensor):
         if self.batched:
             return torch.vmap(call, randomness="different")(parameters, buffers, x)
         results = [call(nth(parameters, i), nth(buffers, i), x[i]) for i in range(len(x))]
@@ -98,6 +95,14 @@ class Stack(nn.Module):
         tensors = {dotted(name): p.detach() for name, p in self.stacked.items()}
         tensors |= {name: self.get_buffer(slashed(name)) for name in self._buffer_names}
         return {name.removeprefix("autoencoder."): tensor[member].clone() for name, tensor in tensors.items()}
+
+    def _own_template(self) -> Member:
+        """The template, or another thread's copy of it: weights are put into it while it is called."""
+        if threading.get_ident() == self._home:
+            return self._template[0]
+        if not hasattr(self._elsewhere, "template"):
+            self._elsewhere.template = copy.deepcopy(self._template[0])
+        return self._elsewhere.template
 
     def _can_be_batched(self, n_inputs: int) -> bool:
         """Whether the parts bear being batched; control flow that depends on data, for one, does not."""

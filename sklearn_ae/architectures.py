@@ -22,6 +22,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
 from sklearn_ae._component import Component
+from sklearn_ae._linear import Linear
 
 __all__ = ["Convolutional", "Custom", "Dense"]
 
@@ -103,7 +104,7 @@ class WithLinearPath(nn.Module):
     def __init__(self, layers: nn.Sequential, n_inputs: int, n_outputs: int, activation: nn.Module | None = None):
         super().__init__()
         self.layers = layers
-        self.linear = nn.Linear(n_inputs, n_outputs)
+        self.linear = Linear(n_inputs, n_outputs)
         self.activation = activation
         self.noisy = False
         self.register_buffer("low", torch.full((n_inputs,), -torch.inf))
@@ -265,8 +266,8 @@ class Dense(_WithLinearPath):
     def _half(self, widths: list[int], last_activation: nn.Module | None) -> nn.Module:
         layers: list[nn.Module] = []
         for n_inputs, n_units in itertools.pairwise(widths[:-1]):
-            layers += [nn.Linear(n_inputs, n_units), *self._after_hidden(n_units)]
-        layers.append(nn.Linear(widths[-2], widths[-1]))
+            layers += [Linear(n_inputs, n_units), *self._after_hidden(n_units)]
+        layers.append(Linear(widths[-2], widths[-1]))
         if self.linear_path and not self._is_linear():
             return WithLinearPath(nn.Sequential(*layers), widths[0], widths[-1], last_activation)
         return nn.Sequential(*layers, *([] if last_activation is None else [last_activation]))
@@ -351,7 +352,7 @@ class Convolutional(_WithLinearPath):
         shapes = self._shapes(n_features)
         dense = check_sizes("hidden_layer_sizes", self.hidden_layer_sizes)
         widths = [math.prod(shapes[-1]), *dense]
-        encoder = [*self._shrink(shapes), *self._dense(widths), nn.Linear(widths[-1], n_outputs)]
+        encoder = [*self._shrink(shapes), *self._dense(widths), Linear(widths[-1], n_outputs)]
         decoder = [*self._dense([n_components, *widths[::-1]]), *self._grow(shapes[::-1])]
         code = make_activation(self.latent_activation)
         if self.linear_path:
@@ -411,7 +412,7 @@ class Convolutional(_WithLinearPath):
     def _dense(self, widths: list[int]) -> list[nn.Module]:
         modules: list[nn.Module] = []
         for n_inputs, n_units in itertools.pairwise(widths):
-            modules += [nn.Linear(n_inputs, n_units), make_activation(self.activation)]
+            modules += [Linear(n_inputs, n_units), make_activation(self.activation)]
         return modules
 
 

@@ -1,0 +1,34 @@
+"""Linear layers whose results for a row do not depend on the rows beside it.
+
+Kernels for narrow matrices treat the last rows of a block differently from the first, and round differently. With rows as columns
+all are treated alike. It matters where rows are scored, not where they are trained on.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x @ weight.T + bias``, computed as ``(weight @ x.T).T``."""
+    if x.dim() != 2:
+        y = (weight @ x.mT).mT
+        return y if bias is None else y + bias
+    return (weight @ x.mT if bias is None else torch.addmm(bias[:, None], weight, x.mT)).mT
+
+
+class Linear(nn.Linear):
+    """torch's layer; outside of training with rows as columns."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if self.training else linear(x, self.weight, self.bias)
+
+
+class RowsAsColumns(TorchFunctionMode):
+    """Inside the block, the linear layers of users' modules too. Results are copied, so that a row's numbers lie side by side, as
+    modules that use ``view`` want them."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is nn.functional.linear:
+            return linear(*args, **(kwargs or {})).contiguous()
+        return func(*args, **(kwargs or {}))
