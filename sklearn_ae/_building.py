@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from sklearn_ae._module import Autoencoder
 from sklearn_ae.architectures import Architecture
 
-FEWEST_EPOCHS, ENOUGH_EPOCHS, MOST_EPOCHS = 5, 30, 200
+FEWEST_EPOCHS, ENOUGH_EPOCHS, MOST_EPOCHS = 2, 30, 200
 SAME = ("n_features", "n_components", "architecture", "latent", "loss_name", "scaling", "n_estimators")
 WIDE = 256  # features from which on learning rate and steps are lowered
 
