@@ -65,15 +65,16 @@ print(f"  accuracy on held-out digits: {accuracy:.3f}, with 8 components of PCA 
 X, benign = load_breast_cancer(return_X_y=True)
 names = load_breast_cancer().feature_names
 rows = np.r_[np.flatnonzero(benign == 1), np.flatnonzero(benign == 0)[:30]]
-X, malignant = X[rows], benign[rows] == 0
+malignant = benign[rows] == 0
+X_train, X_new, _, malignant = train_test_split(X[rows], malignant, test_size=0.4, stratify=malignant, random_state=0)
 
-detector = AutoencoderOutlierDetector(random_state=0).fit(X)
-outliers = detector.predict(X) == -1
-print("Outliers: 387 tumours, 30 of them malignant, 30 features, no labels given")
-print(f"  area under the ROC curve: {roc_auc_score(malignant, -detector.score_samples(X)):.3f}")
+detector = AutoencoderOutlierDetector(random_state=0).fit(X_train)
+outliers = detector.predict(X_new) == -1
+print(f"Outliers: {len(X_new)} new tumours, {malignant.sum()} of them malignant, 30 features, no labels given")
+print(f"  area under the ROC curve: {roc_auc_score(malignant, -detector.score_samples(X_new)):.3f}")
 print(f"  called outliers: {outliers.sum()}, of which malignant: {(outliers & malignant).sum()}")
 
-worst = detector.score_samples(X).argmin()
-contributions = detector.feature_contributions(X[[worst]])[0]
+worst = detector.score_samples(X_new).argmin()
+contributions = detector.feature_contributions(X_new[[worst]])[0]
 top = ", ".join(f"{names[j]} ({contributions[j] / contributions.sum():.0%})" for j in np.argsort(-contributions)[:3])
-print(f"  most unusual: tumour {worst} (p = {detector.p_values(X[[worst]])[0]:.3f}), for its {top}")
+print(f"  most unusual: tumour {worst} (p = {detector.p_values(X_new[[worst]])[0]:.3f}), for its {top}")

@@ -274,7 +274,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _batch_size(self, n: int) -> int:
         if self.batch_size != "auto":
             return min(self.batch_size, n)
-        return min(n, 2 ** round(np.log2(np.clip(n / 8, 32, max(128, n / 1_000)))))
+        return min(n, 2 ** round(np.log2(np.clip(n / 8, 64, max(128, n / 1_000)))))
 
     def _learning_rate(self, n_features: int) -> float:
         return AUTO_RATE * width_factor(n_features) if self.learning_rate == "auto" else self.learning_rate

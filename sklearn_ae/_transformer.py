@@ -21,7 +21,7 @@ from sklearn_ae.latents import Latent
     max_grad_norm=1.0,
     weight_decay="1e-2",
     max_epochs='``"auto"`` plans about 2,000 batches, fewer for over 128 features or without hidden layers, in 2 to 200 epochs.',
-    batch_size='``"auto"`` is about an eighth of the rows, from 32 to 128, and a thousandth from 128,000 rows on.',
+    batch_size='``"auto"`` is about an eighth of the rows, from 64 to 128, and a thousandth from 128,000 rows on.',
     early_stopping=True,
     validation_fraction='``"auto"`` is a tenth, at most 10,000 rows. Under 1,000 rows (and up to 256 features) it is none: five '
     "copies of the network that each leave a fifth of the rows out are trained beside it, and tell the best epoch.",
