@@ -5,6 +5,7 @@ import warnings
 from abc import ABCMeta
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Self
 
@@ -148,6 +149,8 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         check_range(spec["loss"], self.loss, X)
         with torch_seed(seed, device):
             scaling = self._scaling if previous else fit_scaling(kind, X, chosen, random_state)
+            if np.isfinite(spec["loss"].range).all():
+                scaling = replace(scaling, limits=spec["loss"].range)  # what rounding has put beyond the range
             rows = ArrayRows(X, scaling, device, chosen)
             module, train, held_out = self._prepare(spec, rows, previous, random_state)
             net = self._make_net(spec, module.to(device), train, held_out, device)

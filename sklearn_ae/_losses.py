@@ -87,7 +87,7 @@ class BinaryCrossEntropy(Loss):
     range = (0.0, 1.0)
 
     def elements(self, raw: Tensor, x: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(raw, x.clamp(0, 1), reduction="none")
+        return F.binary_cross_entropy_with_logits(raw, x, reduction="none")
 
     def link(self, raw: Tensor) -> Tensor:
         return torch.sigmoid(raw)

@@ -1,7 +1,7 @@
 """The affine layer at both ends of the network, computed from the training data."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-LIMIT = 1e15  # scaled entries beyond it are cut off, so that their squares stay finite in float32
+LIMIT = 1e15  # far enough, and squares stay finite in float32
 CHUNK_BYTES = 2**24
 QUANTILE_ROWS = 10_000  # enough for quantiles to be known to a hundredth
 MOST_WHITENED = 1_000  # with more features than this, a whitening is computed from as many rows
@@ -27,13 +27,14 @@ class Scaling:
 
     center: np.ndarray | None
     scale: np.ndarray | None
+    limits: tuple[float, float] = field(default=(-LIMIT, LIMIT), kw_only=True)  # scaled entries beyond are cut off
 
     def forward(self, x: Tensor) -> Tensor:
         """From data units, in the data's own precision, to float32 in scaled units."""
         if self.scale is None:
-            return x.clamp(-LIMIT, LIMIT).to(torch.float32)
+            return x.clamp(*self.limits).to(torch.float32)
         center, scale = (as_tensor(a).to(x) for a in (self.center, self.scale))
-        return torch.sub(x, center).div_(scale).clamp_(-LIMIT, LIMIT).to(torch.float32)
+        return torch.sub(x, center).div_(scale).clamp_(*self.limits).to(torch.float32)
 
     def inverse(self, x: Tensor) -> Tensor:
         """From scaled units to data units, in float64."""

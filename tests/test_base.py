@@ -13,7 +13,7 @@ import torch
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, EpochScoring, GradientNormClipping, LRScheduler
 from skorch.exceptions import SkorchException
 from torch import nn
@@ -498,6 +498,12 @@ def test_bad_parameters_are_named(parameters, error, message, table):
 def test_cross_entropy_names_the_range_and_the_scaler(table):
     with pytest.raises(ValueError, match=r"needs data in \[0, 1\], but X ranges over \[-.*MinMaxScaler"):
         AutoencoderTransformer(2, loss="binary_cross_entropy").fit(table)
+
+
+def test_cross_entropy_takes_what_a_min_max_scaler_gives(rng):
+    X = MinMaxScaler().fit_transform(rng.normal(size=(100, 10))) + 1e-7
+    model = AutoencoderTransformer(2, loss="binary_cross_entropy", **QUICK).fit(X)
+    np.testing.assert_array_equal(model.score_samples(X), model.score_samples(X.clip(0, 1)))
 
 
 def test_cross_entropy_does_not_score_what_it_cannot_compare(rng):
