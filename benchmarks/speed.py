@@ -75,7 +75,9 @@ def ours(X, widths, batch_size, n_epochs, _, loss):
 
 def mlp_regressor(X, widths, batch_size, n_epochs, *_):
     hidden = widths if len(widths) == 1 else (widths[0], widths[1], widths[0])
-    MLPRegressor(hidden, batch_size=batch_size, max_iter=n_epochs, n_iter_no_change=n_epochs + 1, random_state=0).fit(X, X)
+    MLPRegressor(
+        hidden_layer_sizes=hidden, batch_size=batch_size, max_iter=n_epochs, n_iter_no_change=n_epochs + 1, random_state=0
+    ).fit(X, X)
 
 
 def skorch_as_it_comes(X, widths, batch_size, n_epochs, criterion, _):
