@@ -169,11 +169,11 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             learnt, left_out = fold_positions(len(rows), N_FOLDS, random_state)
             copies = make_copies(module, N_FOLDS + 1)
             for one, positions in zip(copies, learnt, strict=True):
-                start(one, spec, rows.take(torch.from_numpy(positions)))
+                start(one, spec, rows, torch.from_numpy(positions))
             return Folds(copies, rows.X.shape[1]), *fold_sources(rows, learnt, left_out)
         train, held_out = self._split(rows, random_state)
         if previous is None:
-            start(module, spec, train.take(torch.randperm(len(train))[:START_ROWS]))
+            start(module, spec, train, torch.randperm(len(train))[:START_ROWS])
         else:
             module.load_state_dict(previous.module_.state_dict())
         return module, train, held_out
@@ -408,7 +408,7 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return self._score_samples(X)
 
     def _score_samples(self, X: np.ndarray) -> np.ndarray:
-        return -self._through(self.net_.module_.losses, X).astype(np.float64)
+        return np.negative(self._through(self.net_.module_.losses, X), dtype=np.float64)
 
     def score(self, X: ArrayLike, y: object = None) -> float:
         """The mean of `score_samples`, so that a search needs no labels.

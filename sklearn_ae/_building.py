@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_ae._module import Autoencoder
+from sklearn_ae._rows import ArrayRows
 from sklearn_ae.architectures import Architecture
 
 FEWEST_EPOCHS, ENOUGH_EPOCHS, MOST_EPOCHS = 2, 30, 200
@@ -50,9 +51,12 @@ def check_same(before: dict, now: dict) -> None:
             raise ValueError(f"warm_start=True goes on from the last fit, but {name} was {a} and is {b}.")
 
 
-def start(module: Autoencoder, spec: dict, x: Tensor) -> None:
-    """Set starting weights from scaled rows, as the architecture does."""
+def start(module: Autoencoder, spec: dict, rows: ArrayRows, positions: Tensor) -> None:
+    """Set starting weights from the rows at some positions, if the architecture takes them from data."""
     architecture, latent, loss = spec["architecture"], spec["latent"], spec["loss"]
+    if not architecture.starts_from_data:
+        return
+    x = rows.take(positions)
     module.to(x.device)
     architecture.start(module.encoder, module.decoder, x, loss.unlink(x), spec["n_components"], latent.stochastic)
 

@@ -5,9 +5,9 @@ up with zeros, and linear maps are computed with rows as columns (see _linear): 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from sklearn_ae._scaling import Scaling, as_tensor
 CHUNK_ROWS = 64, 4_096  # fewest and most rows of a chunk
 CHUNK_VALUES = 2**22  # numbers in a chunk at most
 CHUNK_PRODUCTS = 2**26  # multiplications in a chunk at most: a single row costs a chunk
+MOST_THREADS = 8  # more of them wait for Python's lock
 
 
 def through(
@@ -50,39 +51,68 @@ def through(
     ndarray of shape (n_samples, ...)
     """
     data = as_tensor(X)
+    scale = scaling.on(data.dtype)
+    on_cpu = device.type == "cpu"
 
     def chunk(start: int) -> np.ndarray:
-        with torch.inference_mode(), nullcontext() if bears_strides else RowsAsColumns():
-            columns = data[start : start + n_rows].T.contiguous()
-            n = columns.shape[1]
-            if n < n_rows:
-                columns = torch.nn.functional.pad(columns, (0, n_rows - n))
-            x = scaling.forward(columns.T).to(device)
-            return function(x if bears_strides else x.contiguous())[:n].cpu().numpy()
+        columns = data[start : start + n_rows].T.clone(memory_format=torch.contiguous_format)
+        n = columns.shape[1]
+        if n < n_rows:
+            columns = torch.nn.functional.pad(columns, (0, n_rows - n))
+        x = scale(columns.T)
+        if not on_cpu:
+            x = x.to(device)
+        return function(x if bears_strides else x.contiguous())[:n].numpy(force=True)
 
-    first = chunk(0)
+    def fill(starts: Iterable[int]) -> None:
+        with evaluating(bears_strides):
+            for start in starts:
+                result[start : start + n_rows] = chunk(start)
+
+    with evaluating(bears_strides):
+        first = chunk(0)
     result = np.empty((len(X), *first.shape[1:]), first.dtype)
     result[:n_rows] = first
-    starts = range(n_rows, len(X), n_rows)
-    for start, part in zip(starts, side_by_side(chunk, starts, device), strict=True):
-        result[start : start + len(part)] = part
+    share(fill, range(n_rows, len(X), n_rows), device)
     return result
 
 
-def side_by_side(function: Callable, arguments: Sequence, device: torch.device) -> Iterator:
-    """``map``, on the CPU in as many threads as torch may use: several chunks at once are faster than each in several threads."""
-    n_threads = torch.get_num_threads()
-    if device.type != "cpu" or n_threads == 1 or len(arguments) < n_threads:
-        yield from map(function, arguments)
+@contextmanager
+def evaluating(bears_strides: bool):
+    """No gradients inside the block, and linear layers with rows as columns where they would not be so by themselves."""
+    with torch.inference_mode(), nullcontext() if bears_strides else RowsAsColumns():
+        yield
+
+
+def share(work: Callable[[Iterable], None], items: Sequence, device: torch.device) -> None:
+    """Let threads work through items, each taking the next that is left.
+
+    On the CPU, chunks side by side in as many threads as torch may use are faster than each chunk in several.
+
+    Parameters
+    ----------
+    work : callable
+        Works through an iterable.
+    items : sequence
+    device : torch.device
+    """
+    n_threads = min(torch.get_num_threads(), len(items), MOST_THREADS)
+    if device.type != "cpu" or n_threads < 2:
+        work(items)
         return
-    with threads(1), ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        ahead = deque()  # not all at once: what waits to be used would add up
-        for argument in arguments:
-            ahead.append(pool.submit(function, argument))
-            if len(ahead) > 2 * n_threads:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+    left = iter(items)
+
+    def work_on() -> None:
+        try:
+            work(left)
+        finally:
+            deque(left, maxlen=0)  # an error in one thread ends the others
+
+    with threads(1), ThreadPoolExecutor(n_threads - 1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        others = [pool.submit(work_on) for _ in range(n_threads - 1)]
+        work_on()
+        for other in others:
+            other.result()
 
 
 def chunk_rows(n_values: int, n_products: int) -> int:

@@ -14,7 +14,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if x.dim() != 2:
         y = (weight @ x.mT).mT
         return y if bias is None else y + bias
-    return (weight @ x.mT if bias is None else torch.addmm(bias[:, None], weight, x.mT)).mT
+    return (weight @ x.mT if bias is None else torch.addmm(bias.unsqueeze(1), weight, x.mT)).mT
 
 
 class Linear(nn.Linear):

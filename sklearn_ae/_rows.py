@@ -39,6 +39,7 @@ class ArrayRows(Dataset):
         self.device = device
         self.X = X
         self.data = as_tensor(X)
+        self.scale = scaling.on(self.data.dtype)
         self.indices = None if indices is None else torch.from_numpy(np.asarray(indices, np.int64))
         self.rows = None
         if 4 * len(self) * X.shape[1] <= room(device):
@@ -76,11 +77,11 @@ class ArrayRows(Dataset):
         step = max(1, DEVICE_BLOCK_BYTES // self.row_bytes())
         for start in range(0, len(self), step):
             chosen = slice(start, start + step)
-            rows[chosen] = self.scaling.forward(self.data[chosen if self.indices is None else self.indices[chosen]])
+            rows[chosen] = self.scale(self.data[chosen].clone() if self.indices is None else self.data[self.indices[chosen]])
         return rows
 
     def _gather(self, indices: Tensor) -> Tensor:
-        x = self.scaling.forward(self.data.index_select(0, indices)).contiguous()
+        x = self.scale(self.data.index_select(0, indices)).contiguous()
         return x if self.device.type == "cpu" else x.pin_memory().to(self.device, non_blocking=True)
 
 

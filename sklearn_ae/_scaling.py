@@ -1,6 +1,7 @@
 """The affine layer at both ends of the network, computed from the training data."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,12 +30,13 @@ class Scaling:
     scale: np.ndarray | None
     limits: tuple[float, float] = field(default=(-LIMIT, LIMIT), kw_only=True)  # scaled entries beyond are cut off
 
-    def forward(self, x: Tensor) -> Tensor:
-        """From data units, in the data's own precision, to float32 in scaled units."""
+    def on(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """The map from rows in data units, of this type and free to be overwritten, to float32 in scaled units."""
         if self.scale is None:
-            return x.clamp(*self.limits).to(torch.float32)
-        center, scale = (as_tensor(a).to(x) for a in (self.center, self.scale))
-        return torch.sub(x, center).div_(scale).clamp_(*self.limits).to(torch.float32)
+            return lambda x: x.clamp_(*self.limits).to(torch.float32)
+        center, scale = (as_tensor(a).to(dtype) for a in (self.center, self.scale))
+        low, high = self.limits
+        return lambda x: x.sub_(center).div_(scale).clamp_(low, high).float()
 
     def inverse(self, x: Tensor) -> Tensor:
         """From scaled units to data units, in float64."""
@@ -66,8 +68,9 @@ class Whitening(Scaling):
     gains: np.ndarray
     rest: float
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.asinh(self._mix(super().forward(x), self.gains, self.rest))
+    def on(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        scale = super().on(dtype)
+        return lambda x: torch.asinh(self._mix(scale(x), self.gains, self.rest))
 
     def inverse(self, x: Tensor) -> Tensor:
         return super().inverse(self._mix(torch.sinh(x), 1 / self.gains, 1 / self.rest))
@@ -124,7 +127,8 @@ def robust(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def whitening(X: np.ndarray, center: np.ndarray, scale: np.ndarray) -> Whitening:
     """Whiten scaled data in part; a tenth of the covariance is taken to be round, so that no direction is blown up."""
-    Z = Scaling(center, scale).forward(torch.from_numpy(X)).numpy()
+    x = torch.from_numpy(X)
+    Z = Scaling(center, scale).on(x.dtype)(x.clone()).numpy()
     if Z.shape[1] > MOST_WHITENED:
         Z = Z[:MOST_WHITENED]  # its rows are in random order
     n_directions = min(len(Z) - 1, Z.shape[1])

@@ -74,6 +74,11 @@ class Architecture(Component):
         """How many batches ``max_epochs="auto"`` plans."""
         return 2_000
 
+    @property
+    def starts_from_data(self) -> bool:
+        """Whether `start` is called; if not, no rows are gathered for it."""
+        return type(self).start is not Architecture.start
+
     def start(
         self, encoder: nn.Module, decoder: nn.Module, x: Tensor, target: Tensor, n_components: int, unit_variance: bool
     ) -> None:
@@ -139,13 +144,16 @@ class _WithLinearPath(Architecture):
 
     bears_strides = True
 
+    @property
+    def starts_from_data(self):
+        return self.linear_path
+
     @torch.no_grad()
     def start(self, encoder, decoder, x, target, n_components, unit_variance):
-        if self.linear_path:
-            start_at_pca(encoder.linear, decoder.linear, x, target, n_components, unit_variance)
-            encoder.see(x, noise=NOISE if len(x) <= FEW_ROWS else 0.0)
-            decoder.see(encoder.eval()(x)[:, :n_components], margin=1.0)  # codes will move while they are trained
-            encoder.train()
+        start_at_pca(encoder.linear, decoder.linear, x, target, n_components, unit_variance)
+        encoder.see(x, noise=NOISE if len(x) <= FEW_ROWS else 0.0)
+        decoder.see(encoder.eval()(x)[:, :n_components], margin=1.0)  # codes will move while they are trained
+        encoder.train()
 
 
 def linear_of(module: nn.Module) -> nn.Linear:
@@ -243,6 +251,10 @@ class Dense(_WithLinearPath):
 
     def n_steps(self) -> int:
         return 100 if self._is_linear() else super().n_steps()
+
+    @property
+    def starts_from_data(self):
+        return self.linear_path or self._is_linear()
 
     def start(self, encoder, decoder, x, target, n_components, unit_variance):
         if self._is_linear():
