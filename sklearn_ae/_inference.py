@@ -69,35 +69,36 @@ def through(
             for start in starts:
                 result[start : start + n_rows] = chunk(start)
 
-    with evaluating(bears_strides):
-        first = chunk(0)
-    result = np.empty((len(X), *first.shape[1:]), first.dtype)
-    result[:n_rows] = first
-    share(fill, range(n_rows, len(X), n_rows), device)
+    n_threads = min(torch.get_num_threads(), MOST_THREADS) if on_cpu else 1
+    with threads(1 if on_cpu else None):  # a chunk in two threads would round differently
+        with evaluating(bears_strides):
+            first = chunk(0)
+        result = np.empty((len(X), *first.shape[1:]), first.dtype)
+        result[:n_rows] = first
+        share(fill, range(n_rows, len(X), n_rows), n_threads)
     return result
 
 
 @contextmanager
 def evaluating(bears_strides: bool):
-    """No gradients inside the block, and linear layers with rows as columns where they would not be so by themselves."""
+    """No gradients inside the block, and rows as columns in the linear layers of modules that do not see to it themselves."""
     with torch.inference_mode(), nullcontext() if bears_strides else RowsAsColumns():
         yield
 
 
-def share(work: Callable[[Iterable], None], items: Sequence, device: torch.device) -> None:
+def share(work: Callable[[Iterable], None], items: Sequence, n_threads: int) -> None:
     """Let threads work through items, each taking the next that is left.
-
-    On the CPU, chunks side by side in as many threads as torch may use are faster than each chunk in several.
 
     Parameters
     ----------
     work : callable
         Works through an iterable.
     items : sequence
-    device : torch.device
+    n_threads : int
+        At most as many, this one included; each has one thread of torch.
     """
-    n_threads = min(torch.get_num_threads(), len(items), MOST_THREADS)
-    if device.type != "cpu" or n_threads < 2:
+    n_threads = min(n_threads, len(items))
+    if n_threads < 2:
         work(items)
         return
     left = iter(items)
@@ -108,7 +109,7 @@ def share(work: Callable[[Iterable], None], items: Sequence, device: torch.devic
         finally:
             deque(left, maxlen=0)  # an error in one thread ends the others
 
-    with threads(1), ThreadPoolExecutor(n_threads - 1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ThreadPoolExecutor(n_threads - 1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         others = [pool.submit(work_on) for _ in range(n_threads - 1)]
         work_on()
         for other in others:

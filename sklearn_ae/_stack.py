@@ -38,8 +38,9 @@ class Stack(nn.Module):
         self.n_members = len(autoencoders)
         members = [Member(autoencoder) for autoencoder in autoencoders]
         parameters, buffers = stack_module_state(members)
-        self._home, self._elsewhere = threading.get_ident(), threading.local()
-        self._template = [copy.deepcopy(members[0])]  # in a list, so that its own weights are not parameters of this module
+        self._untouched = [copy.deepcopy(members[0])]  # in a list, so that its own weights are not parameters of this module
+        self._of_thread = threading.local()
+        self.learning = False
         trained = {name for name, p in members[0].named_parameters() if p.requires_grad}
         stacked = {slashed(name): nn.Parameter(p.detach(), name in trained) for name, p in parameters.items()}
         self.stacked = nn.ParameterDict(stacked)
@@ -48,18 +49,6 @@ class Stack(nn.Module):
         self._buffer_names = list(buffers)
         self.register_buffer("ramp", torch.ones(()), persistent=False)
         self.batched = self._can_be_batched(n_inputs)
-
-    @property
-    def learning(self) -> bool:
-        return self._template[0].autoencoder.learning
-
-    @learning.setter
-    def learning(self, value: bool) -> None:
-        self._template[0].autoencoder.learning = value
-
-    def train(self, mode: bool = True):
-        self._template[0].train(mode)
-        return super().train(mode)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Raw reconstructions and, if any, costs (n_members, n_samples) of batches (n_members, n_samples, n_inputs)."""
@@ -77,8 +66,7 @@ class Stack(nn.Module):
         """Call a method of every member on its part of `x`."""
         parameters = {dotted(name): p for name, p in self.stacked.items()}
         buffers = {name: self.get_buffer(slashed(name)) for name in self._buffer_names}
-
-        template = self._own_template()
+        template = self._template()
 
         def call(p, b, one):
             return functional_call(template, (p, b), (method, one))
@@ -96,13 +84,15 @@ class Stack(nn.Module):
         tensors |= {name: self.get_buffer(slashed(name)) for name in self._buffer_names}
         return {name.removeprefix("autoencoder."): tensor[member].clone() for name, tensor in tensors.items()}
 
-    def _own_template(self) -> Member:
-        """The template, or another thread's copy of it: weights are put into it while it is called."""
-        if threading.get_ident() == self._home:
-            return self._template[0]
-        if not hasattr(self._elsewhere, "template"):
-            self._elsewhere.template = copy.deepcopy(self._template[0])
-        return self._elsewhere.template
+    def _template(self) -> Member:
+        """This thread's own empty member, into which weights are put while it is called."""
+        if not hasattr(self._of_thread, "template"):
+            self._of_thread.template = copy.deepcopy(self._untouched[0])
+        template = self._of_thread.template
+        if template.training != self.training:
+            template.train(self.training)
+        template.autoencoder.learning = self.learning
+        return template
 
     def _can_be_batched(self, n_inputs: int) -> bool:
         """Whether the parts bear being batched; control flow that depends on data, for one, does not."""

@@ -322,7 +322,7 @@ def test_threads_may_share_a_detector(fitted):
     expected = [detector.score_samples(part) for part in parts]
     with ThreadPoolExecutor(4) as pool:
         for scores, right in zip(pool.map(detector.score_samples, parts), expected, strict=True):
-            np.testing.assert_allclose(scores, right, rtol=1e-5)  # torch's threads differ, so the last bit may
+            np.testing.assert_array_equal(scores, right)
 
 
 def test_threads_may_fit_at_the_same_time(rng):
