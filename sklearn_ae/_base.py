@@ -28,6 +28,7 @@ from sklearn_ae._net import OPTIMIZERS, SCHEDULES, AutoencoderNet
 from sklearn_ae._random import torch_seed
 from sklearn_ae._rows import ArrayRows
 from sklearn_ae._scaling import Scaling, as_tensor, fit_scaling
+from sklearn_ae._stack import Stack
 from sklearn_ae.architectures import Architecture, Dense
 from sklearn_ae.corruptions import Corruption, FunctionCorruption
 from sklearn_ae.latents import Latent
@@ -42,7 +43,7 @@ MOST_HELD_OUT = 10_000  # rows with validation_fraction="auto"
 START_ROWS = 20_000  # rows from which starting weights are computed
 ROUNDING = 1e-6  # by which a scaler may miss the ends of a range
 SAMPLE_CODES = 1_000  # training rows whose codes are kept for `sample`
-ONE_THREAD_FLOPS = 2**22  # a training step with fewer multiplications is faster on one thread
+ONE_THREAD_WORK = 2**24  # multiplications, and more for each entry of a row: a smaller training step keeps to one thread
 STILL_FALLING = 0.05  # relative fall of the loss in the last epoch of an annealed schedule that counts as not converged
 
 
@@ -240,7 +241,6 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     def _make_net(self, spec: dict, module: nn.Module, rows, held_out, device: torch.device) -> AutoencoderNet:
         batch_size = self._batch_size(len(rows))
-        n_parameters = sum(p.numel() for p in module.parameters())
         return AutoencoderNet(
             module,
             criterion=nn.Identity,  # the module's objective takes its place
@@ -258,9 +258,14 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             tol=self.tol,
             keep_best=held_out is not None,
             max_norm=self.max_grad_norm,
-            threads=1 if batch_size * n_parameters < ONE_THREAD_FLOPS else None,
+            threads=self._n_threads(module, batch_size, spec["n_features"]),
             **self._optimizer_params(),
         )
+
+    def _n_threads(self, module: nn.Module, batch_size: int, n_features: int) -> int | None:
+        """Threads to train in, None for as many as torch has: between small steps they wait for one another."""
+        work = batch_size * (sum(p.numel() for p in module.parameters()) + 32 * n_features)
+        return 1 if work < ONE_THREAD_WORK and not isinstance(module, Stack) else None
 
     def _optimizer_params(self) -> dict:
         if isinstance(self.optimizer, str):
