@@ -108,8 +108,8 @@ def growth(most=1_000_000):
             model = AutoencoderTransformer(5, max_epochs=n_epochs, batch_size=256, early_stopping=False, random_state=0)
             cells.append(f"{1e6 * timed(model.fit, X) / n / n_epochs:.1f}")
         model, detector = AutoencoderTransformer(5, random_state=0), AutoencoderOutlierDetector(random_state=0)
-        for call in (model.fit, model.score_samples, detector.fit, detector.score_samples):
-            cells.append(f"{timed(call, X):.2f} s")
+        calls = (model.fit, model.score_samples, detector.fit, detector.score_samples)
+        cells += [f"{timed(call, X):.2f} s" for call in calls]
         print("| " + " | ".join(cells) + " |", flush=True)
         n *= 10
 

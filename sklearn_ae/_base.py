@@ -1,9 +1,7 @@
-"""What the estimators share: parameters and their constraints, how a network is built and fitted, and how rows go through it."""
+"""What the estimators share: parameters, their constraints, and how a network is built and fitted."""
 
 import inspect
 import warnings
-from abc import ABCMeta
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral, Real
@@ -12,28 +10,27 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context, clone
+from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
-from torch import Tensor, nn
+from sklearn.utils.validation import validate_data
+from torch import nn
 
 from sklearn_ae._building import auto_epochs, build_autoencoder, check_same, start, width_factor
 from sklearn_ae._component import parts_of, validate_slot
+from sklearn_ae._fitted import DTYPES, FittedAutoencoder
 from sklearn_ae._folds import Folds, fold_positions, fold_sources, make_copies
-from sklearn_ae._inference import chunk_rows, through
-from sklearn_ae._losses import LOSSES, make_loss
+from sklearn_ae._losses import LOSSES, check_range, make_loss
 from sklearn_ae._net import OPTIMIZERS, SCHEDULES, AutoencoderNet
-from sklearn_ae._random import torch_seed
 from sklearn_ae._rows import ArrayRows
-from sklearn_ae._scaling import Scaling, as_tensor, fit_scaling
+from sklearn_ae._scaling import Scaling, fit_scaling
 from sklearn_ae._stack import Stack
+from sklearn_ae._torch import find_device, torch_seed
 from sklearn_ae.architectures import Architecture, Dense
 from sklearn_ae.corruptions import Corruption, FunctionCorruption
 from sklearn_ae.latents import Latent
 
-DTYPES = (np.float64, np.float32)
 SLOTS = {"architecture": Architecture, "corruption": Corruption, "latent": Latent}
 
 AUTO_RATE = 1e-2
@@ -41,13 +38,12 @@ N_FOLDS = 5
 FEW_ROWS, FEW_FEATURES = 1_000, 256  # with fewer of both, all rows validate by folds
 MOST_HELD_OUT = 10_000  # rows with validation_fraction="auto"
 START_ROWS = 20_000  # rows from which starting weights are computed
-ROUNDING = 1e-6  # by which a scaler may miss the ends of a range
 SAMPLE_CODES = 1_000  # training rows whose codes are kept for `sample`
 ONE_THREAD_WORK = 2**24  # multiplications, and more for each entry of a row: a smaller training step keeps to one thread
 STILL_FALLING = 0.05  # relative fall of the loss in the last epoch of an annealed schedule that counts as not converged
 
 
-class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseAutoencoder(FittedAutoencoder):
     """Base of the estimators."""
 
     _parameter_constraints: dict = {
@@ -330,226 +326,6 @@ class BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             ConvergenceWarning,
             stacklevel=4,
         )
-
-    # Rows through the network
-
-    def transform(self, X: ArrayLike) -> np.ndarray:
-        """Encode rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        Z : ndarray of shape (n_samples, n_components)
-            The codes, in X's precision. Nothing random: a variational code is its posterior mean.
-        """
-        X = self._check(X)
-        return self._through(self.net_.module_.encode, X).astype(X.dtype, copy=False)
-
-    def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
-        """Decode codes.
-
-        Parameters
-        ----------
-        Z : array-like of shape (n_samples, n_components)
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            Reconstructions in the data's own units (probabilities for binary cross-entropy).
-        """
-        check_is_fitted(self)
-        Z = check_array(Z, dtype=DTYPES, input_name="Z")
-        if Z.shape[1] != self._n_features_out:
-            raise ValueError(f"Z has {Z.shape[1]} columns, but codes have {self._n_features_out}.")
-        decode = lambda z: self._scaling.inverse(self.net_.module_.decode(z))  # noqa: E731
-        return self._through(decode, Z, scaling=Scaling(None, None)).astype(Z.dtype, copy=False)
-
-    def reconstruct(self, X: ArrayLike) -> np.ndarray:
-        """Encode and decode rows: their denoised, compressed selves.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        X_reconstructed : ndarray of shape (n_samples, n_features)
-            In the data's own units.
-        """
-        X = self._check(X)
-        module = self.net_.module_
-        return self._through(lambda x: self._scaling.inverse(module.decode(module.encode(x))), X).astype(X.dtype, copy=False)
-
-    def reconstruction_errors(self, X: ArrayLike) -> np.ndarray:
-        """The loss of each entry; for a single autoencoder, the mean over a row is minus its score.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        errors : ndarray of shape (n_samples, n_features), float64
-            In units of the loss, on scaled data.
-        """
-        X = self._check(X, scored=True)
-        return self._through(self.net_.module_.elements, X).astype(np.float64)
-
-    def score_samples(self, X: ArrayLike) -> np.ndarray:
-        """Minus the reconstruction loss of each row: higher is more normal.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        scores : ndarray of shape (n_samples,), float64
-        """
-        X = self._check(X, scored=True)
-        return self._score_samples(X)
-
-    def _score_samples(self, X: np.ndarray) -> np.ndarray:
-        return np.negative(self._through(self.net_.module_.losses, X), dtype=np.float64)
-
-    def score(self, X: ArrayLike, y: object = None) -> float:
-        """The mean of `score_samples`, so that a search needs no labels.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        score : float
-        """
-        return float(np.mean(self.score_samples(X)))
-
-    def sample(self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None) -> np.ndarray:
-        """Draw new rows.
-
-        A random training row's code (of at most 1,000 that are kept) is drawn from its posterior if the latent is variational,
-        else moved by a normal kernel of Silverman's bandwidth, and decoded. Drawing from the codes that really occur, and not
-        from the prior, leaves out the regions between them where nothing was learnt.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            How many rows to draw.
-        random_state : int, RandomState instance or None, default=None
-            None takes the estimator's own ``random_state``.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features), float64
-            In the data's own units.
-        """
-        check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(f"n_samples must be a whole number of at least 1, got {n_samples!r}.")
-        random_state = check_random_state(self.random_state if random_state is None else random_state)
-        rows = torch.from_numpy(random_state.randint(len(self._codes), size=n_samples))
-        with torch_seed(random_state.randint(np.iinfo(np.int32).max)), torch.no_grad():
-            Z = self.net_.module_.draw(as_tensor(self._codes), rows).double().numpy()
-        return self.inverse_transform(Z)
-
-    @property
-    def _n_features_out(self) -> int:
-        return self._spec["n_components"]
-
-    def _check(self, X, scored: bool = False) -> np.ndarray:
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=DTYPES, reset=False)
-        if scored:
-            check_range(self._spec["loss"], self.loss, X)
-        return X
-
-    def _through(self, function: Callable[[Tensor], Tensor], X: np.ndarray, scaling: Scaling | None = None) -> np.ndarray:
-        """Map rows through the network, nothing random."""
-        scaling = self._scaling if scaling is None else scaling
-        strides = self._spec["architecture"].bears_strides
-        return through(function, X, scaling, torch.device(self.net_.device), self._chunk_rows(), strides)
-
-    def _chunk_rows(self) -> int:
-        """Rows of a chunk: the same for a fitted model whatever it is asked."""
-        n_parameters = sum(p.numel() for p in self.net_.module_.parameters())
-        return chunk_rows(self._n_values(), n_parameters)
-
-    def _n_values(self) -> int:
-        return self._spec["n_features"]
-
-    # Pickling: numpy arrays and plain values, the network built again on load
-
-    def __getstate__(self):
-        state = super().__getstate__().copy()
-        net = state.pop("net_", None)
-        if net is not None:
-            state["_weights"] = {name: tensor.cpu().numpy() for name, tensor in net.module_.state_dict().items()}
-        return state
-
-    def __setstate__(self, state):
-        state = state.copy()
-        weights = state.pop("_weights", None)
-        super().__setstate__(state)
-        if weights is not None:
-            self._rebuild(weights)
-
-    def _rebuild(self, weights: dict[str, np.ndarray]) -> None:
-        with torch_seed(0):
-            module = self._build(self._spec)
-        module.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
-        device = find_device(self.device, missing="cpu")
-        net = AutoencoderNet(module, criterion=nn.Identity, device=device, train_split=None, verbose=0)
-        net.initialize()
-        module.eval()
-        self.net_ = net
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "net_")
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
-
-
-def check_range(loss, name: str | nn.Module, X: np.ndarray) -> None:
-    """Raise ValueError if the data lie outside what the loss can compare."""
-    low, high = loss.range
-    if np.isinf(low) and np.isinf(high):
-        return
-    smallest, largest = X.min(), X.max()
-    if smallest < low - ROUNDING or largest > high + ROUNDING:
-        raise ValueError(
-            f"loss={name!r} needs data in [{low:g}, {high:g}], but X ranges over [{smallest:.7g}, {largest:.7g}]. "
-            "Put sklearn.preprocessing.MinMaxScaler(clip=True) before it, or use another loss."
-        )
-
-
-def find_device(device: str | torch.device, missing: str | None = None) -> torch.device:
-    """The device of that name; ``"auto"`` is a GPU where there is one.
-
-    Parameters
-    ----------
-    device : str or torch.device
-    missing : str or None
-        What to use in place of a device that is not there; None raises ValueError.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        if missing is not None:
-            return torch.device(missing)
-        raise ValueError(f"device={device!r} cannot be used here: {error}") from error
-    return found
 
 
 def no_part_message(slot: str, parameter: str) -> str:

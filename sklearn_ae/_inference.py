@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._linear import RowsAsColumns
-from sklearn_ae._random import threads
 from sklearn_ae._scaling import Scaling, as_tensor
+from sklearn_ae._torch import threads
 
 CHUNK_ROWS = 64, 4_096  # fewest and most rows of a chunk
 CHUNK_VALUES = 2**22  # numbers in a chunk at most

@@ -6,9 +6,12 @@ A loss is a mean over features in scaled units. The table at the bottom names th
 import copy
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+ROUNDING = 1e-6  # by which a scaler may miss the ends of a range
 
 
 class Loss(nn.Module):
@@ -143,3 +146,16 @@ LOSSES: dict[str, type[Loss]] = {
 def make_loss(loss: str | nn.Module) -> Loss:
     """The loss of that name, or a user's module as one."""
     return LOSSES[loss]() if isinstance(loss, str) else UserLoss(loss)
+
+
+def check_range(loss, name: str | nn.Module, X: np.ndarray) -> None:
+    """Raise ValueError if the data lie outside what the loss can compare."""
+    low, high = loss.range
+    if np.isinf(low) and np.isinf(high):
+        return
+    smallest, largest = X.min(), X.max()
+    if smallest < low - ROUNDING or largest > high + ROUNDING:
+        raise ValueError(
+            f"loss={name!r} needs data in [{low:g}, {high:g}], but X ranges over [{smallest:.7g}, {largest:.7g}]. "
+            "Put sklearn.preprocessing.MinMaxScaler(clip=True) before it, or use another loss."
+        )

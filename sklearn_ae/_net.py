@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from sklearn_ae._optim import Adam, AdamW
-from sklearn_ae._random import threads
 from sklearn_ae._rows import ArrayRows
 from sklearn_ae._scaling import Scaling
 from sklearn_ae._steps import GraphedStep, compiled
+from sklearn_ae._torch import threads
 
 
 class StopTraining(Exception):

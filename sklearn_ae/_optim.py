@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+ALIGNED = 16  # numbers of four bytes
+
 
 class Adam(torch.optim.Optimizer):
     r"""Adam [1]_ with one fused call a step, however many parameters there are.
@@ -92,12 +94,13 @@ class AdamW(Adam):
 
 @torch.no_grad()
 def make_flat(parameters: list[Tensor]) -> dict[str, Tensor]:
-    """Make parameters and their gradients views of two flat tensors; give those, and Adam's state of the same shape."""
-    values = torch.cat([p.reshape(-1) for p in parameters])
-    gradient = torch.zeros_like(values)
-    sizes = [p.numel() for p in parameters]
+    """Make parameters and their gradients views of two flat tensors; give those, and Adam's state of the same shape.
+
+    Each begins at a multiple of 64 bytes, as tensors of their own do: kernels round differently for others.
+    """
+    sizes = [-(-p.numel() // ALIGNED) * ALIGNED for p in parameters]
+    values, gradient, mean, square = (parameters[0].new_zeros(sum(sizes)) for _ in range(4))
     for p, value, grad in zip(parameters, values.split(sizes), gradient.split(sizes), strict=True):
-        p.data = value.view_as(p)
-        p.grad = grad.view_as(p)
-    state = {"mean": torch.zeros_like(values), "square": torch.zeros_like(values)}
-    return {"values": values, "gradient": gradient, "step": torch.zeros((), device=values.device), **state}
+        value, grad = value[: p.numel()].view_as(p), grad[: p.numel()].view_as(p)
+        p.data, p.grad = value.copy_(p), grad
+    return {"values": values, "gradient": gradient, "step": torch.zeros((), device=values.device), "mean": mean, "square": square}

@@ -9,6 +9,7 @@ from numpy.random import RandomState
 from numpy.typing import ArrayLike
 from sklearn.base import OutlierMixin
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.random import sample_without_replacement
 from torch import nn
 
 from sklearn_ae._base import BaseAutoencoder
@@ -284,7 +285,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
 
     def _fit(self, X: np.ndarray, chosen: np.ndarray | None, random_state: RandomState) -> None:
         held_out = self._calibration_rows(len(X), random_state)
-        learnt = np.setdiff1d(np.arange(len(X)), held_out)
+        learnt = np.delete(np.arange(len(X)), held_out)
         super()._fit(X, learnt if len(held_out) else None, random_state)
         self._calibration = {"n": len(X), "rows": held_out}
         self._calibration_scores = np.sort(self._score_samples(X[held_out])) if len(held_out) else np.empty(0)
@@ -367,7 +368,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             module.load_state_dict(previous.module_.state_dict())
         train, held_out = self._split(rows, random_state)
         features, n = torch.tensor(spec["features"]), self._n_samples(len(train))
-        positions = np.array([random_state.choice(len(train), n, replace=False) for _ in features])
+        positions = np.array([sample_without_replacement(len(train), n, random_state=random_state) for _ in features])
         if held_out is not None:
             held_out = MemberRows(held_out, torch.arange(len(held_out)).expand(len(features), -1), features)
         return module, MemberRows(train, torch.from_numpy(positions), features), held_out

@@ -1,4 +1,4 @@
-"""Chunks side by side in several threads."""
+"""What a row scores depends on nothing but the row: not on threads, nor on where weights lie in memory."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import torch
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._inference import share
+from sklearn_ae._optim import Adam
 from sklearn_ae.architectures import Custom
 from tests.helpers import QUICK, Decoder, Encoder
 
@@ -52,3 +53,11 @@ def test_an_error_in_one_thread_ends_all(failing):
     with pytest.raises(ValueError, match="bad item"):
         share(work, range(1_000_000), 2)
     assert len(done) <= failing
+
+
+def test_parameters_of_the_flat_optimizer_are_aligned():
+    parameters = [torch.nn.Parameter(torch.full((n,), float(n))) for n in (3, 17, 16, 1)]
+    Adam(parameters)
+    for p, n in zip(parameters, (3, 17, 16, 1), strict=True):
+        assert p.data_ptr() % 64 == p.grad.data_ptr() % 64 == 0
+        assert torch.equal(p.data, torch.full((n,), float(n)))

@@ -1,4 +1,4 @@
-"""Torch's settings, seed and threads, inside a block and as they were afterwards."""
+"""Torch's seed and threads inside a block, and its devices by name."""
 
 import threading
 from contextlib import contextmanager
@@ -41,3 +41,24 @@ def threads(n: int | None):
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def find_device(device: str | torch.device, missing: str | None = None) -> torch.device:
+    """The device of that name; ``"auto"`` is a GPU where there is one.
+
+    Parameters
+    ----------
+    device : str or torch.device
+    missing : str or None
+        What to use in place of a device that is not there; None raises ValueError.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        if missing is not None:
+            return torch.device(missing)
+        raise ValueError(f"device={device!r} cannot be used here: {error}") from error
+    return found

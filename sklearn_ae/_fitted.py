@@ -1,0 +1,211 @@
+"""What a fitted autoencoder does: encode, decode, score and draw rows, and go into a file."""
+
+from abc import ABCMeta
+from collections.abc import Callable
+from numbers import Integral
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from torch import Tensor, nn
+
+from sklearn_ae._inference import chunk_rows, through
+from sklearn_ae._losses import check_range
+from sklearn_ae._net import AutoencoderNet
+from sklearn_ae._scaling import Scaling, as_tensor
+from sklearn_ae._torch import find_device, torch_seed
+
+DTYPES = (np.float64, np.float32)
+
+
+class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta):
+    """An estimator with a trained network ``net_``, built from ``_spec``, on rows scaled by ``_scaling``."""
+
+    # Rows through the network
+
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """Encode rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components)
+            The codes, in X's precision. Nothing random: a variational code is its posterior mean.
+        """
+        X = self._check(X)
+        return self._through(self.net_.module_.encode, X).astype(X.dtype, copy=False)
+
+    def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
+        """Decode codes.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_components)
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Reconstructions in the data's own units (probabilities for binary cross-entropy).
+        """
+        check_is_fitted(self)
+        Z = check_array(Z, dtype=DTYPES, input_name="Z")
+        if Z.shape[1] != self._n_features_out:
+            raise ValueError(f"Z has {Z.shape[1]} columns, but codes have {self._n_features_out}.")
+        decode = lambda z: self._scaling.inverse(self.net_.module_.decode(z))  # noqa: E731
+        return self._through(decode, Z, scaling=Scaling(None, None)).astype(Z.dtype, copy=False)
+
+    def reconstruct(self, X: ArrayLike) -> np.ndarray:
+        """Encode and decode rows: their denoised, compressed selves.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        X_reconstructed : ndarray of shape (n_samples, n_features)
+            In the data's own units.
+        """
+        X = self._check(X)
+        module = self.net_.module_
+        return self._through(lambda x: self._scaling.inverse(module.decode(module.encode(x))), X).astype(X.dtype, copy=False)
+
+    def reconstruction_errors(self, X: ArrayLike) -> np.ndarray:
+        """The loss of each entry; for a single autoencoder, the mean over a row is minus its score.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        errors : ndarray of shape (n_samples, n_features), float64
+            In units of the loss, on scaled data.
+        """
+        X = self._check(X, scored=True)
+        return self._through(self.net_.module_.elements, X).astype(np.float64)
+
+    def score_samples(self, X: ArrayLike) -> np.ndarray:
+        """Minus the reconstruction loss of each row: higher is more normal.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,), float64
+        """
+        X = self._check(X, scored=True)
+        return self._score_samples(X)
+
+    def _score_samples(self, X: np.ndarray) -> np.ndarray:
+        return np.negative(self._through(self.net_.module_.losses, X), dtype=np.float64)
+
+    def score(self, X: ArrayLike, y: object = None) -> float:
+        """The mean of `score_samples`, so that a search needs no labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        score : float
+        """
+        return float(np.mean(self.score_samples(X)))
+
+    def sample(self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None) -> np.ndarray:
+        """Draw new rows.
+
+        A random training row's code (of at most 1,000 that are kept) is drawn from its posterior if the latent is variational,
+        else moved by a normal kernel of Silverman's bandwidth, and decoded. Drawing from the codes that really occur, and not
+        from the prior, leaves out the regions between them where nothing was learnt.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            How many rows to draw.
+        random_state : int, RandomState instance or None, default=None
+            None takes the estimator's own ``random_state``.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), float64
+            In the data's own units.
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples must be a whole number of at least 1, got {n_samples!r}.")
+        random_state = check_random_state(self.random_state if random_state is None else random_state)
+        rows = torch.from_numpy(random_state.randint(len(self._codes), size=n_samples))
+        with torch_seed(random_state.randint(np.iinfo(np.int32).max)), torch.no_grad():
+            Z = self.net_.module_.draw(as_tensor(self._codes), rows).double().numpy()
+        return self.inverse_transform(Z)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._spec["n_components"]
+
+    def _check(self, X, scored: bool = False) -> np.ndarray:
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=DTYPES, reset=False)
+        if scored:
+            check_range(self._spec["loss"], self.loss, X)
+        return X
+
+    def _through(self, function: Callable[[Tensor], Tensor], X: np.ndarray, scaling: Scaling | None = None) -> np.ndarray:
+        """Map rows through the network, nothing random."""
+        scaling = self._scaling if scaling is None else scaling
+        strides = self._spec["architecture"].bears_strides
+        return through(function, X, scaling, torch.device(self.net_.device), self._chunk_rows(), strides)
+
+    def _chunk_rows(self) -> int:
+        """Rows of a chunk: the same for a fitted model whatever it is asked."""
+        n_parameters = sum(p.numel() for p in self.net_.module_.parameters())
+        return chunk_rows(self._n_values(), n_parameters)
+
+    def _n_values(self) -> int:
+        return self._spec["n_features"]
+
+    # Pickling: numpy arrays and plain values, the network built again on load
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        net = state.pop("net_", None)
+        if net is not None:
+            state["_weights"] = {name: tensor.cpu().numpy() for name, tensor in net.module_.state_dict().items()}
+        return state
+
+    def __setstate__(self, state):
+        state = state.copy()
+        weights = state.pop("_weights", None)
+        super().__setstate__(state)
+        if weights is not None:
+            self._rebuild(weights)
+
+    def _rebuild(self, weights: dict[str, np.ndarray]) -> None:
+        with torch_seed(0):
+            module = self._build(self._spec)
+        module.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
+        device = find_device(self.device, missing="cpu")
+        net = AutoencoderNet(module, criterion=nn.Identity, device=device, train_split=None, verbose=0)
+        net.initialize()
+        module.eval()
+        self.net_ = net
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "net_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
