@@ -16,6 +16,8 @@ NORMAL = 1.4826  # standard deviations of a normal distribution in its median ab
 class Mask(nn.Module):
     """Switches off all but the first `n_active` components of a code."""
 
+    takes_members = True  # see Linear
+
     def __init__(self, n_components: int, n_active: int):
         super().__init__()
         self.register_buffer("mask", (torch.arange(n_components) < n_active).float())

@@ -11,6 +11,8 @@ from torch.overrides import TorchFunctionMode
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x @ weight.T + bias``, computed as ``(weight @ x.T).T``."""
+    if weight.dim() == 3:
+        return torch.baddbmm(bias.unsqueeze(2), weight, x.mT).mT
     if x.dim() != 2:
         y = (weight @ x.mT).mT
         return y if bias is None else y + bias
@@ -18,10 +20,20 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """torch's layer; outside of training with rows as columns."""
+    """torch's layer; outside of training with rows as columns.
+
+    Weights may also be those of several layers, (n_members, n_outputs, n_inputs) and (n_members, n_outputs); rows are then
+    (n_members, n_samples, n_inputs).
+    """
+
+    takes_members = True
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) if self.training else linear(x, self.weight, self.bias)
+        if not self.training:
+            return linear(x, self.weight, self.bias)
+        if self.weight.dim() == 3:
+            return torch.baddbmm(self.bias.unsqueeze(1), x, self.weight.mT)
+        return super().forward(x)
 
 
 class RowsAsColumns(TorchFunctionMode):

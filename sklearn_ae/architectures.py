@@ -106,6 +106,8 @@ class WithLinearPath(nn.Module):
     linear path alone, since what layers extrapolate there is anybody's guess. In training they also see it with a little noise.
     """
 
+    takes_members = True  # see Linear
+
     def __init__(self, layers: nn.Sequential, n_inputs: int, n_outputs: int, activation: nn.Module | None = None):
         super().__init__()
         self.layers = layers
