@@ -9,6 +9,8 @@ epoch, gathers batches by index, and uses fused Adam. Peers that are not install
 """
 
 import argparse
+import importlib.util
+import os
 import statistics
 import time
 import warnings
@@ -104,6 +106,22 @@ def pyod_autoencoder(X, widths, batch_size, n_epochs, *_):
     AutoEncoder(epoch_num=n_epochs, batch_size=batch_size, hidden_neuron_list=list(widths), verbose=0, random_state=0).fit(X)
 
 
+def keras_as_it_comes(X, widths, batch_size, n_epochs, _, loss):
+    if importlib.util.find_spec("tensorflow") is None:
+        os.environ.setdefault("KERAS_BACKEND", "torch")
+    import keras
+
+    hidden, code = widths[:-1], widths[-1]
+    dense = keras.layers.Dense
+    layers = (
+        [dense(n, "relu") for n in hidden] + [dense(code, None if hidden else "relu")] + [dense(n, "relu") for n in hidden[::-1]]
+    )
+    crossed = loss == "binary_cross_entropy"
+    model = keras.Sequential([*layers, dense(X.shape[1], "sigmoid" if crossed else None)])
+    model.compile("adam", loss="binary_crossentropy" if crossed else "mse")
+    model.fit(X, X, batch_size=batch_size, epochs=n_epochs, verbose=0)
+
+
 def compare(name, workload, peers, runs):
     work = workload()
     rows = {}
@@ -127,22 +145,24 @@ def compare(name, workload, peers, runs):
 
 def score(runs):
     X = np.random.default_rng(0).normal(size=(500_000, 30)).astype(np.float32)
-    model = AutoencoderTransformer(8, architecture=Dense((64,), linear_path=False), max_epochs=1, random_state=0).fit(X[:5_000])
-    module = model.net_.module_
+    architecture = Dense((64,), activation="relu", linear_path=False)
+    model = AutoencoderTransformer(8, architecture=architecture, max_epochs=1, device="cpu", random_state=0).fit(X[:5_000])
+    module = network(30, (64, 8))
 
     def reference():
         with torch.inference_mode():
             for batch in torch.from_numpy(X).split(8_192):
-                module.losses(batch).numpy()
+                (module(batch) - batch).square().mean(1).numpy()
 
-    times = []
-    for function in (reference, lambda: model.score_samples(X)):
-        function()
-        times.append([])
-        for _ in range(runs):
+    times = ([], [])
+    calls = (reference, lambda: model.score_samples(X))
+    for call in calls:
+        call()
+    for _ in range(runs):
+        for call, seconds in zip(calls, times, strict=True):
             start = time.perf_counter()
-            function()
-            times[-1].append(time.perf_counter() - start)
+            call()
+            seconds.append(time.perf_counter() - start)
     base, mine = map(statistics.median, times)
     print(f"score   bare loop {base:.3f} s, ours {mine:.3f} s, {mine / base:.2f} of the loop")
 
@@ -172,7 +192,7 @@ if __name__ == "__main__":
     parser.add_argument("--only", nargs="+", choices=["images", "table", "score", "compile"], default=["images", "table", "score"])
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    everyone = [bare_loop, ours, mlp_regressor, skorch_as_it_comes, pyod_autoencoder]
+    everyone = [bare_loop, ours, mlp_regressor, skorch_as_it_comes, keras_as_it_comes, pyod_autoencoder]
     for name, workload in (("images", images), ("table", table)):
         if name in options.only:
             compare(name, workload, everyone, options.runs)
