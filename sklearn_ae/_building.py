@@ -52,13 +52,14 @@ def check_same(before: dict, now: dict) -> None:
 
 
 def start(module: Autoencoder, spec: dict, rows: ArrayRows, positions: Tensor) -> None:
-    """Set starting weights from the rows at some positions, if the architecture takes them from data."""
-    architecture, latent, loss = spec["architecture"], spec["latent"], spec["loss"]
-    if not architecture.starts_from_data:
-        return
-    x = rows.take(positions)
-    module.to(x.device)
-    architecture.start(module.encoder, module.decoder, x, loss.unlink(x), spec["n_components"], latent.stochastic)
+    """Set starting weights from the rows at some positions, as the architecture does."""
+
+    def data() -> tuple[Tensor, Tensor]:
+        x = rows.take(positions)
+        return x, spec["loss"].unlink(x)
+
+    module.to(rows.device)
+    spec["architecture"].start(module.encoder, module.decoder, data, spec["n_components"], spec["latent"].stochastic)
 
 
 def width_factor(n_features: int) -> float:

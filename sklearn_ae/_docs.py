@@ -55,8 +55,8 @@ callbacks : list of skorch callbacks or None, default=None
 verbose : int, default=0
     If not 0, print a line for each epoch.
 random_state : int, RandomState instance or None, default=None
-    Seeds everything random: the same number gives the same result on the same machine. None takes a seed from NumPy's
-    global generator, as everywhere in scikit-learn.
+    Seeds everything random: the same number gives the same result on the same machine in as many threads. None takes a seed
+    from NumPy's global generator, as everywhere in scikit-learn.
 """
 
 ATTRIBUTES = """

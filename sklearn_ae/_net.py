@@ -343,7 +343,7 @@ class AutoencoderNet(NeuralNet):
     def _divergence(self, loss: float) -> str:
         return (
             f"Training diverged in epoch {len(self.history)}: the loss is {loss}. Try a learning_rate under {self.lr:g}, "
-            "optimizer='adamw', max_grad_norm=1.0, or data and loss of a moderate scale."
+            "max_grad_norm=1.0, or data and loss of a moderate scale."
         )
 
     # Batches

@@ -38,7 +38,7 @@ CODE_VALUES = 200_000  # numbers kept for `sample`
     architecture="None is, in an ensemble, one hidden layer of 16 to 64 units; for a single autoencoder ``Dense()``.",
     scaling='for an ensemble ``"robust"`` followed by a partial whitening and arcsinh, for a single autoencoder ``"robust"``',
     optimizer="adam",
-    learning_rate="0.015 for an ensemble, otherwise 0.01 times the root of 128 / n_features if that is under 1",
+    learning_rate="0.015 for an ensemble, otherwise 0.01 times the root of 256 / n_features if that is under 1",
     max_grad_norm=None,
     weight_decay="0.0",
     max_epochs='``"auto"`` plans 75 batches for an ensemble, 2,000 for a single autoencoder.',
@@ -368,7 +368,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             module.load_state_dict(previous.module_.state_dict())
         train, held_out = self._split(rows, random_state)
         features, n = torch.tensor(spec["features"]), self._n_samples(len(train))
-        positions = np.array([sample_without_replacement(len(train), n, random_state=random_state) for _ in features])
+        positions = draw(len(train), n, len(features), random_state)
         if held_out is not None:
             held_out = MemberRows(held_out, torch.arange(len(held_out)).expand(len(features), -1), features)
         return module, MemberRows(train, torch.from_numpy(positions), features), held_out
@@ -418,6 +418,12 @@ def auto_offset(scores: np.ndarray) -> float:
     """Minus the upper whisker of a box plot of the outlyingness (Tukey, 1977), but never beyond its most outlying hundredth."""
     lowest, third, first = np.percentile(scores, [1, 25, 75])  # scores are minus the outlyingness
     return float(max(third - 1.5 * (first - third), lowest))
+
+
+def draw(n: int, n_drawn: int, n_members: int, random_state: RandomState) -> np.ndarray:
+    """Which of n rows each member learns from, of shape (n_members, n_drawn), in random order."""
+    draws = (sample_without_replacement(n, n_drawn, random_state=random_state) for _ in range(n_members))
+    return np.array([random_state.permutation(rows) for rows in draws])  # a draw of nearly all rows comes in their order
 
 
 def deal(n_features: int, n_seen: int, n_members: int, random_state: RandomState) -> np.ndarray:

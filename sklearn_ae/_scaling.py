@@ -150,8 +150,8 @@ def few_rows(X: np.ndarray, rows: np.ndarray | None, random_state: np.random.Ran
 
 def as_tensor(X: np.ndarray) -> Tensor:
     """A view of an array, read-only ones and memory maps included."""
-    if any(stride < 0 for stride in X.strides):
-        X = np.ascontiguousarray(X)
+    if any(stride < 0 or stride % X.itemsize for stride in X.strides):  # which torch does not take
+        X = X.copy()
     if X.flags.writeable:
         return torch.from_numpy(X)
     with warnings.catch_warnings():  # torch warns that a read-only array must not be written to; nothing here writes

@@ -54,10 +54,7 @@ class Stack(nn.Module):
             self.register_buffer(slashed(name), buffer)
         self._buffer_names = list(buffers)
         self.register_buffer("ramp", torch.ones(()), persistent=False)
-        one = autoencoders[0]
-        plain = one.corruption is None and type(one.latent) is Latent
-        self.takes_members = plain and takes_members(one.encoder) and takes_members(one.decoder)
-        self.batched = self.takes_members or self._can_be_batched(n_inputs)
+        self.mode = self._find_mode(autoencoders[0], n_inputs)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Raw reconstructions and, if any, costs (n_members, n_samples) of batches (n_members, n_samples, n_inputs)."""
@@ -80,9 +77,9 @@ class Stack(nn.Module):
         def call(p, b, one):
             return functional_call(template, (p, b), (method, one))
 
-        if self.takes_members:
+        if self.mode == "together":
             return call(parameters, {name: b.unsqueeze(1) for name, b in buffers.items()}, x)
-        if self.batched:
+        if self.mode == "vmap":
             return torch.vmap(call, randomness="different")(parameters, buffers, x)
         results = [call(nth(parameters, i), nth(buffers, i), x[i]) for i in range(len(x))]
         if isinstance(results[0], tuple):
@@ -105,22 +102,30 @@ class Stack(nn.Module):
         template.autoencoder.learning = self.learning
         return template
 
-    def _can_be_batched(self, n_inputs: int) -> bool:
-        """Whether the parts bear being batched; control flow that depends on data, for one, does not."""
-        self.batched = self.learning = True
+    def _find_mode(self, one: Autoencoder, n_inputs: int) -> str:
+        """How members are called: ``"together"``, by ``"vmap"``, or in a ``"loop"`` if parts do not bear it, as control flow that
+        depends on data does not."""
+        plain = one.corruption is None and type(one.latent) is Latent
+        if plain and bears_members(one.encoder) and bears_members(one.decoder):
+            return "together"
+        self.mode, self.learning = "vmap", True
         try:
             with torch.no_grad():
                 self.each("forward", torch.zeros(self.n_members, 2, n_inputs))
         except (RuntimeError, ValueError):
-            return False
+            return "loop"
         finally:
             self.learning = False
-        return True
+        return "vmap"
 
 
-def takes_members(module: nn.Module) -> bool:
-    """Whether a module's layers compute row by row with stacked weights, and entry by entry in between."""
-    return all(type(m) in ENTRY_BY_ENTRY or getattr(m, "takes_members", False) for m in module.modules())
+def bears_members(module: nn.Module) -> bool:
+    """Whether a module is made of nothing but our layers, which take stacked weights, and of what computes entry by entry."""
+
+    def known(m: nn.Module) -> bool:
+        return type(m) in ENTRY_BY_ENTRY or "takes_members" in vars(type(m))
+
+    return all(known(m) and not (m._forward_hooks or m._forward_pre_hooks or m._backward_hooks) for m in module.modules())
 
 
 def sum_over_members(loss: Tensor) -> Tensor:

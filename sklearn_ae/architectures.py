@@ -74,13 +74,13 @@ class Architecture(Component):
         """How many batches ``max_epochs="auto"`` plans."""
         return 2_000
 
-    @property
-    def starts_from_data(self) -> bool:
-        """Whether `start` is called; if not, no rows are gathered for it."""
-        return type(self).start is not Architecture.start
-
     def start(
-        self, encoder: nn.Module, decoder: nn.Module, x: Tensor, target: Tensor, n_components: int, unit_variance: bool
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        data: Callable[[], tuple[Tensor, Tensor]],
+        n_components: int,
+        unit_variance: bool,
     ) -> None:
         """Set starting weights from data, in place; by default they are left as they are.
 
@@ -88,10 +88,8 @@ class Architecture(Component):
         ----------
         encoder, decoder : nn.Module
             What ``build`` gave.
-        x : Tensor of shape (n_samples, n_features)
-            Scaled training rows.
-        target : Tensor of shape (n_samples, n_features)
-            The raw outputs that would reproduce them.
+        data : callable
+            Gathers some scaled training rows (n_samples, n_features), and the raw outputs of that shape that would reproduce them.
         n_components : int
             Length of a code.
         unit_variance : bool
@@ -146,12 +144,11 @@ class _WithLinearPath(Architecture):
 
     bears_strides = True
 
-    @property
-    def starts_from_data(self):
-        return self.linear_path
-
     @torch.no_grad()
-    def start(self, encoder, decoder, x, target, n_components, unit_variance):
+    def start(self, encoder, decoder, data, n_components, unit_variance):
+        if not self.linear_path:
+            return
+        x, target = data()
         start_at_pca(encoder.linear, decoder.linear, x, target, n_components, unit_variance)
         encoder.see(x, noise=NOISE if len(x) <= FEW_ROWS else 0.0)
         decoder.see(encoder.eval()(x)[:, :n_components], margin=1.0)  # codes will move while they are trained
@@ -254,15 +251,11 @@ class Dense(_WithLinearPath):
     def n_steps(self) -> int:
         return 100 if self._is_linear() else super().n_steps()
 
-    @property
-    def starts_from_data(self):
-        return self.linear_path or self._is_linear()
-
-    def start(self, encoder, decoder, x, target, n_components, unit_variance):
+    def start(self, encoder, decoder, data, n_components, unit_variance):
         if self._is_linear():
-            start_at_pca(linear_of(encoder), linear_of(decoder), x, target, n_components, unit_variance)
+            start_at_pca(linear_of(encoder), linear_of(decoder), *data(), n_components, unit_variance)
         else:
-            super().start(encoder, decoder, x, target, n_components, unit_variance)
+            super().start(encoder, decoder, data, n_components, unit_variance)
 
     def _is_linear(self) -> bool:
         """Whether there is nothing that bends, so that PCA's start is all but the end."""

@@ -6,7 +6,9 @@ import torch
 from sklearn.decomposition import PCA
 from torch import nn
 
+from sklearn_ae import AutoencoderTransformer
 from sklearn_ae.architectures import ACTIVATIONS, Convolutional, Custom, Dense, start_at_pca
+from tests.helpers import QUICK
 
 
 def round_trip(architecture, n_features, n_outputs=3, n_components=3):
@@ -96,10 +98,24 @@ def test_training_starts_at_pca(architecture, rng):
     X = (rng.normal(size=(200, 12)) @ rng.normal(size=(12, 12))).astype(np.float32)
     x = torch.from_numpy(X)
     encoder, decoder = architecture.build(12, 4, 4)
-    architecture.start(encoder, decoder, x, x, 4, False)
+    architecture.start(encoder, decoder, lambda: (x, x), 4, False)
     pca = PCA(4).fit(X)
     with torch.no_grad():
         np.testing.assert_allclose(decoder(encoder(x)), pca.inverse_transform(pca.transform(X)), atol=1e-3)
+
+
+class StartsByHand(Dense):
+    def start(self, encoder, decoder, data, n_components, unit_variance):
+        x, target = data()
+        assert x.shape == target.shape == (120, 6)
+        nn.init.zeros_(encoder[0].weight)
+        super().start(encoder, decoder, data, n_components, unit_variance)
+
+
+def test_a_start_of_ones_own_is_called(table):
+    architecture = StartsByHand((), latent_activation="relu", linear_path=False)
+    model = AutoencoderTransformer(2, architecture=architecture, learning_rate=1e-9, early_stopping=False, **QUICK).fit(table)
+    assert (model.net_.module_.encoder[0].weight.abs() < 1e-6).all()
 
 
 def test_a_start_of_unit_variance_reconstructs_the_same(rng):

@@ -97,6 +97,15 @@ def test_methods_agree_with_each_other(table, fitted):
     assert fitted.score(table) == fitted.score_samples(table).mean()
 
 
+def test_rows_may_lie_in_memory_in_any_way(table, fitted):
+    records = np.zeros(len(table), [("flag", np.int8), ("x", np.float64, 6)])
+    records["x"] = table
+    scores = fitted.score_samples(table)
+    for X in (np.asfortranarray(table), records["x"], table[::-1][::-1], np.flip(table[:, ::-1], 1)):
+        np.testing.assert_array_equal(fitted.score_samples(X), scores)
+    np.testing.assert_array_equal(fitted.score_samples(table[::-1][:1]), scores[-1:])
+
+
 @pytest.mark.parametrize("n", [1, 7, 1_023, 1_024, 1_025, 3_000])
 def test_a_rows_result_does_not_depend_on_the_rows_beside_it(n, fitted, rng):
     X = rng.normal(size=(n, 6)) * 100

@@ -45,7 +45,7 @@ def test_parts_compose(architecture, corruption, latent, loss, table):
 def check_ensemble(X, parts):
     detector = AutoencoderOutlierDetector(2, n_estimators=3, **parts, **QUICK).fit(X)
     Z = detector.transform(X)
-    assert detector.net_.module_.batched
+    assert detector.net_.module_.mode != "loop"
     assert Z.shape == (120, 6)
     assert detector.inverse_transform(Z).shape == detector.sample(120).shape == detector.reconstruction_errors(X).shape == X.shape
     np.testing.assert_allclose(detector.inverse_transform(Z), detector.reconstruct(X), rtol=1e-4, atol=1e-5)

@@ -13,12 +13,12 @@ from sklearn.model_selection import GridSearchCV
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector
-from sklearn_ae._outlier import deal
+from sklearn_ae._outlier import deal, draw
 from sklearn_ae._rows import ArrayRows
 from sklearn_ae._scaling import Scaling
 from sklearn_ae.architectures import Convolutional, Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise
-from sklearn_ae.latents import Contractive, Variational
+from sklearn_ae.latents import Contractive, Sparse, Variational
 from tests.helpers import QUICK, Decoder, Encoder
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -184,12 +184,38 @@ def test_batched_members_compute_what_each_computes_alone(parts, rng):
     X = correlated(rng, 100)
     detector = AutoencoderOutlierDetector(n_estimators=4, **parts, **QUICK).fit(X)
     module = detector.net_.module_
-    assert module.batched
+    assert module.mode != "loop"
     before = detector.score_samples(X), detector.transform(X), detector.reconstruct(X)
-    module.batched = False
-    after = detector.score_samples(X), detector.transform(X), detector.reconstruct(X)
-    for a, b in zip(before, after, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    for module.mode in ("vmap", "loop"):
+        after = detector.score_samples(X), detector.transform(X), detector.reconstruct(X)
+        for a, b in zip(before, after, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+class Hooked(Dense):
+    """Rows of unit length, by a hook that knows nothing of members."""
+
+    def build(self, *args):
+        encoder, decoder = super().build(*args)
+        encoder.linear.register_forward_pre_hook(lambda module, inputs: (inputs[0] / inputs[0].norm(dim=1, keepdim=True),))
+        return encoder, decoder
+
+
+@pytest.mark.parametrize(
+    ("parts", "mode"),
+    [
+        ({}, "together"),
+        ({"architecture": Dense((8,), dropout=0.1, latent_activation="tanh")}, "together"),
+        ({"architecture": Dense((8,), normalization="layer")}, "vmap"),
+        ({"architecture": Dense((8,), activation=nn.PReLU)}, "vmap"),
+        ({"architecture": Hooked((8,))}, "vmap"),
+        ({"latent": Sparse()}, "vmap"),
+        ({"corruption": GaussianNoise()}, "vmap"),
+    ],
+)
+def test_only_what_takes_the_weights_of_all_members_is_given_them(parts, mode, rng):
+    detector = AutoencoderOutlierDetector(2, n_estimators=3, **parts, **QUICK).fit(correlated(rng, 100))
+    assert detector.net_.module_.mode == mode
 
 
 class LooksAtItsData(Encoder):
@@ -202,7 +228,7 @@ class LooksAtItsData(Encoder):
 def test_members_that_cannot_be_batched_are_trained_one_by_one(rng):
     X = correlated(rng, 100)
     detector = AutoencoderOutlierDetector(2, n_estimators=3, architecture=Custom(LooksAtItsData, Decoder), **QUICK).fit(X)
-    assert not detector.net_.module_.batched
+    assert detector.net_.module_.mode == "loop"
     assert np.isfinite(detector.score_samples(X)).all()
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(detector)).score_samples(X), detector.score_samples(X))
 
@@ -337,6 +363,13 @@ def test_threads_may_fit_at_the_same_time(rng):
     for one in scores:
         np.testing.assert_allclose(one, scores[0], rtol=1e-3)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("n_drawn", [3, 50, 99, 100])
+def test_rows_are_drawn_once_and_in_random_order(n_drawn):
+    for rows in draw(100, n_drawn, 5, np.random.RandomState(0)):
+        assert len(set(rows)) == n_drawn
+        assert (np.diff(rows) < 0).any()
 
 
 @pytest.mark.parametrize(("d", "n_seen", "n_members"), [(30, 21, 2), (7, 5, 128), (5, 5, 3), (1, 1, 4)])
