@@ -25,7 +25,7 @@ learning_rate_schedule : {{"one_cycle", "cosine", "constant", "plateau"}} or cal
     How the learning rate changes: up over the first 30% of the steps and down to nothing; down along half a cosine; not
     at all; or to 0.3 of itself whenever `n_iter_no_change` epochs bring no improvement. A callable gives a factor from the share of
     training done, in [0, 1).
-weight_decay : float, default={weight_decay}
+weight_decay : float, default=0.0
     Weight decay, as the optimiser defines it.
 max_grad_norm : float or None, default={max_grad_norm}
     Gradients of a greater norm are scaled down to it; None leaves them as they are.

@@ -40,7 +40,6 @@ CODE_VALUES = 200_000  # numbers kept for `sample`
     optimizer="adam",
     learning_rate="0.015 for an ensemble, otherwise 0.01 times the root of 256 / n_features if that is under 1",
     max_grad_norm=None,
-    weight_decay="0.0",
     max_epochs='``"auto"`` plans 75 batches for an ensemble, 2,000 for a single autoencoder.',
     batch_size='``"auto"`` is all rows of a member up to 256; for a single autoencoder as in the transformer.',
     early_stopping=False,

@@ -19,7 +19,6 @@ from sklearn_ae.latents import Latent
     optimizer="adamw",
     learning_rate="0.01 times the root of 256 / n_features if that is under 1",
     max_grad_norm=1.0,
-    weight_decay="0.0",
     max_epochs='``"auto"`` plans about 2,000 batches, fewer for over 256 features or without hidden layers, in 2 to 200 epochs.',
     batch_size='``"auto"`` is about an eighth of the rows, from 64 to 128, and a thousandth from 128,000 rows on.',
     early_stopping=True,

@@ -101,7 +101,7 @@ def test_rows_may_lie_in_memory_in_any_way(table, fitted):
     records = np.zeros(len(table), [("flag", np.int8), ("x", np.float64, 6)])
     records["x"] = table
     scores = fitted.score_samples(table)
-    for X in (np.asfortranarray(table), records["x"], table[::-1][::-1], np.flip(table[:, ::-1], 1)):
+    for X in (np.asfortranarray(table), records["x"], table[::-1].copy()[::-1], table[:, ::-1].copy()[:, ::-1]):
         np.testing.assert_array_equal(fitted.score_samples(X), scores)
     np.testing.assert_array_equal(fitted.score_samples(table[::-1][:1]), scores[-1:])
 
@@ -426,6 +426,19 @@ def test_skorchs_checkpoints_work(table, tmp_path):
     assert (tmp_path / "params.pt").exists()
     assert model.net_.history[:, "one"] == [1.0] * 3
     assert model.net_.predict(table.astype(np.float32)).shape == table.shape
+
+
+@pytest.mark.parametrize(
+    ("estimator", "threads"),
+    [
+        (AutoencoderTransformer(2, early_stopping=False, **QUICK), 1),
+        (AutoencoderTransformer(2, early_stopping=False, architecture=Dense((1024, 1024)), **QUICK), None),
+        (AutoencoderOutlierDetector(n_estimators=3, random_state=0), None),
+    ],
+    ids=["small", "large", "stacked"],
+)
+def test_small_networks_train_on_one_thread(estimator, threads, table):
+    assert estimator.fit(table).net_.threads == threads
 
 
 def test_threads_are_put_back(table):
