@@ -5,7 +5,7 @@ import sys
 from sklearn.base import BaseEstimator
 
 
-class Component(BaseEstimator):
+class Part(BaseEstimator):
     """A choice that has parameters, for one slot of an autoencoder.
 
     Being a :class:`~sklearn.base.BaseEstimator`, a part can be cloned, printed and searched
@@ -32,7 +32,7 @@ class Component(BaseEstimator):
         self._validate_params()
 
 
-def validate_slot(name: str, part, base: type[Component], *, function: bool = False) -> None:
+def validate_slot(name: str, part, base: type[Part], *, function: bool = False) -> None:
     """Check that `part` may stand in the slot `name`, which takes instances of `base`.
 
     Raises
@@ -45,17 +45,17 @@ def validate_slot(name: str, part, base: type[Component], *, function: bool = Fa
     if isinstance(part, base):
         part.validate()
         return
-    if part is None or (function and callable(part) and not isinstance(part, (type, Component))):
+    if part is None or (function and callable(part) and not isinstance(part, (type, Part))):
         return
-    if isinstance(part, Component):
+    if isinstance(part, Part):
         raise TypeError(f"{name}={part!r} is in the wrong slot; pass it as {part.slot}={part!r}.")
-    if isinstance(part, type) and issubclass(part, Component):
+    if isinstance(part, type) and issubclass(part, Part):
         raise TypeError(f"{name} takes an instance, not a class: pass {part.__name__}(...).")
     known = ", ".join(sorted(parts_of(base)))
     raise TypeError(f"{name} must be None or one of sklearn_ae.{name_of_file(base)} ({known}), got {part!r}.")
 
 
-def parts_of(base: type[Component]) -> dict[str, type[Component]]:
+def parts_of(base: type[Part]) -> dict[str, type[Part]]:
     """The parts of this package for the slot of `base`, by name."""
     file = sys.modules[base.__module__]
     return {name: getattr(file, name) for name in file.__all__}

@@ -12,17 +12,24 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from sklearn_ae._inference import chunk_rows, through
+from sklearn_ae._data.scaling import Scaling, as_tensor
+from sklearn_ae._data.sources import ArraySource, Source
 from sklearn_ae._losses import check_range
-from sklearn_ae._net import AutoencoderNet
-from sklearn_ae._scaling import Scaling, as_tensor
-from sklearn_ae._torch import find_device, torch_seed
+from sklearn_ae._network.blueprint import Blueprint
+from sklearn_ae._network.inference import apply_in_chunks
+from sklearn_ae._torch import PrivateGenerator, find_device, plain_torch
+from sklearn_ae._training.net import AutoencoderNet
+from sklearn_ae._training.rules import chunk_rows
 
 DTYPES = (np.float64, np.float32)
 
 
 class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta):
-    """An estimator with a trained network ``net_``, built from ``_spec``, on rows scaled by ``_scaling``."""
+    """An estimator with a trained network ``net_``, built from ``_blueprint``, on rows scaled by ``_scaling``."""
+
+    _blueprint: Blueprint
+    _scaling: Scaling
+    net_: AutoencoderNet
 
     # Rows through the network
 
@@ -39,7 +46,7 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             The codes, in X's precision. Nothing random: a variational code is its posterior mean.
         """
         X = self._check(X)
-        return self._through(self.net_.module_.encode, X).astype(X.dtype, copy=False)
+        return self._apply(self.net_.module_.encode, ArraySource(X)).astype(X.dtype, copy=False)
 
     def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
         """Decode codes.
@@ -57,8 +64,9 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         Z = check_array(Z, dtype=DTYPES, input_name="Z")
         if Z.shape[1] != self._n_features_out:
             raise ValueError(f"Z has {Z.shape[1]} columns, but codes have {self._n_features_out}.")
-        decode = lambda z: self._scaling.inverse(self.net_.module_.decode(z))  # noqa: E731
-        return self._through(decode, Z, scaling=Scaling(None, None)).astype(Z.dtype, copy=False)
+        module = self.net_.module_
+        X = self._apply(lambda z: self._scaling.inverse(module.decode(z)), ArraySource(Z), scaling=Scaling())
+        return X.astype(Z.dtype, copy=False)
 
     def reconstruct(self, X: ArrayLike) -> np.ndarray:
         """Encode and decode rows: their denoised, compressed selves.
@@ -74,7 +82,8 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """
         X = self._check(X)
         module = self.net_.module_
-        return self._through(lambda x: self._scaling.inverse(module.decode(module.encode(x))), X).astype(X.dtype, copy=False)
+        R = self._apply(lambda x: self._scaling.inverse(module.decode(module.encode(x))), ArraySource(X))
+        return R.astype(X.dtype, copy=False)
 
     def reconstruction_errors(self, X: ArrayLike) -> np.ndarray:
         """The loss of each entry; for a single autoencoder, the mean over a row is minus its score.
@@ -89,7 +98,7 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             In units of the loss, on scaled data.
         """
         X = self._check(X, scored=True)
-        return self._through(self.net_.module_.elements, X).astype(np.float64)
+        return self._apply(self.net_.module_.elements, ArraySource(X)).astype(np.float64)
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Minus the reconstruction loss of each row: higher is more normal.
@@ -103,10 +112,10 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         scores : ndarray of shape (n_samples,), float64
         """
         X = self._check(X, scored=True)
-        return self._score_samples(X)
+        return self._score_rows(ArraySource(X))
 
-    def _score_samples(self, X: np.ndarray) -> np.ndarray:
-        return np.negative(self._through(self.net_.module_.losses, X), dtype=np.float64)
+    def _score_rows(self, source: Source) -> np.ndarray:
+        return np.negative(self._apply(self.net_.module_.losses, source), dtype=np.float64)
 
     def score(self, X: ArrayLike, y: object = None) -> float:
         """The mean of `score_samples`, so that a search needs no labels.
@@ -147,34 +156,32 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             raise ValueError(f"n_samples must be a whole number of at least 1, got {n_samples!r}.")
         random_state = check_random_state(self.random_state if random_state is None else random_state)
         rows = torch.from_numpy(random_state.randint(len(self._codes), size=n_samples))
-        with torch_seed(random_state.randint(np.iinfo(np.int32).max)), torch.no_grad():
-            Z = self.net_.module_.draw(as_tensor(self._codes), rows).double().numpy()
+        generator = torch.Generator().manual_seed(int(random_state.randint(np.iinfo(np.int32).max)))
+        with plain_torch(), torch.inference_mode():
+            Z = self.net_.module_.sample_codes(as_tensor(self._codes), rows, generator).double().numpy()
         return self.inverse_transform(Z)
 
     @property
     def _n_features_out(self) -> int:
-        return self._spec["n_components"]
+        return self._blueprint.n_features_out
 
     def _check(self, X, scored: bool = False) -> np.ndarray:
         check_is_fitted(self)
         X = validate_data(self, X, dtype=DTYPES, reset=False)
         if scored:
-            check_range(self._spec["loss"], self.loss, X)
+            check_range(self.net_.module_.loss, self._blueprint.loss, ArraySource(X))
         return X
 
-    def _through(self, function: Callable[[Tensor], Tensor], X: np.ndarray, scaling: Scaling | None = None) -> np.ndarray:
+    def _apply(self, function: Callable[[Tensor], Tensor], source: Source, scaling: Scaling | None = None) -> np.ndarray:
         """Map rows through the network, nothing random."""
         scaling = self._scaling if scaling is None else scaling
-        strides = self._spec["architecture"].bears_strides
-        return through(function, X, scaling, torch.device(self.net_.device), self._chunk_rows(), strides)
+        foreign = not self._blueprint.architecture.accepts_strided_input
+        return apply_in_chunks(function, source, scaling, torch.device(self.net_.device), self._chunk_rows(), foreign)
 
     def _chunk_rows(self) -> int:
         """Rows of a chunk: the same for a fitted model whatever it is asked."""
         n_parameters = sum(p.numel() for p in self.net_.module_.parameters())
-        return chunk_rows(self._n_values(), n_parameters)
-
-    def _n_values(self) -> int:
-        return self._spec["n_features"]
+        return chunk_rows(self._blueprint.n_values, n_parameters)
 
     # Pickling: numpy arrays and plain values, the network built again on load
 
@@ -193,13 +200,12 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             self._rebuild(weights)
 
     def _rebuild(self, weights: dict[str, np.ndarray]) -> None:
-        with torch_seed(0):
-            module = self._build(self._spec)
+        with plain_torch(), PrivateGenerator():
+            module = self._blueprint.build()
         module.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
         device = find_device(self.device, missing="cpu")
-        net = AutoencoderNet(module, criterion=nn.Identity, device=device, train_split=None, verbose=0)
+        net = AutoencoderNet(module.eval(), criterion=nn.Identity, device=device, train_split=None, verbose=0)
         net.initialize()
-        module.eval()
         self.net_ = net
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -1,4 +1,4 @@
-"""Reconstruction losses: one number per sample, and the link from the network's raw output to the data.
+"""Reconstruction losses: one number per sample, and the link between the data and the network's raw output.
 
 A loss is a mean over features in scaled units. The table at the bottom names them all.
 """
@@ -6,7 +6,6 @@ A loss is a mean over features in scaled units. The table at the bottom names th
 import copy
 import math
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,7 +25,7 @@ class Loss(nn.Module):
         Parameters
         ----------
         raw : Tensor of shape (n_samples, n_features)
-            The network's output, before the link.
+            The network's output, before the inverse link.
         x : Tensor of shape (n_samples, n_features)
             The clean input, scaled.
 
@@ -40,15 +39,15 @@ class Loss(nn.Module):
         """The loss of each row: the mean of its entries', of shape (n_samples,)."""
         return self.elements(raw, x).mean(1)
 
-    def link(self, raw: Tensor) -> Tensor:
+    def inverse_link(self, raw: Tensor) -> Tensor:
         """From raw output to (scaled) data space."""
         return raw
 
-    def unlink(self, x: Tensor) -> Tensor:
+    def link(self, x: Tensor) -> Tensor:
         """From (scaled) data space to the raw output that would reproduce it."""
         return x
 
-    def nats(self, loss: Tensor, n_features: int) -> Tensor:
+    def negative_log_likelihood(self, loss: Tensor, n_features: int) -> Tensor:
         r"""The rows' negative log-likelihoods, in nats, from their losses.
 
         The scale of the noise stands at its optimum for the batch. For a normal likelihood with
@@ -67,7 +66,7 @@ class AbsoluteError(Loss):
     def elements(self, raw: Tensor, x: Tensor) -> Tensor:
         return (raw - x).abs()
 
-    def nats(self, loss: Tensor, n_features: int) -> Tensor:
+    def negative_log_likelihood(self, loss: Tensor, n_features: int) -> Tensor:
         """Those of a Laplace distribution."""
         scale = loss.detach().mean().clamp_min(1e-6)
         return n_features * (torch.log(2 * scale) + loss / scale)
@@ -79,8 +78,8 @@ class Huber(Loss):
     def elements(self, raw: Tensor, x: Tensor) -> Tensor:
         return F.huber_loss(raw, x, reduction="none")
 
-    def nats(self, loss: Tensor, n_features: int) -> Tensor:
-        return super().nats(2 * loss, n_features)
+    def negative_log_likelihood(self, loss: Tensor, n_features: int) -> Tensor:
+        return super().negative_log_likelihood(2 * loss, n_features)
 
 
 class BinaryCrossEntropy(Loss):
@@ -92,13 +91,13 @@ class BinaryCrossEntropy(Loss):
     def elements(self, raw: Tensor, x: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(raw, x, reduction="none")
 
-    def link(self, raw: Tensor) -> Tensor:
+    def inverse_link(self, raw: Tensor) -> Tensor:
         return torch.sigmoid(raw)
 
-    def unlink(self, x: Tensor) -> Tensor:
+    def link(self, x: Tensor) -> Tensor:
         return torch.logit(x.clamp(0.02, 0.98))  # saturated pixels would ask for infinite logits
 
-    def nats(self, loss: Tensor, n_features: int) -> Tensor:
+    def negative_log_likelihood(self, loss: Tensor, n_features: int) -> Tensor:
         """A cross-entropy is a log-likelihood already."""
         return n_features * loss
 
@@ -115,7 +114,7 @@ class UserLoss(Loss):
             self.module.reduction = "none"  # torch's own losses reduce to one number by default
 
     def elements(self, raw: Tensor, x: Tensor) -> Tensor:
-        values = self.module(raw, x)
+        values = self.module(raw, x.clone())  # which may work in place
         if values.shape != x.shape:
             raise ValueError(
                 f"{type(self.module).__name__} gives losses of shape {tuple(values.shape)}, not one per sample and feature "
@@ -124,7 +123,7 @@ class UserLoss(Loss):
         return values
 
     def forward(self, raw: Tensor, x: Tensor) -> Tensor:
-        values = self.module(raw, x)
+        values = self.module(raw, x.clone())  # which may work in place
         if values.shape == x.shape:
             return values.mean(1)
         if values.shape != x.shape[:1]:
@@ -148,12 +147,12 @@ def make_loss(loss: str | nn.Module) -> Loss:
     return LOSSES[loss]() if isinstance(loss, str) else UserLoss(loss)
 
 
-def check_range(loss, name: str | nn.Module, X: np.ndarray) -> None:
-    """Raise ValueError if the data lie outside what the loss can compare."""
+def check_range(loss: Loss, name: str | nn.Module, source) -> None:
+    """Raise ValueError if a source of rows has values outside what the loss can compare."""
     low, high = loss.range
-    if np.isinf(low) and np.isinf(high):
+    if math.isinf(low) and math.isinf(high):
         return
-    smallest, largest = X.min(), X.max()
+    smallest, largest = source.range()
     if smallest < low - ROUNDING or largest > high + ROUNDING:
         raise ValueError(
             f"loss={name!r} needs data in [{low:g}, {high:g}], but X ranges over [{smallest:.7g}, {largest:.7g}]. "

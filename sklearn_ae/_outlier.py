@@ -9,29 +9,16 @@ from numpy.random import RandomState
 from numpy.typing import ArrayLike
 from sklearn.base import OutlierMixin
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.random import sample_without_replacement
 from torch import nn
 
 from sklearn_ae._base import BaseAutoencoder
-from sklearn_ae._building import auto_epochs, build_autoencoder
+from sklearn_ae._data.sources import ArraySource, Source
 from sklearn_ae._docs import describe
-from sklearn_ae._ensemble import Ensemble, Mask
-from sklearn_ae._rows import ArrayRows, MemberRows
-from sklearn_ae.architectures import Architecture, Dense
+from sklearn_ae._network.blueprint import Blueprint, EnsembleBlueprint, make_members, make_parts
+from sklearn_ae._training import rules
+from sklearn_ae.architectures import Architecture
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
-
-# Defaults of an ensemble; benchmarks/README.md has what each was measured against.
-SEEN_SHARE, MOST_SEEN = 0.7, 64  # features that a member sees
-MOST_COMPONENTS = 32
-CODELESS = 4  # every so many members have no code at all, and measure the distance from a trimmed middle
-MEMBER_ROWS = 32
-MOST_BATCH = 256
-MEMBER_STEPS, MEMBER_RATE = 75, 1.5e-2
-CALIBRATION_ROWS = 1_024
-HELD_OUT = 0.2
-MOST_HELD_OUT = 10_000
-CODE_VALUES = 200_000  # numbers kept for `sample`
 
 
 @describe(
@@ -44,7 +31,7 @@ CODE_VALUES = 200_000  # numbers kept for `sample`
     batch_size='``"auto"`` is all rows of a member up to 256; for a single autoencoder as in the transformer.',
     early_stopping=False,
     validation_fraction='Those that calibrate `p_values` and ``contamination="auto"`` are held out always; ``"auto"`` is a '
-    "fifth, at most 10,000 rows. With `early_stopping`, as many again.",
+    "fifth, at most 10,000 rows. With `early_stopping`, a tenth of the others is held out too, or the share that is given.",
 )
 class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     r"""Outlier detection by an ensemble of small autoencoders.
@@ -144,33 +131,35 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         verbose: int = 0,
         random_state: int | RandomState | None = None,
     ):
-        self.n_components = n_components
+        super().__init__(
+            n_components,
+            architecture=architecture,
+            corruption=corruption,
+            latent=latent,
+            loss=loss,
+            scaling=scaling,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            learning_rate_schedule=learning_rate_schedule,
+            weight_decay=weight_decay,
+            max_grad_norm=max_grad_norm,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            tol=tol,
+            warm_start=warm_start,
+            device=device,
+            compile=compile,
+            mixed_precision=mixed_precision,
+            callbacks=callbacks,
+            verbose=verbose,
+            random_state=random_state,
+        )
         self.contamination = contamination
         self.n_estimators = n_estimators
         self.max_samples = max_samples
-        self.architecture = architecture
-        self.corruption = corruption
-        self.latent = latent
-        self.loss = loss
-        self.scaling = scaling
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.learning_rate_schedule = learning_rate_schedule
-        self.weight_decay = weight_decay
-        self.max_grad_norm = max_grad_norm
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.device = device
-        self.compile = compile
-        self.mixed_precision = mixed_precision
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> "AutoencoderOutlierDetector":
         """Train on X.
@@ -278,164 +267,50 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             At least 0; the sum over a row is its outlyingness, minus its score.
         """
         X = self._check(X, scored=True)
-        return self._through(self.net_.module_.contributions, X).astype(np.float64)
+        return self._apply(self.net_.module_.contributions, ArraySource(X)).astype(np.float64)
 
     # Fitting
 
-    def _fit(self, X: np.ndarray, chosen: np.ndarray | None, random_state: RandomState) -> None:
-        held_out = self._calibration_rows(len(X), random_state)
-        learnt = np.delete(np.arange(len(X)), held_out)
-        super()._fit(X, learnt if len(held_out) else None, random_state)
-        self._calibration = {"n": len(X), "rows": held_out}
-        self._calibration_scores = np.sort(self._score_samples(X[held_out])) if len(held_out) else np.empty(0)
-        self.offset_ = self._offset(X)
+    def _fit(self, source: Source, random_state: RandomState) -> None:
+        held_out = self._calibration_rows(source.n_rows, random_state)
+        learnt = np.delete(np.arange(source.n_rows), held_out)
+        super()._fit(source.subset(learnt) if len(held_out) else source, random_state)
+        self._calibration = {"n": source.n_rows, "rows": held_out}
+        self._calibration_scores = np.sort(self._score_rows(source.subset(held_out))) if len(held_out) else np.empty(0)
+        self.offset_ = self._offset(source)
 
     def _calibration_rows(self, n: int, random_state: RandomState) -> np.ndarray:
         """Which rows are held out; the same again in a warm start, since the last fit has learnt from the others."""
         if self.warm_start and hasattr(self, "_calibration") and self._calibration["n"] == n:
             return self._calibration["rows"]
-        return random_state.permutation(n)[: min(self._n_held_out(n), n - 1)]
+        n_held_out = rules.n_held_out(self.validation_fraction, n, rules.CALIBRATION_SHARE, rules.MOST_CALIBRATION)
+        return random_state.permutation(n)[: min(n_held_out, n - 1)]
 
-    def _offset(self, X: np.ndarray) -> float:
+    def _offset(self, source: Source) -> float:
         if self.contamination != "auto":
-            return float(np.percentile(self._score_samples(X), 100 * self.contamination))
+            return float(np.percentile(self._score_rows(source), 100 * self.contamination))
         scores = self._calibration_scores
         if len(scores) < 20:  # quartiles need some rows
-            scores = self._score_samples(X)
+            scores = self._score_rows(source)
         return auto_offset(scores)
 
-    def _n_held_out(self, n: int) -> int:
-        if self.validation_fraction == "auto":
-            return min(round(HELD_OUT * n), MOST_HELD_OUT)
-        return super()._n_held_out(n)
-
-    def _scaling_kind(self, loss) -> str | None:
-        if self.scaling == "auto" and loss.scales:
-            return "robust" if self.n_estimators == 1 else "whitened"
-        return super()._scaling_kind(loss)
-
-    def _make_spec(self, n_features: int, random_state: RandomState) -> dict:
-        spec = {**super()._make_spec(n_features, random_state), "n_estimators": self.n_estimators}
-        if self.n_estimators > 1:
-            return {**spec, **self._make_members(spec, n_features, random_state)}
-        if self.n_components == "auto":
-            spec["n_components"] = int(np.ceil(np.sqrt(n_features)))
-        return spec
-
-    def _make_members(self, spec: dict, n_features: int, random_state: RandomState) -> dict:
-        """What each member sees and how much of its code it uses."""
-        n_seen, architecture = n_features, spec["architecture"]
-        if self.architecture is None:
-            n_seen = int(np.ceil(np.clip(SEEN_SHARE * n_features, 1, MOST_SEEN)))
-            architecture = Dense((int(np.clip(2 * n_seen, 16, 64)),), activation="relu", linear_path=False)
-        n_components = self.n_components
-        active = [n_components] * self.n_estimators
-        if n_components == "auto":
-            n_components = int(np.clip(n_features // 2, 1, MOST_COMPONENTS))
-            active = random_state.randint(1, n_components + 1, size=self.n_estimators)
-            active[::CODELESS] = 0
-            active = active.tolist()
-        members = {"architecture": architecture, "n_components": n_components, "active": active}
-        members["features"] = deal(n_features, n_seen, self.n_estimators, random_state)
-        if self.warm_start and self._spec_of_members(members) is not None:
-            members |= self._spec_of_members(members)
-        return members
-
-    def _spec_of_members(self, members: dict) -> dict | None:
-        """What the last fit's members saw, if there were as many with as long codes of as many features."""
-        last = getattr(self, "_spec", {})
-        if "features" in last and last["features"].shape == members["features"].shape:
-            return {name: last[name] for name in ("features", "active")}
-        return None
-
-    def _build(self, spec: dict) -> nn.Module:
-        if "features" not in spec:
-            return super()._build(spec)
-        members = []
-        for n_active in spec["active"]:
-            member = build_autoencoder(spec, spec["features"].shape[1])
-            member.decoder = nn.Sequential(Mask(spec["n_components"], n_active), member.decoder)
-            members.append(member)
-        return Ensemble(members, torch.tensor(spec["features"]), spec["active"], spec["n_features"])
-
-    def _prepare(self, spec: dict, rows: ArrayRows, previous, random_state: RandomState):
-        """As for a single autoencoder, but the members of an ensemble start at random, for their variety."""
-        if "features" not in spec:
-            return super()._prepare(spec, rows, previous, random_state)
-        module = self._build(spec)
-        if previous is not None:
-            module.load_state_dict(previous.module_.state_dict())
-        train, held_out = self._split(rows, random_state)
-        features, n = torch.tensor(spec["features"]), self._n_samples(len(train))
-        positions = draw(len(train), n, len(features), random_state)
-        if held_out is not None:
-            held_out = MemberRows(held_out, torch.arange(len(held_out)).expand(len(features), -1), features)
-        return module, MemberRows(train, torch.from_numpy(positions), features), held_out
-
-    def _n_samples(self, n: int) -> int:
-        if self.max_samples == "auto":
-            return min(MEMBER_ROWS, n)
-        if isinstance(self.max_samples, Integral):
-            return min(self.max_samples, n)
-        return max(1, round(self.max_samples * n))
-
-    def _batch_size(self, n: int) -> int:
-        if self.n_estimators > 1 and self.batch_size == "auto":
-            return min(n, MOST_BATCH)
-        return super()._batch_size(n)
-
-    def _max_epochs(self, spec: dict, n: int, batch_size: int) -> int:
-        if self.n_estimators > 1 and self.max_epochs == "auto":
-            return auto_epochs(MEMBER_STEPS, n, batch_size)
-        return super()._max_epochs(spec, n, batch_size)
-
-    def _learning_rate(self, n_features: int) -> float:
-        if self.n_estimators > 1 and self.learning_rate == "auto":
-            return MEMBER_RATE
-        return super()._learning_rate(n_features)
-
-    def _finish(self, module: nn.Module, train) -> nn.Module:
-        if isinstance(module, Ensemble):
-            rows = torch.randperm(len(train.source))[:CALIBRATION_ROWS]
-            module.calibrate(train.take(torch.arange(min(len(train), CALIBRATION_ROWS))), train.source.take(rows))
-        return super()._finish(module, train)
-
-    def _n_codes(self) -> int:
-        if "features" not in self._spec:
-            return super()._n_codes()
-        return max(50, min(super()._n_codes(), CODE_VALUES // (len(self._spec["active"]) * self._spec["n_components"])))
-
-    def _n_values(self) -> int:
-        return 2 * self._spec["features"].size if "features" in self._spec else super()._n_values()
-
-    @property
-    def _n_features_out(self) -> int:
-        return sum(self._spec["active"]) if "features" in self._spec else super()._n_features_out
+    def _make_blueprint(self, n_features: int, random_state: RandomState) -> Blueprint:
+        parts = make_parts(self)
+        if self.n_estimators == 1:
+            n_components = int(np.ceil(np.sqrt(n_features))) if self.n_components == "auto" else self.n_components
+            return Blueprint(**parts, scaling=self._scaling_kind("robust"), n_features=n_features, n_components=n_components)
+        small = self.architecture is None
+        members = make_members(parts, n_features, self.n_components, self.n_estimators, small, random_state)
+        blueprint = EnsembleBlueprint(
+            **members, scaling=self._scaling_kind("whitened"), n_features=n_features, max_samples=self.max_samples
+        )
+        return blueprint.with_members_of(self._blueprint) if self.warm_start and hasattr(self, "net_") else blueprint
 
 
 def auto_offset(scores: np.ndarray) -> float:
     """Minus the upper whisker of a box plot of the outlyingness (Tukey, 1977), but never beyond its most outlying hundredth."""
     lowest, third, first = np.percentile(scores, [1, 25, 75])  # scores are minus the outlyingness
     return float(max(third - 1.5 * (first - third), lowest))
-
-
-def draw(n: int, n_drawn: int, n_members: int, random_state: RandomState) -> np.ndarray:
-    """Which of n rows each member learns from, of shape (n_members, n_drawn), in random order."""
-    draws = (sample_without_replacement(n, n_drawn, random_state=random_state) for _ in range(n_members))
-    return np.array([random_state.permutation(rows) for rows in draws])  # a draw of nearly all rows comes in their order
-
-
-def deal(n_features: int, n_seen: int, n_members: int, random_state: RandomState) -> np.ndarray:
-    """Deal features like cards, so that all are seen about equally often: (n_members, n_seen), no member twice the same."""
-    hands, deck = [], np.empty(0, np.int64)
-    for _ in range(n_members):
-        hand, deck = deck[:n_seen], deck[n_seen:]
-        if len(hand) < n_seen:
-            deck = random_state.permutation(n_features)
-            fresh = deck[~np.isin(deck, hand)][: n_seen - len(hand)]
-            hand, deck = np.append(hand, fresh), deck[~np.isin(deck, fresh)]
-        hands.append(np.sort(hand))
-    return np.array(hands)
 
 
 def check_labels(y: ArrayLike | None) -> None:

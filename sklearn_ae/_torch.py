@@ -1,15 +1,30 @@
-"""Torch's seed and threads inside a block, and its devices by name."""
+"""What surrounds a computation: torch's seed, threads, devices, and the modes that a caller may have switched on."""
 
+import os
 import threading
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
+import joblib
 import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
-ONE_AT_A_TIME = threading.RLock()  # torch's generators are the process's, so threads take turns
+FITTING = threading.RLock()  # torch's generators are the process's, so threads that train take turns
+
+
+def _unlock_in_child() -> None:
+    """A child process starts with no fit under way, whatever the other threads of its parent were doing."""
+    global FITTING
+    FITTING = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_in_child)
 
 
 @contextmanager
-def torch_seed(seed: int, device: torch.device | str = "cpu"):
+def torch_seed(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     """Seed torch inside the block and put its generators back as they were afterwards.
 
     Parameters
@@ -21,7 +36,7 @@ def torch_seed(seed: int, device: torch.device | str = "cpu"):
     """
     device = torch.device(device)
     devices = [device] if device.type == "cuda" else []
-    with ONE_AT_A_TIME, torch.random.fork_rng(devices=devices):
+    with FITTING, torch.random.fork_rng(devices=devices):
         torch.default_generator.manual_seed(seed)
         for one in devices:
             with torch.cuda.device(one):
@@ -29,18 +44,75 @@ def torch_seed(seed: int, device: torch.device | str = "cpu"):
         yield
 
 
+class PrivateGenerator(TorchFunctionMode):
+    """Inside the block, this thread draws random numbers from a generator of its own, and torch's is left alone.
+
+    It costs a little time at each call of torch, so it is for building networks, not for training them.
+    """
+
+    DRAWS = frozenset(
+        [torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.bernoulli, torch.multinomial]
+        + [getattr(Tensor, name) for name in ("uniform_", "normal_", "bernoulli_", "exponential_", "random_", "cauchy_")]
+    )
+
+    def __init__(self, seed: int = 0):
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if (func in self.DRAWS or "generator" in kwargs) and kwargs.get("generator") is None:  # torch.nn.init's have it
+            kwargs = {**kwargs, "generator": self.generator}
+        return func(*args, **kwargs)
+
+
 @contextmanager
-def threads(n: int | None):
-    """`n` threads for torch inside the block."""
+def plain_torch() -> Iterator[None]:
+    """float32, the CPU, no autocast and no inference mode inside the block, whatever the caller has switched on."""
+    dtype = torch.get_default_dtype()
+    with ExitStack() as stack:
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        if dtype is not torch.float32:
+            torch.set_default_dtype(torch.float32)
+            stack.callback(torch.set_default_dtype, dtype)
+        yield
+
+
+def available_threads() -> int:
+    """Threads that torch would use, but no more than there are processors for this process: a container may have a quota."""
+    return max(1, min(torch.get_num_threads(), joblib.cpu_count()))
+
+
+@contextmanager
+def threads(n: int | None) -> Iterator[None]:
+    """`n` threads for what this thread computes inside the block; None leaves them."""
     before = torch.get_num_threads()
     if n is None or n == before:
         yield
         return
-    torch.set_num_threads(n)
+    limit_this_thread(n, before)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def limit_this_thread(n: int, others: int) -> None:
+    """`n` threads for what this thread computes, and `others` for threads that are yet to start.
+
+    ``torch.set_num_threads`` sets both. So another thread, which ends at once, sets the second back.
+    """
+    torch.set_num_threads(n)
+    if others != n:
+        other = threading.Thread(target=torch.set_num_threads, args=(others,))
+        other.start()
+        other.join()
 
 
 def find_device(device: str | torch.device, missing: str | None = None) -> torch.device:

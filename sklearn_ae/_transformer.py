@@ -1,16 +1,7 @@
 """AutoencoderTransformer."""
 
-from collections.abc import Callable, Sequence
-
-import torch
-from numpy.random import RandomState
-from torch import nn
-
 from sklearn_ae._base import BaseAutoencoder
 from sklearn_ae._docs import describe
-from sklearn_ae.architectures import Architecture
-from sklearn_ae.corruptions import Corruption
-from sklearn_ae.latents import Latent
 
 
 @describe(
@@ -66,56 +57,3 @@ class AutoencoderTransformer(BaseAutoencoder):
     >>> bool(((model.reconstruct(X) - X) ** 2).mean() < 0.05)
     True
     """
-
-    def __init__(
-        self,
-        n_components: int = 2,
-        *,
-        architecture: Architecture | None = None,
-        corruption: Corruption | Callable[[torch.Tensor], torch.Tensor] | None = None,
-        latent: Latent | None = None,
-        loss: str | nn.Module = "squared_error",
-        scaling: str | None = "auto",
-        optimizer: str | type[torch.optim.Optimizer] = "adamw",
-        learning_rate: float | str = "auto",
-        learning_rate_schedule: str | Callable[[float], float] = "one_cycle",
-        weight_decay: float = 0.0,
-        max_grad_norm: float | None = 1.0,
-        max_epochs: int | str = "auto",
-        batch_size: int | str = "auto",
-        early_stopping: bool = True,
-        validation_fraction: float | str = "auto",
-        n_iter_no_change: int | None = None,
-        tol: float = 1e-4,
-        warm_start: bool = False,
-        device: str | torch.device = "auto",
-        compile: bool = False,
-        mixed_precision: bool = False,
-        callbacks: Sequence | None = None,
-        verbose: int = 0,
-        random_state: int | RandomState | None = None,
-    ):
-        self.n_components = n_components
-        self.architecture = architecture
-        self.corruption = corruption
-        self.latent = latent
-        self.loss = loss
-        self.scaling = scaling
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.learning_rate_schedule = learning_rate_schedule
-        self.weight_decay = weight_decay
-        self.max_grad_norm = max_grad_norm
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.device = device
-        self.compile = compile
-        self.mixed_precision = mixed_precision
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.random_state = random_state

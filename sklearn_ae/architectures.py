@@ -17,40 +17,22 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
-from sklearn_ae._component import Component
-from sklearn_ae._linear import Linear
+from sklearn_ae._component import Part
+from sklearn_ae._layers import ACTIVATIONS, Linear, WithLinearPath, linear_of, make_activation, start_at_pca
 
 __all__ = ["Convolutional", "Custom", "Dense"]
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "identity": nn.Identity,
-    "leaky_relu": nn.LeakyReLU,
-    "logistic": nn.Sigmoid,
-    "mish": nn.Mish,
-    "relu": nn.ReLU,
-    "selu": nn.SELU,
-    "sigmoid": nn.Sigmoid,
-    "silu": nn.SiLU,
-    "softplus": nn.Softplus,
-    "tanh": nn.Tanh,
-}
-
-NOISE, FEW_ROWS = 0.2, 1_000  # of the input's deviations, added to the layers' input in training when there are so few rows
 
 Modules = tuple[nn.Module, nn.Module]
 
 
-class Architecture(Component):
+class Architecture(Part):
     """Base of the architectures."""
 
     slot = "architecture"
-    bears_strides = False  # whether its modules take rows that do not lie one after the other in memory, which is faster
+    accepts_strided_input = False  # whether its encoder reads rows that are not contiguous, and leaves its input as it is: faster
 
     def build(self, n_features: int, n_outputs: int, n_components: int) -> Modules:
         """Make an encoder and a decoder.
@@ -70,9 +52,9 @@ class Architecture(Component):
         """
         raise NotImplementedError
 
-    def n_steps(self) -> int:
-        """How many batches ``max_epochs="auto"`` plans."""
-        return 2_000
+    def is_linear(self) -> bool:
+        """Whether there is nothing that bends, so that PCA's start is nearly the end and few steps are enough."""
+        return False
 
     def start(
         self,
@@ -81,6 +63,7 @@ class Architecture(Component):
         data: Callable[[], tuple[Tensor, Tensor]],
         n_components: int,
         unit_variance: bool,
+        noise: float,
     ) -> None:
         """Set starting weights from data, in place; by default they are left as they are.
 
@@ -94,99 +77,25 @@ class Architecture(Component):
             Length of a code.
         unit_variance : bool
             Whether the latent asks for codes of unit variance.
+        noise : float
+            Noise in the layers' input in training, in deviations of the data.
         """
-
-
-class WithLinearPath(nn.Module):
-    """``activation(layers(clamp(x)) + linear(x))``, the layers' last weights starting at zero.
-
-    The layers see their input cut off at the range it had at the start: far outside the training data the map goes on along the
-    linear path alone, since what layers extrapolate there is anybody's guess. In training they also see it with a little noise.
-    """
-
-    takes_members = True  # see Linear
-
-    def __init__(self, layers: nn.Sequential, n_inputs: int, n_outputs: int, activation: nn.Module | None = None):
-        super().__init__()
-        self.layers = layers
-        self.linear = Linear(n_inputs, n_outputs)
-        self.activation = activation
-        self.noisy = False
-        self.register_buffer("low", torch.full((n_inputs,), -torch.inf))
-        self.register_buffer("high", torch.full((n_inputs,), torch.inf))
-        self.register_buffer("noise", torch.zeros(n_inputs), persistent=False)
-        last = [m for m in layers.modules() if isinstance(m, (nn.Linear, nn.modules.conv._ConvNd))][-1]
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        inside = torch.clamp(x, self.low, self.high)
-        if self.noisy and self.training:
-            inside = inside + self.noise * torch.randn_like(inside)
-        h = self.layers(inside) + self.linear(x)
-        return h if self.activation is None else self.activation(h)
-
-    def see(self, x: Tensor, margin: float = 0.0, noise: float = 0.0) -> None:
-        """Take the range of the layers' input from data of shape (n_samples, n_inputs).
-
-        `margin` widens it by so many times its width on either side, `noise` is in units of the data's deviations.
-        """
-        low, high = x.amin(0), x.amax(0)
-        varies = high > low
-        self.low.copy_(torch.where(varies, low - margin * (high - low), -torch.inf))
-        self.high.copy_(torch.where(varies, high + margin * (high - low), torch.inf))
-        self.noise.copy_(noise * x.std(0, correction=0))
-        self.noisy = noise > 0
 
 
 class _WithLinearPath(Architecture):
     """What Dense and Convolutional share: an optional linear path that starts at PCA."""
 
-    bears_strides = True
+    accepts_strided_input = True
 
     @torch.no_grad()
-    def start(self, encoder, decoder, data, n_components, unit_variance):
+    def start(self, encoder, decoder, data, n_components, unit_variance, noise):
         if not self.linear_path:
             return
         x, target = data()
         start_at_pca(encoder.linear, decoder.linear, x, target, n_components, unit_variance)
-        encoder.see(x, noise=NOISE if len(x) <= FEW_ROWS else 0.0)
-        decoder.see(encoder.eval()(x)[:, :n_components], margin=1.0)  # codes will move while they are trained
+        encoder.set_input_range(x, noise=noise)
+        decoder.set_input_range(encoder.eval()(x)[:, :n_components], margin=1.0)  # codes will move while they are trained
         encoder.train()
-
-
-def linear_of(module: nn.Module) -> nn.Linear:
-    """The one linear layer of a module that has no other."""
-    return next(m for m in module.modules() if isinstance(m, nn.Linear))
-
-
-@torch.no_grad()
-def start_at_pca(encoder: nn.Linear, decoder: nn.Linear, x: Tensor, target: Tensor, n_components: int, unit_variance: bool) -> None:
-    """Set the encoder to the principal components of `x`, and the decoder to the best linear map from them to `target`.
-
-    Where the target is `x` itself, that is PCA. Components beyond the rank of the data start at zero.
-    """
-    encoder.weight.zero_()
-    encoder.bias.zero_()
-    decoder.weight.zero_()
-    decoder.bias.copy_(target.mean(0))
-    n_found = min(n_components, len(x) - 1, x.shape[1])
-    if n_found < 1 or not (x.amax(0) > x.amin(0)).any():
-        return
-    solver = "covariance_eigh" if x.shape[1] <= min(len(x), 1_000) else "auto"  # exact, and faster than what "auto" takes
-    pca = PCA(n_found, svd_solver=solver, random_state=0).fit(x.cpu().numpy())
-    weight = torch.from_numpy(np.ascontiguousarray(pca.components_)).to(x)
-    deviation = torch.from_numpy(np.sqrt(pca.explained_variance_)).to(x)
-    varies = deviation > 1e-6 * deviation.max().clamp_min(1e-12)
-    weight = torch.where(varies[:, None], weight, 0)
-    if unit_variance:
-        weight = weight / torch.where(varies, deviation, 1)[:, None]
-    mean = torch.from_numpy(pca.mean_).to(x)
-    encoder.weight[:n_found] = weight
-    encoder.bias[:n_found] = -weight @ mean
-    codes = (x - mean) @ weight.T
-    power = codes.square().sum(0)  # principal codes are uncorrelated, so each is regressed on by itself
-    decoder.weight[:, :n_found] = (target - target.mean(0)).T @ codes / torch.where(power > 0, power, 1)
 
 
 class Dense(_WithLinearPath):
@@ -248,17 +157,13 @@ class Dense(_WithLinearPath):
         self.normalization = normalization
         self.decoder_hidden_layer_sizes = decoder_hidden_layer_sizes
 
-    def n_steps(self) -> int:
-        return 100 if self._is_linear() else super().n_steps()
-
-    def start(self, encoder, decoder, data, n_components, unit_variance):
-        if self._is_linear():
+    def start(self, encoder, decoder, data, n_components, unit_variance, noise):
+        if self.is_linear():
             start_at_pca(linear_of(encoder), linear_of(decoder), *data(), n_components, unit_variance)
         else:
-            super().start(encoder, decoder, data, n_components, unit_variance)
+            super().start(encoder, decoder, data, n_components, unit_variance, noise)
 
-    def _is_linear(self) -> bool:
-        """Whether there is nothing that bends, so that PCA's start is all but the end."""
+    def is_linear(self) -> bool:
         hidden = [*self.hidden_layer_sizes, *(self.decoder_hidden_layer_sizes or ())]
         return not hidden and self.latent_activation is None
 
@@ -276,7 +181,7 @@ class Dense(_WithLinearPath):
         for n_inputs, n_units in itertools.pairwise(widths[:-1]):
             layers += [Linear(n_inputs, n_units), *self._after_hidden(n_units)]
         layers.append(Linear(widths[-2], widths[-1]))
-        if self.linear_path and not self._is_linear():
+        if self.linear_path and not self.is_linear():
             return WithLinearPath(nn.Sequential(*layers), widths[0], widths[-1], last_activation)
         return nn.Sequential(*layers, *([] if last_activation is None else [last_activation]))
 
@@ -465,18 +370,6 @@ class Custom(Architecture):
             if not isinstance(module, nn.Module):
                 raise TypeError(f"{name} must be an nn.Module or a function that gives one, got {module!r}.")
         return encoder, decoder
-
-
-def make_activation(activation: str | Callable[[], nn.Module] | None) -> nn.Module | None:
-    """The module of that name, or what the callable gives."""
-    if activation is None:
-        return None
-    if isinstance(activation, str):
-        return ACTIVATIONS[activation]()
-    made = copy.deepcopy(activation) if isinstance(activation, nn.Module) else activation()
-    if not isinstance(made, nn.Module):
-        raise TypeError(f"An activation must be a name, an nn.Module or a class of such, got {activation!r}.")
-    return made
 
 
 def check_sizes(name: str, sizes: Sequence[int]) -> list[int]:

@@ -20,12 +20,12 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch import Tensor
 
-from sklearn_ae._component import Component
+from sklearn_ae._component import Part
 
 __all__ = ["GaussianNoise", "Masking", "SaltAndPepper"]
 
 
-class Corruption(Component):
+class Corruption(Part):
     """Base of the corruptions: a random function of a batch, of the same shape."""
 
     slot = "corruption"

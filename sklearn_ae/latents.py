@@ -15,12 +15,12 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
-from sklearn_ae._component import Component
+from sklearn_ae._component import Part
 
 __all__ = ["Contractive", "Sparse", "Variational"]
 
 
-class Latent(Component):
+class Latent(Part):
     """Base of the latents, and the plain code: what the encoder gives, at no cost.
 
     Attributes
@@ -36,6 +36,19 @@ class Latent(Component):
     def n_outputs(self, n_components: int) -> int:
         """How many numbers the encoder gives for a code of `n_components`."""
         return n_components
+
+    def build(self, n_components: int):
+        """What stands in the network: the latent itself, which has no weights.
+
+        A latent with weights of its own, such as a codebook, gives an ``nn.Module`` that has the attribute `stochastic` and the
+        methods ``code``, ``cost``, ``cost_weight`` and ``sample_codes`` of this class; `LatentModule` is a base for it.
+
+        Parameters
+        ----------
+        n_components : int
+            Length of a code.
+        """
+        return self
 
     def code(self, h: Tensor, sample: bool) -> Tensor:
         """Turn the encoder's output into a code.
@@ -71,11 +84,11 @@ class Latent(Component):
         """
         return None
 
-    def ramp(self, progress: float) -> float:
+    def cost_weight(self, progress: float) -> float:
         """The weight of the cost, from 0 to 1, after a share `progress` of the planned training."""
         return 1.0
 
-    def draw(self, h: Tensor, rows: Tensor) -> Tensor:
+    def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Draw new codes near those of some rows.
 
         A normal kernel of Silverman's bandwidth stands around the code of every row.
@@ -86,6 +99,8 @@ class Latent(Component):
             The encoder's outputs for rows of the training data.
         rows : Tensor of shape (n_draws,), integer
             Which rows to draw around.
+        generator : torch.Generator
+            The source of randomness.
 
         Returns
         -------
@@ -94,7 +109,49 @@ class Latent(Component):
         z = self.code(h, sample=False)
         n, k = z.shape
         bandwidth = (n * (k + 2) / 4) ** (-1 / (k + 4))
-        return z[rows] + bandwidth * z.std(0, correction=0) * torch.randn(len(rows), k, dtype=z.dtype)
+        return z[rows] + bandwidth * z.std(0, correction=0) * torch.randn(len(rows), k, dtype=z.dtype, generator=generator)
+
+
+class LatentModule(nn.Module):
+    """Base of latents with weights of their own: a module that does what a latent does, and by default what `latent` does.
+
+    Parameters
+    ----------
+    latent : Latent
+        The part with the parameters.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_ae.latents import Latent, LatentModule
+    >>> class Scaled(Latent):
+    ...     "A code with a learnt scale for each component."
+    ...     def build(self, n_components):
+    ...         return ScaledCode(self, n_components)
+    >>> class ScaledCode(LatentModule):
+    ...     def __init__(self, latent, n_components):
+    ...         super().__init__(latent)
+    ...         self.log_scale = torch.nn.Parameter(torch.zeros(n_components))
+    ...     def code(self, h, sample):
+    ...         return h * self.log_scale.exp()
+    """
+
+    def __init__(self, latent: Latent):
+        super().__init__()
+        self.latent = latent
+        self.stochastic = latent.stochastic
+
+    def code(self, h: Tensor, sample: bool) -> Tensor:
+        return self.latent.code(h, sample)
+
+    def cost(self, h: Tensor, x: Tensor, encoder: nn.Module) -> Tensor | None:
+        return self.latent.cost(h, x, encoder)
+
+    def cost_weight(self, progress: float) -> float:
+        return self.latent.cost_weight(progress)
+
+    def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
+        return Latent.sample_codes(self, h, rows, generator)
 
 
 class Sparse(Latent):
@@ -246,11 +303,12 @@ class Variational(Latent):
             divergence = torch.where(spends, divergence, torch.full_like(divergence, self.free_bits))
         return self.beta * divergence.sum(1)
 
-    def draw(self, h: Tensor, rows: Tensor) -> Tensor:
+    def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Draw from the posteriors of the rows, together the code's distribution over the data."""
-        return self.code(h[rows], sample=True)
+        mean, log_variance = split(h[rows])
+        return mean + torch.exp(0.5 * log_variance) * torch.randn(mean.shape, dtype=mean.dtype, generator=generator)
 
-    def ramp(self, progress: float) -> float:
+    def cost_weight(self, progress: float) -> float:
         return min(1.0, progress / self.warm_up) if self.warm_up else 1.0
 
 

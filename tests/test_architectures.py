@@ -7,7 +7,8 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from sklearn_ae import AutoencoderTransformer
-from sklearn_ae.architectures import ACTIVATIONS, Convolutional, Custom, Dense, start_at_pca
+from sklearn_ae._layers import ACTIVATIONS, start_at_pca
+from sklearn_ae.architectures import Convolutional, Custom, Dense
 from tests.helpers import QUICK
 
 
@@ -98,18 +99,18 @@ def test_training_starts_at_pca(architecture, rng):
     X = (rng.normal(size=(200, 12)) @ rng.normal(size=(12, 12))).astype(np.float32)
     x = torch.from_numpy(X)
     encoder, decoder = architecture.build(12, 4, 4)
-    architecture.start(encoder, decoder, lambda: (x, x), 4, False)
+    architecture.start(encoder, decoder, lambda: (x, x), 4, False, 0.0)
     pca = PCA(4).fit(X)
     with torch.no_grad():
         np.testing.assert_allclose(decoder(encoder(x)), pca.inverse_transform(pca.transform(X)), atol=1e-3)
 
 
 class StartsByHand(Dense):
-    def start(self, encoder, decoder, data, n_components, unit_variance):
+    def start(self, encoder, decoder, data, *rest):
         x, target = data()
         assert x.shape == target.shape == (120, 6)
         nn.init.zeros_(encoder[0].weight)
-        super().start(encoder, decoder, data, n_components, unit_variance)
+        super().start(encoder, decoder, data, *rest)
 
 
 def test_a_start_of_ones_own_is_called(table):

@@ -271,7 +271,10 @@ def test_a_fit_that_cannot_learn_ends_where_pca_does(rng):
 
 
 def test_warm_start_goes_on(table):
-    model = AutoencoderTransformer(2, warm_start=True, max_epochs=5, early_stopping=False, random_state=0).fit(table)
+    architecture = Dense((8,), linear_path=False)
+    model = AutoencoderTransformer(
+        2, architecture=architecture, warm_start=True, max_epochs=5, early_stopping=False, random_state=0
+    ).fit(table)
     first = list(model.loss_curve_)
     model.fit(table)
     assert model.n_iter_ == 5
@@ -283,7 +286,7 @@ def test_warm_start_goes_on(table):
 @pytest.mark.parametrize(
     ("change", "name"),
     [
-        ({"loss": "binary_cross_entropy"}, "loss_name"),
+        ({"loss": "binary_cross_entropy"}, "loss"),
         ({"scaling": "robust"}, "scaling"),
         ({"architecture": Dense((8,))}, "architecture"),
         ({"latent": Variational()}, "latent"),
@@ -379,14 +382,18 @@ def test_skorchs_early_stopping_ends_training(table):
 class PressCtrlC(Callback):
     """An interrupt that surfaces somewhere in a callback, as one from the keyboard may."""
 
-    def on_epoch_end(self, net, **kwargs):
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_begin(self, net, **kwargs):
         import signal
 
-        signal.raise_signal(signal.SIGINT)
+        if len(net.history) > self.epoch:
+            signal.raise_signal(signal.SIGINT)
 
 
-def test_ctrl_c_is_not_swallowed_and_leaves_nothing_half_fitted(table):
-    model = AutoencoderTransformer(2, callbacks=[PressCtrlC()], **QUICK)
+def test_ctrl_c_before_the_first_epoch_leaves_nothing_half_fitted(table):
+    model = AutoencoderTransformer(2, callbacks=[PressCtrlC(0)], **QUICK)
     with pytest.raises(KeyboardInterrupt):
         model.fit(table)
     assert not [name for name in vars(model) if name.endswith("_")]
@@ -394,13 +401,25 @@ def test_ctrl_c_is_not_swallowed_and_leaves_nothing_half_fitted(table):
         model.transform(table)
 
 
-def test_ctrl_c_leaves_an_earlier_fit_whole(table, fitted):
+def test_ctrl_c_before_the_first_epoch_leaves_an_earlier_fit_whole(table, fitted):
     Z = fitted.transform(table)
-    fitted.set_params(callbacks=[PressCtrlC()])
+    fitted.set_params(callbacks=[PressCtrlC(0)])
     with pytest.raises(KeyboardInterrupt):
         fitted.fit(table[:, :4])
     assert fitted.n_features_in_ == 6
     np.testing.assert_array_equal(fitted.transform(table), Z)
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_ctrl_c_is_raised_and_what_was_learnt_is_kept(early_stopping, table):
+    model = AutoencoderTransformer(2, max_epochs=10, learning_rate_schedule="constant", random_state=0)
+    model.set_params(early_stopping=early_stopping, callbacks=[PressCtrlC(4)])
+    with pytest.raises(KeyboardInterrupt) as caught:
+        model.fit(table)
+    assert "AutoencoderTransformer was interrupted after 4 epochs and keeps the weights of" in caught.value.__notes__[0]
+    plain = clone(model).set_params(callbacks=None, max_epochs=4).fit(table)
+    np.testing.assert_array_equal(model.transform(table), plain.transform(table))
+    assert model.best_epoch_ == plain.best_epoch_
 
 
 def test_ctrl_c_goes_through_a_handler_of_the_users_own(table):
@@ -412,7 +431,7 @@ def test_ctrl_c_goes_through_a_handler_of_the_users_own(table):
     before = signal.signal(signal.SIGINT, handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            AutoencoderTransformer(2, callbacks=[PressCtrlC()], **QUICK).fit(table)
+            AutoencoderTransformer(2, callbacks=[PressCtrlC(1)], **QUICK).fit(table)
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -432,13 +451,13 @@ def test_skorchs_checkpoints_work(table, tmp_path):
     ("estimator", "threads"),
     [
         (AutoencoderTransformer(2, early_stopping=False, **QUICK), 1),
-        (AutoencoderTransformer(2, early_stopping=False, architecture=Dense((1024, 1024)), **QUICK), None),
-        (AutoencoderOutlierDetector(n_estimators=3, random_state=0), None),
+        (AutoencoderTransformer(2, early_stopping=False, architecture=Dense((2048, 2048)), max_epochs=1, random_state=0), None),
+        (AutoencoderOutlierDetector(n_estimators=3, random_state=0), 1),
     ],
     ids=["small", "large", "stacked"],
 )
 def test_small_networks_train_on_one_thread(estimator, threads, table):
-    assert estimator.fit(table).net_.threads == threads
+    assert estimator.fit(table).net_.n_threads == threads
 
 
 def test_threads_are_put_back(table):

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer, _rows
-from sklearn_ae._steps import GraphedStep
+from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
+from sklearn_ae._data import batches, sources
+from sklearn_ae._training.steps import GraphedStep
 from sklearn_ae.architectures import Convolutional
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.latents import Contractive, Variational
@@ -51,7 +52,7 @@ def test_graphs_take_the_steps_that_eager_code_takes(X):
 
     graphed = fit()
     replaced = GraphedStep.__call__
-    GraphedStep.__call__ = lambda self, x: self.step(x)
+    GraphedStep.__call__ = lambda self, batch: self.step(batch)
     try:
         np.testing.assert_allclose(graphed, fit(), rtol=1e-3)
     finally:
@@ -60,8 +61,8 @@ def test_graphs_take_the_steps_that_eager_code_takes(X):
 
 def test_rows_that_do_not_fit_are_streamed(X, monkeypatch):
     resident = AutoencoderTransformer(3, device="cuda", max_epochs=5, random_state=0).fit(X).loss_curve_
-    monkeypatch.setattr(_rows, "room", lambda device: 0)
-    monkeypatch.setattr(_rows, "DEVICE_BLOCK_BYTES", 2**14)
+    monkeypatch.setattr(sources, "room", lambda device: 0)
+    monkeypatch.setattr(batches, "DEVICE_BLOCK_BYTES", 2**14)
     streamed = AutoencoderTransformer(3, device="cuda", max_epochs=5, random_state=0).fit(X).loss_curve_
     np.testing.assert_allclose(streamed[-1], resident[-1], rtol=0.3)
 

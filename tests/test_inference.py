@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
-from sklearn_ae._inference import share
-from sklearn_ae._optim import Adam
+from sklearn_ae._network.inference import share
+from sklearn_ae._training.optimizers import Adam
 from sklearn_ae.architectures import Convolutional, Custom, Dense
 from sklearn_ae.latents import Variational
 from tests.helpers import QUICK, Decoder, Encoder

@@ -91,15 +91,15 @@ def test_free_bits_make_small_divergences_cost_a_constant():
 
 def test_warm_up_raises_the_weight_from_nothing():
     latent = Variational(warm_up=0.5)
-    assert [latent.ramp(t) for t in (0.0, 0.25, 0.5, 1.0)] == [0.0, 0.5, 1.0, 1.0]
-    assert Variational().ramp(0.0) == 1.0
+    assert [latent.cost_weight(t) for t in (0.0, 0.25, 0.5, 1.0)] == [0.0, 0.5, 1.0, 1.0]
+    assert Variational().cost_weight(0.0) == 1.0
 
 
 def test_draws_stand_around_the_codes():
     torch.manual_seed(0)
     h = torch.cat([torch.zeros(50, 2), torch.ones(50, 2)])
     rows = torch.zeros(2_000, dtype=torch.long)
-    z = Latent().draw(h, rows)
+    z = Latent().sample_codes(h, rows, torch.Generator().manual_seed(0))
     assert z.shape == (2_000, 2)
     assert abs(float(z.mean())) < 0.05
     assert 0.1 < float(z.std()) < 0.4  # Silverman's bandwidth of 100 points with deviation 0.5: 0.23

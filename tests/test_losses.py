@@ -31,7 +31,7 @@ def test_elements_by_hand(name, expected):
 
 def test_cross_entropy_is_that_of_the_probabilities():
     loss = make_loss("binary_cross_entropy")
-    probability = loss.link(RAW).numpy()
+    probability = loss.inverse_link(RAW).numpy()
     x = (X > 0.5).float()
     expected = [log_loss(x[i].numpy(), probability[i], labels=[0, 1]) for i in range(2)]
     np.testing.assert_allclose(loss(RAW, x), expected, rtol=1e-5)
@@ -41,27 +41,27 @@ def test_cross_entropy_is_that_of_the_probabilities():
 def test_links_undo_each_other(name):
     loss = make_loss(name)
     x = torch.tensor([[0.1, 0.5, 0.9]])
-    np.testing.assert_allclose(loss.link(loss.unlink(x)), x, rtol=1e-5)
+    np.testing.assert_allclose(loss.inverse_link(loss.link(x)), x, rtol=1e-5)
 
 
-def test_nats_of_squared_errors_are_a_normal_likelihood_at_its_best_scale():
+def test_negative_log_likelihood_of_squared_errors_are_a_normal_likelihood_at_its_best_scale():
     loss = make_loss("squared_error")
     errors = (RAW - X).square()
     expected = -Normal(0.0, math.sqrt(errors.mean())).log_prob(RAW - X).sum(1)
-    np.testing.assert_allclose(loss.nats(loss(RAW, X), 3), expected, rtol=1e-5)
+    np.testing.assert_allclose(loss.negative_log_likelihood(loss(RAW, X), 3), expected, rtol=1e-5)
 
 
-def test_nats_of_absolute_errors_are_a_laplace_likelihood_at_its_best_scale():
+def test_negative_log_likelihood_of_absolute_errors_are_a_laplace_likelihood_at_its_best_scale():
     loss = make_loss("absolute_error")
     scale = (RAW - X).abs().mean()
     expected = -Laplace(0.0, scale).log_prob(RAW - X).sum(1)
-    np.testing.assert_allclose(loss.nats(loss(RAW, X), 3), expected, rtol=1e-5)
+    np.testing.assert_allclose(loss.negative_log_likelihood(loss(RAW, X), 3), expected, rtol=1e-5)
 
 
-def test_gradient_of_nats_is_that_of_the_loss_over_twice_its_mean():
+def test_gradient_of_negative_log_likelihood_is_that_of_the_loss_over_twice_its_mean():
     raw = RAW.clone().requires_grad_()
     loss = make_loss("squared_error")
-    loss.nats(loss(raw, X), 3).mean().backward()
+    loss.negative_log_likelihood(loss(raw, X), 3).mean().backward()
     expected = 2 * (RAW - X) / (2 * (RAW - X).square().mean()) / 2  # d sum of squares / (2 s^2), mean of two rows
     np.testing.assert_allclose(raw.grad, expected, rtol=1e-5)
 

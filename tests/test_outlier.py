@@ -13,9 +13,10 @@ from sklearn.model_selection import GridSearchCV
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector
-from sklearn_ae._outlier import deal, draw
-from sklearn_ae._rows import ArrayRows
-from sklearn_ae._scaling import Scaling
+from sklearn_ae._data.batch import Batch
+from sklearn_ae._data.scaling import Scaling
+from sklearn_ae._data.sources import ArraySource, Scaled
+from sklearn_ae._network.blueprint import assign_features, subsample_rows
 from sklearn_ae.architectures import Convolutional, Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.latents import Contractive, Sparse, Variational
@@ -235,7 +236,7 @@ def test_members_that_cannot_be_batched_are_trained_one_by_one(rng):
 
 def test_members_draw_rows_features_and_widths_of_their_own(fitted):
     detector, _ = fitted
-    features, active = detector._spec["features"], detector._spec["active"]
+    features, active = detector._blueprint.features, detector._blueprint.active
     assert features.shape == (128, 5)  # 70% of 6
     assert len({tuple(row) for row in features}) > 1
     assert set(active) == {0, 1, 2, 3}
@@ -260,7 +261,7 @@ def test_trimming_leaves_out_the_worst_quarter(rng):
     module = AutoencoderOutlierDetector(n_estimators=2, **QUICK).fit(X).net_.module_
     x = torch.randn(2, 8, module.features.shape[1])
     raw = torch.zeros_like(x, requires_grad=True)
-    objective = module.objective(x, raw)
+    objective = module.objective(Batch(x), raw)
     loss = x.square().mean(2)
     assert ((objective == 0).sum(1) == 2).all()
     kept = loss.sort(1).values[:, :6].mean(1)
@@ -322,9 +323,9 @@ def test_early_stopping_works_in_an_ensemble(rng):
 def test_warm_start_keeps_the_members(rng):
     X = correlated(rng, 100)
     detector = AutoencoderOutlierDetector(n_estimators=3, warm_start=True, max_epochs=5, random_state=0).fit(X)
-    features = detector._spec["features"]
+    features = detector._blueprint.features
     detector.fit(X)
-    np.testing.assert_array_equal(detector._spec["features"], features)
+    np.testing.assert_array_equal(detector._blueprint.features, features)
     assert len(detector.loss_curve_) == 10
 
 
@@ -337,9 +338,9 @@ def test_warm_start_holds_out_the_same_rows(rng):
 
 def test_rows_of_rows_are_the_right_ones(rng):
     X = correlated(rng, 50)
-    rows = ArrayRows(X, Scaling(None, None), torch.device("cpu"), np.arange(10, 40))
+    rows = Scaled(ArraySource(X).subset(np.arange(10, 40)), Scaling(), torch.device("cpu"))
     part = rows.subset(np.array([0, 5]))
-    np.testing.assert_allclose(part.take(torch.tensor([0, 1])), X[[10, 15]].astype(np.float32))
+    np.testing.assert_allclose(part.take(torch.tensor([0, 1])).x, X[[10, 15]].astype(np.float32))
 
 
 def test_threads_may_share_a_detector(fitted):
@@ -367,14 +368,14 @@ def test_threads_may_fit_at_the_same_time(rng):
 
 @pytest.mark.parametrize("n_drawn", [3, 50, 99, 100])
 def test_rows_are_drawn_once_and_in_random_order(n_drawn):
-    for rows in draw(100, n_drawn, 5, np.random.RandomState(0)):
+    for rows in subsample_rows(100, n_drawn, 5, np.random.RandomState(0)):
         assert len(set(rows)) == n_drawn
         assert (np.diff(rows) < 0).any()
 
 
 @pytest.mark.parametrize(("d", "n_seen", "n_members"), [(30, 21, 2), (7, 5, 128), (5, 5, 3), (1, 1, 4)])
 def test_features_are_dealt_evenly(d, n_seen, n_members):
-    hands = deal(d, n_seen, n_members, np.random.RandomState(0))
+    hands = assign_features(d, n_seen, n_members, np.random.RandomState(0))
     assert hands.shape == (n_members, n_seen)
     assert all(len(set(hand)) == n_seen for hand in hands)
     seen = np.bincount(hands.ravel(), minlength=d)

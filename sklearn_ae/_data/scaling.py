@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,11 +11,14 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from sklearn_ae._data.sources import Source
+
 LIMIT = 1e15  # far enough, and squares stay finite in float32
-CHUNK_BYTES = 2**24
 QUANTILE_ROWS = 10_000  # enough for quantiles to be known to a hundredth
 MOST_WHITENED = 1_000  # with more features than this, a whitening is computed from as many rows
 HALF_WHITENED = 64  # features with which data are whitened by half
+KINDS = ("standard", "robust", "whitened")
 
 
 @dataclass(frozen=True)
@@ -24,19 +28,25 @@ class Scaling:
     Attributes
     ----------
     center, scale : ndarray of shape (n_features,), float64, or None for no scaling
+    limits : tuple of float
+        Scaled values beyond these are cut off.
     """
 
-    center: np.ndarray | None
-    scale: np.ndarray | None
-    limits: tuple[float, float] = field(default=(-LIMIT, LIMIT), kw_only=True)  # scaled entries beyond are cut off
+    center: np.ndarray | None = None
+    scale: np.ndarray | None = None
+    limits: tuple[float, float] = field(default=(-LIMIT, LIMIT), kw_only=True)
 
-    def on(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-        """The map from rows in data units, of this type and free to be overwritten, to float32 in scaled units."""
+    def within(self, limits: tuple[float, float]) -> "Scaling":
+        """The same, with scaled values cut off beyond these limits, where they are finite."""
+        return replace(self, limits=limits) if np.isfinite(limits).all() else self
+
+    def transform_for(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """The map from rows of this type in data units to float32 in scaled units. It leaves its input as it is."""
         if self.scale is None:
-            return lambda x: x.clamp_(*self.limits).to(torch.float32)
+            return lambda x: x.clamp(*self.limits).to(torch.float32)
         center, scale = (as_tensor(a).to(dtype) for a in (self.center, self.scale))
         low, high = self.limits
-        return lambda x: x.sub_(center).div_(scale).clamp_(low, high).float()
+        return lambda x: x.sub(center).div_(scale).clamp_(low, high).float()
 
     def inverse(self, x: Tensor) -> Tensor:
         """From scaled units to data units, in float64."""
@@ -50,26 +60,26 @@ class Scaling:
 class Whitening(Scaling):
     r"""A scaling, then whitened in part and squashed: ``arcsinh(scaled @ W)``.
 
-    :math:`W = \Sigma^{-p/2}`, symmetric, so that column j is still feature j, relieved of some of what the others tell about
-    it. The power :math:`p = d / (d + 64)` grows with the number of features: few are left almost as they are, hundreds nearly
-    whitened. ``arcsinh`` leaves the bulk as it is and draws the tails in.
+    :math:`W = \Sigma^{-p/2}`, symmetric, so that column j is still feature j, partly decorrelated from the others. The power
+    :math:`p = d / (d + 64)` grows with the number of features: few are left almost as they are, hundreds nearly whitened.
+    ``arcsinh`` leaves the bulk as it is and draws the tails in.
 
     Attributes
     ----------
     directions : ndarray of shape (n_features, n_directions), float32
         Principal directions of the scaled data.
     gains : ndarray of shape (n_directions,), float32
-        What each is multiplied with.
+        The factor of each direction.
     rest : float
-        What all that lies outside of them is multiplied with.
+        The factor of all that lies outside of them.
     """
 
-    directions: np.ndarray
-    gains: np.ndarray
-    rest: float
+    directions: np.ndarray = field(kw_only=True)
+    gains: np.ndarray = field(kw_only=True)
+    rest: float = field(kw_only=True)
 
-    def on(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-        scale = super().on(dtype)
+    def transform_for(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        scale = super().transform_for(dtype)
         return lambda x: torch.asinh(self._mix(scale(x), self.gains, self.rest))
 
     def inverse(self, x: Tensor) -> Tensor:
@@ -77,40 +87,36 @@ class Whitening(Scaling):
 
     def _mix(self, x: Tensor, gains: np.ndarray, rest: float) -> Tensor:
         directions, gains = as_tensor(self.directions).to(x), as_tensor(gains).to(x)
-        along = directions.T @ x.T  # rows as columns: see _linear
+        along = directions.T @ x.T  # rows as columns: see _network.layers
         return x * rest + (directions @ (along * (gains - rest)[:, None])).T
 
 
-def fit_scaling(kind: str | None, X: np.ndarray, rows: np.ndarray | None, random_state: np.random.RandomState) -> Scaling:
+def fit_scaling(kind: str | None, source: "Source", random_state: np.random.RandomState) -> Scaling:
     """Compute a scaling from data.
 
     Parameters
     ----------
     kind : {"standard", "robust", "whitened"} or None
         Mean and standard deviation; median and spread of the middle; that and whitened in part; or no scaling.
-    X : ndarray of shape (n_samples, n_features)
-    rows : ndarray of int or None
-        Which rows to look at; all if None.
+    source : Source
+        Rows in the data's own units.
     random_state : RandomState
         Chooses the rows from which quantiles are taken when there are many.
     """
     if kind is None:
-        return Scaling(None, None)
+        return Scaling()
     if kind == "standard":
-        return Scaling(*standard(X, rows))
-    some = few_rows(X, rows, random_state)
+        return Scaling(*standard(source))
+    some = few_rows(source, random_state)
     center, scale = robust(some)
     return Scaling(center, scale) if kind == "robust" else whitening(some, center, scale)
 
 
-def standard(X: np.ndarray, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Means and standard deviations, chunk by chunk; 1 for constant features."""
+def standard(source: "Source") -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations, block by block; 1 for constant features."""
     scaler = StandardScaler()
-    n = len(X) if rows is None else len(rows)
-    step = max(1, CHUNK_BYTES // (8 * X.shape[1]))
-    for start in range(0, n, step):
-        chosen = slice(start, start + step)
-        scaler.partial_fit(X[chosen] if rows is None else X[rows[chosen]])
+    for block in source.blocks():
+        scaler.partial_fit(block.x.numpy())
     return np.asarray(scaler.mean_, np.float64), np.asarray(scaler.scale_, np.float64)
 
 
@@ -121,31 +127,30 @@ def robust(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     constant features.
     """
     low, center, high = np.quantile(X.astype(np.float64, copy=False), [0.1, 0.5, 0.9], axis=0)
-    _, deviation = standard(X)
+    deviation = StandardScaler().fit(X).scale_
     return center, np.maximum((high - low) / 2.5631, 0.3 * np.where(high > low, deviation, deviation / 0.3))
 
 
 def whitening(X: np.ndarray, center: np.ndarray, scale: np.ndarray) -> Whitening:
     """Whiten scaled data in part; a tenth of the covariance is taken to be round, so that no direction is blown up."""
     x = torch.from_numpy(X)
-    Z = Scaling(center, scale).on(x.dtype)(x.clone()).numpy()
+    Z = Scaling(center, scale).transform_for(x.dtype)(x).numpy()
     if Z.shape[1] > MOST_WHITENED:
         Z = Z[:MOST_WHITENED]  # its rows are in random order
     n_directions = min(len(Z) - 1, Z.shape[1])
     if n_directions < 1 or not np.ptp(Z, axis=0).any():
-        return Whitening(center, scale, np.zeros((Z.shape[1], 0), np.float32), np.zeros(0, np.float32), 1.0)
+        return Whitening(center, scale, directions=np.zeros((Z.shape[1], 0), np.float32), gains=np.zeros(0, np.float32), rest=1.0)
     pca = PCA(n_directions, svd_solver="full" if Z.shape[1] > len(Z) else "covariance_eigh").fit(Z)
     variances = np.append(pca.explained_variance_, 0) / Z.var(0).mean()
     power = Z.shape[1] / (Z.shape[1] + HALF_WHITENED)
     gains = ((0.9 * variances + 0.1) ** (-power / 2)).astype(np.float32)
-    return Whitening(center, scale, np.ascontiguousarray(pca.components_.T, np.float32), gains[:-1], float(gains[-1]))
+    directions = np.ascontiguousarray(pca.components_.T, np.float32)
+    return Whitening(center, scale, directions=directions, gains=gains[:-1], rest=float(gains[-1]))
 
 
-def few_rows(X: np.ndarray, rows: np.ndarray | None, random_state: np.random.RandomState) -> np.ndarray:
+def few_rows(source: "Source", random_state: np.random.RandomState) -> np.ndarray:
     """The rows in random order, or a random choice of them where they are many."""
-    n = len(X) if rows is None else len(rows)
-    chosen = random_state.permutation(n)[:QUANTILE_ROWS]
-    return X[chosen if rows is None else rows[chosen]]
+    return source.take(torch.from_numpy(random_state.permutation(source.n_rows)[:QUANTILE_ROWS])).x.numpy()
 
 
 def as_tensor(X: np.ndarray) -> Tensor:

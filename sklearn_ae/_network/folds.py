@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_ae._module import Autoencoder
-from sklearn_ae._rows import ArrayRows, MemberRows
-from sklearn_ae._stack import Stack, sum_over_members
+from sklearn_ae._data.batch import Batch
+from sklearn_ae._data.sources import Members, Scaled
+from sklearn_ae._network.autoencoder import Autoencoder
+from sklearn_ae._network.stack import Stack
 
 
 class Folds(Stack):
@@ -20,20 +21,18 @@ class Folds(Stack):
 
     def __init__(self, copies: list[Autoencoder], n_features: int):
         super().__init__(copies, n_features)
-        self._kept = [copies[-1]]
+        self._last = [copies[-1]]  # in a list, so that its own weights are not parameters of this module
 
-    def objective(self, x: Tensor, raw: Tensor, cost: Tensor | None = None) -> Tensor:
+    def objective(self, batch: Batch, raw: Tensor, cost: Tensor | None = None) -> Tensor:
         """Loss and cost of each copy's rows; in validation, of the copies that left rows out."""
-        loss = self.losses_and_costs(x, raw, cost)
-        return sum_over_members(loss) if self.training else loss[:-1]
+        loss = self.losses_and_costs(batch, raw, cost)
+        return loss if self.training else loss[:-1]
 
-    def kept(self) -> Autoencoder:
+    def full_data_model(self) -> Autoencoder:
         """The autoencoder that has seen all rows."""
-        autoencoder = self._kept[0]
-        state = self.state_of(-1)
-        autoencoder.load_state_dict({name: state[name] for name in autoencoder.state_dict()})
-        autoencoder.loss.load_state_dict(self.loss.state_dict())
-        return autoencoder.to(self.ramp.device).eval()
+        autoencoder = self._last[0]
+        autoencoder.load_state_dict(self.state_of(-1))
+        return autoencoder.to(self.cost_weight.device).eval()
 
 
 def make_copies(autoencoder: Autoencoder, n_copies: int) -> list[Autoencoder]:
@@ -55,7 +54,7 @@ def fold_positions(n: int, n_folds: int, random_state: np.random.RandomState) ->
     return np.array([*learnt, order]), np.array([*folds, folds[0]])
 
 
-def fold_sources(rows: ArrayRows, learnt: np.ndarray, left_out: np.ndarray) -> tuple[MemberRows, MemberRows]:
+def fold_sources(rows: Scaled, learnt: np.ndarray, left_out: np.ndarray) -> tuple[Members, Members]:
     """The sources of rows to learn from and to validate on."""
-    features = torch.arange(rows.X.shape[1]).expand(len(learnt), -1)
-    return tuple(MemberRows(rows, torch.from_numpy(positions), features) for positions in (learnt, left_out))
+    features = torch.arange(rows.n_features).expand(len(learnt), -1)
+    return tuple(Members(rows, torch.from_numpy(positions), features) for positions in (learnt, left_out))

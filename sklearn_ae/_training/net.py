@@ -1,25 +1,25 @@
 """The training engine: skorch's NeuralNet with a bare loop inside. The only file that imports skorch."""
 
-import dis
 import math
-import signal
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EpochTimer, PrintLog
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PrintLog
 from skorch.utils import TeeGenerator
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from sklearn_ae._optim import Adam, AdamW
-from sklearn_ae._rows import ArrayRows
-from sklearn_ae._scaling import Scaling
-from sklearn_ae._steps import GraphedStep, compiled
+from sklearn_ae._data.batch import Batch
+from sklearn_ae._data.batches import Batches
+from sklearn_ae._data.scaling import Scaling
+from sklearn_ae._data.sources import ArraySource, Scaled
 from sklearn_ae._torch import threads
-from sklearn_ae._weights import Snapshot, copy_tensors, gained, state, swap, trained_values
+from sklearn_ae._training.optimizers import Adam, AdamW
+from sklearn_ae._training.state import TrainingState, improved_significantly
+from sklearn_ae._training.steps import GraphedStep, compiled
 
 
 class StopTraining(Exception):
@@ -46,7 +46,6 @@ SCHEDULES: dict[str, Callable[[float], float] | None] = {
     "plateau": None,
 }
 PLATEAU_FACTOR = 0.3
-AVERAGE_DECAY = 0.98  # of the moving average of the weights, a step
 
 OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict]] = {
     "adagrad": (torch.optim.Adagrad, {}),
@@ -63,7 +62,7 @@ class AutoencoderNet(NeuralNet):
     """skorch's net, without its cost per batch.
 
     Batches are slices of rows that are already on the device; the loss is read once an epoch; batch hooks and per-batch
-    history are there only when a callback asks for them.
+    history are there only when a callback asks for them. All that a step changes is in ``state_``.
 
     Parameters
     ----------
@@ -79,12 +78,23 @@ class AutoencoderNet(NeuralNet):
         moving average of the weights over the last 50 steps or so.
     max_norm : float or None
         The greatest norm that a gradient may have; None leaves it.
-    threads : int or None
+    n_threads : int or None
         Threads of torch while training on the CPU; None leaves them.
     compile_step : bool
         Whether forward, loss and backward are compiled. skorch's own ``compile`` would wrap the module and rename its weights.
     mixed_precision : bool
         Whether the forward pass computes in bfloat16 where that is safe.
+    resume_from : dict or None
+        What ``state_.state_dict()`` gave at the end of an epoch of the same plan, to go on from.
+
+    Attributes
+    ----------
+    state_ : TrainingState or None
+        Present while training.
+    best_epoch_ : int
+        The epoch whose weights were kept, from 1; 0 if those from before training were.
+    interrupted_ : KeyboardInterrupt or None
+        What ended training, if Ctrl-C did.
     """
 
     def __init__(
@@ -95,9 +105,10 @@ class AutoencoderNet(NeuralNet):
         tol=0.0,
         keep_best=False,
         max_norm=None,
-        threads=None,
+        n_threads=None,
         compile_step=False,
         mixed_precision=False,
+        resume_from=None,
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
@@ -108,7 +119,8 @@ class AutoencoderNet(NeuralNet):
         self.tol = tol
         self.keep_best = keep_best
         self.max_norm = max_norm
-        self.threads = threads
+        self.n_threads = n_threads
+        self.resume_from = resume_from
 
     def get_all_learnable_params(self):
         return (pair for pair in super().get_all_learnable_params() if pair[1].requires_grad)
@@ -119,68 +131,73 @@ class AutoencoderNet(NeuralNet):
     # Training
 
     def partial_fit(self, X, y=None, classes=None, **fit_params):
-        """Train on a source of rows. Unlike skorch's, Ctrl-C is not swallowed."""
+        """Train on a source of rows. Ctrl-C ends training at the best epoch so far and is kept in ``interrupted_``; before the end
+        of the first epoch it is raised."""
         if not self.initialized_:
             self.initialize()
-        with threads(self.threads):
+        self.interrupted_ = None
+        with threads(self.n_threads):
             self.notify("on_train_begin", X=X, y=y)
             with suppress(StopTraining):
-                self.fit_loop(X, y)
+                try:
+                    self.fit_loop(X, y, epochs=self.max_epochs - self.state_.epoch)
+                except KeyboardInterrupt as interrupt:
+                    if self.state_.epoch == 0:
+                        raise
+                    self.interrupted_ = interrupt
             self.notify("on_train_end", X=X, y=y)
         return self
 
     def notify(self, method_name, **cb_kwargs):
-        with self._averaged() if method_name == "on_epoch_end" else nullcontext():  # callbacks see the weights that were judged
+        judged = method_name == "on_epoch_end"  # callbacks then see the weights that were judged
+        with self.state_.averaged() if judged else nullcontext():
             getattr(self, method_name)(self, **cb_kwargs)
             for _, callback in self.callbacks_:
                 try:
                     getattr(callback, method_name)(self, **cb_kwargs)
-                except KeyboardInterrupt as interrupt:
-                    if not raised_on_purpose(interrupt):
+                except KeyboardInterrupt:
+                    if not has_stopped(callback):
                         raise
                     raise StopTraining from None
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         super().on_train_begin(net, X=X, y=y, **kwargs)
-        self._step = 0
-        self._stop = False
-        self._best = math.inf
-        self._waited = 0
         self._n_steps = self.max_epochs * len(self.get_iterator(X, training=True))
-        self._rates = [float(group["lr"]) for group in self.optimizer_.param_groups]
         self._batch_hooks = False  # there is no epoch yet whose batches could be noted
-        self._first = self._kept = None
-        self._values = trained_values(self.module_, self.optimizer_)
-        self._average = None
         _, held_out = self.get_split_datasets(X, y)
-        if self.keep_best:
-            self._evaluate(self.get_iterator(held_out, training=False))
-            self._first = self._kept = self._snapshot()
-            self._best = float(self._losses.mean())
-            self._average = [value.clone() for value in self._values]
+        self.state_ = state = TrainingState(self.module_, self.optimizer_)
+        if self.resume_from is not None:
+            state.load_state_dict(self.resume_from)
+        elif self.keep_best:
+            state.best_loss = self._evaluate(self.get_iterator(held_out, training=False))
+            state.start = state.best = state.snapshot(self._losses)
+            state.start_average()
         self._batch_hooks = any(asks_for_batches(callback) for _, callback in self.callbacks_)
         compiles = self.compile_step and not self._batch_hooks
         self._objective = self._compiled_objective(X) if compiles else self.objective
         self._take_step = self._make_step()
 
     def on_epoch_begin(self, net, **kwargs):
-        if self._stop:
+        if self.state_.stopped:
             raise StopTraining
         super().on_epoch_begin(net, **kwargs)
 
     def on_epoch_end(self, net, **kwargs):
         super().on_epoch_end(net, **kwargs)
-        self._note(self.history[-1].get("valid_loss", self.history[-1]["train_loss"]))
+        self._note(self.history[-1]["train_loss"], self.history[-1].get("valid_loss"))
 
     def on_train_end(self, net, **kwargs):
         super().on_train_end(net, **kwargs)
+        state = self.state_
+        self.best_epoch_ = state.epoch
         if self.keep_best:
-            better = gained(self._first.losses, self._kept.losses)
-            copy_tensors((self._kept if better else self._first).weights, state(self.module_))
-        self._first = self._kept = self._losses = self._average = self._values = self._raw = None
+            better = improved_significantly(state.start.losses, state.best.losses)
+            state.restore(state.best if better else state.start)
+            self.best_epoch_ = state.best_epoch if better else 0
+        self.state_ = self._losses = self._raw = self._objective = self._take_step = None
         self.module_.eval()
         self.module_.learning = False
-        self.module_.ramp.fill_(1.0)
+        self.module_.cost_weight.fill_(1.0)
 
     def keep(self, module: nn.Module) -> None:
         """Keep this module of what was trained; the optimiser of any other is dropped."""
@@ -195,7 +212,7 @@ class AutoencoderNet(NeuralNet):
         if training:
             loss = self._train(iterator)
         else:
-            with self._averaged():
+            with self.state_.averaged():
                 loss = self._evaluate(iterator)
         if not math.isfinite(loss):
             raise FloatingPointError(self._divergence(loss))
@@ -203,56 +220,51 @@ class AutoencoderNet(NeuralNet):
         self.history.record(f"{prefix}_loss", loss)
         self.history.record(f"{prefix}_loss_best", loss < best)
 
-    def _train(self, batches) -> float:
+    def _train(self, batches: Batches) -> float:
         self._set_learning(True)
         total = torch.zeros((), device=batches.source.device)
         for batch in batches:
             self._set_rates()
-            with self._batch_noticed(batch, True) as noticed:
-                loss = noticed(self._take_step(batch[0]))
-            total.add_(loss, alpha=batch[0].shape[-2])
-        return total.item() / len(batches.source)  # the only synchronisation of the epoch
+            self._announce(batch, True)
+            loss = self._take_step(batch)
+            self._record(batch, True, loss)
+            total.add_(loss, alpha=batch.n_rows)
+        return total.item() / batches.source.n_rows  # the only synchronisation of the epoch
 
-    @contextmanager
-    def _batch_noticed(self, batch, training: bool):
-        """Tell callbacks of a batch, and the history of its loss, if any callback asks for batches."""
-        if not self._batch_hooks:
-            yield lambda loss: loss
-            return
-        prefix, seen = "train" if training else "valid", {}
+    def _announce(self, batch: Batch, training: bool) -> None:
+        """Tell callbacks that a batch begins, if any asks for batches."""
+        if self._batch_hooks:
+            self.notify("on_batch_begin", batch=(batch.x, batch.x), training=training)
 
-        def noticed(loss: Tensor) -> Tensor:
-            seen["loss"] = loss
-            return loss
+    def _record(self, batch: Batch, training: bool, loss: Tensor) -> None:
+        """Note a batch's loss in the history and tell callbacks that it has ended, if any asks for batches."""
+        if self._batch_hooks:
+            prefix = "train" if training else "valid"
+            self.history.record_batch(f"{prefix}_loss", float(loss.mean()))
+            self.history.record_batch(f"{prefix}_batch_size", batch.n_rows)
+            self.notify("on_batch_end", batch=(batch.x, batch.x), training=training, loss=loss, y_pred=self._raw)
 
-        self.notify("on_batch_begin", batch=batch, training=training)
-        yield noticed
-        self.history.record_batch(f"{prefix}_loss", float(seen["loss"].mean()))
-        self.history.record_batch(f"{prefix}_batch_size", batch[0].shape[-2])
-        self.notify("on_batch_end", batch=batch, training=training, loss=seen["loss"], y_pred=self._raw)
-
-    def _step_once(self, x: Tensor) -> Tensor:
+    def _step_once(self, batch: Batch) -> Tensor:
         """One step of the optimiser on one batch; gives the batch's mean objective."""
         self.optimizer_.zero_grad(set_to_none=True)
-        loss = self._objective(x).mean()
-        loss.backward()
+        means = mean_over_rows(self._objective(batch), batch.weight)
+        means.sum().backward()
         if self._batch_hooks:
             parameters = TeeGenerator(self.get_all_learnable_params())
-            self.notify("on_grad_computed", named_parameters=parameters, batch=(x, x), training=True)
+            self.notify("on_grad_computed", named_parameters=parameters, batch=(batch.x, batch.x), training=True)
         if self.max_norm is not None and not isinstance(self.optimizer_, Adam):
             nn.utils.clip_grad_norm_(self.module_.parameters(), self.max_norm)
         self.optimizer_.step()
-        if self.keep_best:
-            torch._foreach_lerp_(self._average, self._values, 1 - AVERAGE_DECAY)
-        return loss.detach()
+        self.state_.update_average()
+        return means.detach().mean()
 
-    def _compiled_objective(self, source) -> Callable[[Tensor], Tensor]:
-        x, _ = next(iter(self.get_iterator(source)))
+    def _compiled_objective(self, source) -> Callable[[Batch], Tensor]:
+        batch = next(iter(self.get_iterator(source)))
         self._set_learning(True)
-        return compiled(self.objective, x, self.optimizer_)
+        return compiled(self.objective, batch, self.optimizer_)
 
-    def _make_step(self) -> Callable[[Tensor], Tensor]:
-        """The step as it is, or as a CUDA graph where the optimiser bears it."""
+    def _make_step(self) -> Callable[[Batch], Tensor]:
+        """The step as it is, or as a CUDA graph where the optimiser supports it."""
         on_cuda = torch.device(self.device).type == "cuda"
         if on_cuda and isinstance(self.optimizer_, Adam) and not self._batch_hooks:
             self.optimizer_.rates_on_device()
@@ -260,7 +272,7 @@ class AutoencoderNet(NeuralNet):
         return self._step_once
 
     @torch.no_grad()
-    def _evaluate(self, batches) -> float:
+    def _evaluate(self, batches: Batches) -> float:
         """The mean objective of held-out rows, under the same noise each time."""
         self._set_learning(False)
         device = batches.source.device
@@ -268,77 +280,69 @@ class AutoencoderNet(NeuralNet):
             torch.manual_seed(0)
             losses = []
             for batch in batches:
-                with self._batch_noticed(batch, False) as noticed:
-                    losses.append(noticed(self.objective(batch[0])))
+                self._announce(batch, False)
+                losses.append(self.objective(batch))
+                self._record(batch, False, losses[-1])
         self._losses = torch.cat(losses, -1).flatten()
         return float(self._losses.mean())
 
-    @contextmanager
-    def _averaged(self):
-        """The averaged weights in place of the present ones, inside the block."""
-        if not self.keep_best or self._average is None:
-            yield
-            return
-        swap(self._values, self._average)
-        try:
-            yield
-        finally:
-            swap(self._values, self._average)
-
-    def objective(self, x: Tensor) -> Tensor:
-        """The numbers, one per row, whose mean training lowers."""
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.mixed_precision):
-            output = self.module_(x)
+    def objective(self, batch: Batch) -> Tensor:
+        """The numbers, one per row, whose weighted mean training lowers."""
+        with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=self.mixed_precision):
+            output = self.module_(batch.x)
         if self._batch_hooks:
             self._raw = output[0].detach()
-        return self.module_.objective(x, *(part.float() for part in output))
+        return self.module_.objective(batch, *(part.float() for part in output))
+
+    def evaluation_step(self, batch, training=False):
+        return super().evaluation_step((batch.x, batch.x), training=training)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        return self.module_.objective(y_true, *y_pred).mean()
+        return mean_over_rows(self.module_.objective(Batch(y_true), *y_pred)).mean()
 
     def _set_learning(self, training: bool) -> None:
         module = self.module_
         module.train(training)
         module.learning = True
-        progress = self._step / self._n_steps if training else 1.0
-        module.ramp.fill_(module.latent.ramp(progress))
+        progress = self.state_.step / self._n_steps if training else 1.0
+        module.cost_weight.fill_(module.latent.cost_weight(progress))
 
     def _set_rates(self) -> None:
+        state = self.state_
         schedule = SCHEDULES[self.schedule] if isinstance(self.schedule, str) else self.schedule
         if schedule is not None:
-            factor = schedule(self._step / self._n_steps)
-            for group, rate in zip(self.optimizer_.param_groups, self._rates, strict=True):
+            factor = schedule(state.step / self._n_steps)
+            for group, rate in zip(self.optimizer_.param_groups, state.rates, strict=True):
                 set_rate(group, rate * factor)
-        self._step += 1
+        state.step += 1
 
     # Stopping
 
-    def _note(self, loss: float) -> None:
-        """Remember an epoch's loss: keep its weights if it is the best, and decide whether to go on."""
-        enough = loss < self._best - self.tol * abs(self._best) or math.isinf(self._best)
-        self._waited = 0 if enough else self._waited + 1
-        if self.keep_best and loss < self._best:
-            self._kept = self._snapshot(None if self._kept is self._first else self._kept)
-        self._best = min(loss, self._best)
-        if self.patience is not None and self._waited >= self.patience:
+    def _note(self, train_loss: float, validation_loss: float | None) -> None:
+        """Remember an epoch's losses: keep its weights if it is the best, and decide whether to go on."""
+        state = self.state_
+        state.epoch += 1
+        state.losses.append(train_loss)
+        if validation_loss is not None:
+            state.validation_losses.append(validation_loss)
+        loss = train_loss if validation_loss is None else validation_loss
+        enough = loss < state.best_loss - self.tol * abs(state.best_loss) or math.isinf(state.best_loss)
+        state.waited = 0 if enough else state.waited + 1
+        if loss < state.best_loss:
+            state.best_loss, state.best_epoch = loss, state.epoch
+            if self.keep_best:
+                state.best = state.snapshot(self._losses, None if state.best is state.start else state.best)
+        if self.patience is not None and state.waited >= self.patience:
             if self.schedule == "plateau" and self._lower_rates():
-                self._waited = 0
+                state.waited = 0
             else:
-                self._stop = True
-
-    def _snapshot(self, into: Snapshot | None = None) -> Snapshot:
-        """The weights as they are, and the validation rows' losses under them."""
-        weights = state(self.module_)
-        if into is None:
-            return Snapshot([tensor.detach().clone() for tensor in weights], self._losses)
-        copy_tensors(weights, into.weights)
-        return Snapshot(into.weights, self._losses)
+                state.stopped = True
 
     def _lower_rates(self) -> bool:
         """Lower the learning rates; False once they are a thousandth of the first."""
         for group in self.optimizer_.param_groups:
             set_rate(group, float(group["lr"]) * PLATEAU_FACTOR)
-        return float(self.optimizer_.param_groups[0]["lr"]) > 1e-3 * self._rates[0]
+        return float(self.optimizer_.param_groups[0]["lr"]) > 1e-3 * self.state_.rates[0]
 
     def _divergence(self, loss: float) -> str:
         return (
@@ -349,15 +353,20 @@ class AutoencoderNet(NeuralNet):
     # Batches
 
     def get_iterator(self, dataset, training=False):
-        return dataset.batches(self.batch_size, shuffle=training)
+        return Batches(dataset, self.batch_size, shuffle=training)
 
     def get_dataset(self, X, y=None):
         if isinstance(X, Dataset):
             return X
-        return ArrayRows(np.asarray(X), Scaling(None, None), torch.device(self.device))
+        return Scaled(ArraySource(np.asarray(X)), Scaling(), torch.device(self.device))
 
     def __repr__(self):
         return f"AutoencoderNet({'trained' if self.initialized_ else 'new'}, {self.device})"
+
+
+def mean_over_rows(values: Tensor, weight: Tensor | None = None) -> Tensor:
+    """The mean over the rows of each network, of shape () or (n_networks,); weights have a mean of 1 over all training rows."""
+    return values.mean(-1) if weight is None else (values * weight).mean(-1)
 
 
 def set_rate(group: dict, rate: float) -> None:
@@ -374,15 +383,6 @@ def asks_for_batches(callback: Callback) -> bool:
     return any(getattr(type(callback), hook, None) is not getattr(Callback, hook) for hook in hooks)
 
 
-def raised_on_purpose(interrupt: KeyboardInterrupt) -> bool:
-    """Whether a callback raised it to end training, as skorch's EarlyStopping does, and nobody pressed Ctrl-C.
-
-    An interrupt from the keyboard surfaces at any instruction, or in the handler that somebody has set; a deliberate one at a
-    raise.
-    """
-    trace = interrupt.__traceback__
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    code = trace.tb_frame.f_code
-    handler = getattr(signal.getsignal(signal.SIGINT), "__code__", None)
-    return code is not handler and code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+def has_stopped(callback: Callback) -> bool:
+    """Whether a KeyboardInterrupt is skorch's EarlyStopping that ends training, and not somebody's Ctrl-C."""
+    return isinstance(callback, EarlyStopping) and callback.misses_ >= callback.patience

@@ -6,18 +6,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from sklearn_ae._data.batch import Batch
+
 WARM_UP = 3  # steps before a graph is captured, as torch asks for
 
 
-def compiled(objective: Callable[[Tensor], Tensor], x: Tensor, optimizer: torch.optim.Optimizer) -> Callable[[Tensor], Tensor]:
+def compiled(objective: Callable[[Batch], Tensor], batch: Batch, optimizer: torch.optim.Optimizer) -> Callable[[Batch], Tensor]:
     """`objective` compiled, forward and backward; as it was, with a warning, where it cannot be compiled.
 
-    It is tried on a batch `x`, and the optimiser's gradients are cleared afterwards.
+    It is tried on a batch, and the optimiser's gradients are cleared afterwards.
     """
     fast = torch.compile(objective)
     try:
-        with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
-            fast(x).mean().backward()  # the backward pass is compiled when it is first asked for
+        with torch.random.fork_rng(devices=[batch.x.device] if batch.x.is_cuda else []):
+            fast(batch).mean().backward()  # the backward pass is compiled when it is first asked for
     except Exception as error:  # torch has no common type for what its compilers raise
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         warnings.warn(f"compile=True has no effect: torch.compile failed here ({reason}).", RuntimeWarning, stacklevel=2)
@@ -36,33 +38,35 @@ class GraphedStep:
         Learning rates must be tensors on the device, which each replay reads anew.
     """
 
-    def __init__(self, step: Callable[[Tensor], Tensor]):
+    def __init__(self, step: Callable[[Batch], Tensor]):
         self.step = step
         self.calls = 0
         self.graph: torch.cuda.CUDAGraph | None = None
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, batch: Batch) -> Tensor:
         if self.graph is None:
             self.calls += 1
             if self.calls <= WARM_UP:
-                return self._on_side_stream(x)
-            self._capture(x)
-        if x.shape != self.x.shape:
-            return self.step(x)
-        self.x.copy_(x)
+                return self._on_side_stream(batch)
+            self._capture(batch)
+        if batch.x.shape != self.batch.x.shape:
+            return self.step(batch)
+        for own, given in zip(self.batch, batch, strict=True):
+            if own is not None:
+                own.copy_(given)
         self.graph.replay()
         return self.loss
 
-    def _on_side_stream(self, x: Tensor) -> Tensor:
+    def _on_side_stream(self, batch: Batch) -> Tensor:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            loss = self.step(x)
+            loss = self.step(batch)
         torch.cuda.current_stream().wait_stream(stream)
         return loss
 
-    def _capture(self, x: Tensor) -> None:
-        self.x = x.clone()
+    def _capture(self, batch: Batch) -> None:
+        self.batch = Batch(*(None if part is None else part.clone() for part in batch))
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):  # records the step without running it
-            self.loss = self.step(self.x)
+            self.loss = self.step(self.batch)

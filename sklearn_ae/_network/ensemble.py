@@ -6,8 +6,9 @@ Each member has rows and features of its own.
 import torch
 from torch import Tensor, nn
 
-from sklearn_ae._module import Autoencoder
-from sklearn_ae._stack import Stack, sum_over_members
+from sklearn_ae._data.batch import Batch
+from sklearn_ae._network.autoencoder import Autoencoder
+from sklearn_ae._network.stack import Stack
 
 TRIMMED = 0.25  # share of a batch's rows, the worst reconstructed, that a member does not learn from
 NORMAL = 1.4826  # standard deviations of a normal distribution in its median absolute deviation
@@ -16,14 +17,14 @@ NORMAL = 1.4826  # standard deviations of a normal distribution in its median ab
 class Mask(nn.Module):
     """Switches off all but the first `n_active` components of a code."""
 
-    takes_members = True  # see Linear
+    supports_batched_weights = True  # see Linear
 
     def __init__(self, n_components: int, n_active: int):
         super().__init__()
         self.register_buffer("mask", (torch.arange(n_components) < n_active).float())
 
     def forward(self, z: Tensor) -> Tensor:
-        return z * self.mask
+        return z * self.mask.unsqueeze(-2)
 
 
 class Ensemble(Stack):
@@ -47,12 +48,12 @@ class Ensemble(Stack):
         self.register_buffer("features", features)
         self.register_buffer("weight", torch.ones(features.shape))  # of a residual in a row's score
 
-    def objective(self, x: Tensor, raw: Tensor, cost: Tensor | None = None) -> Tensor:
+    def objective(self, batch: Batch, raw: Tensor, cost: Tensor | None = None) -> Tensor:
         """Loss and cost of each member's rows (n_members, n_samples); the worst rows of each member weigh nothing."""
-        loss, n = self.losses_and_costs(x, raw, cost), x.shape[1]
+        loss, n = self.losses_and_costs(batch, raw, cost), batch.n_rows
         n_kept = max(1, n - int(TRIMMED * n))
         kept = loss <= loss.detach().kthvalue(n_kept, dim=1, keepdim=True).values
-        return sum_over_members(torch.where(kept, loss, 0) * (n / n_kept))
+        return torch.where(kept, loss, 0) * (n / n_kept)
 
     @torch.no_grad()
     def calibrate(self, x: Tensor, rows: Tensor) -> None:
@@ -68,7 +69,7 @@ class Ensemble(Stack):
         rows : Tensor of shape (n_rows, n_features)
             Some rows of the whole.
         """
-        residuals = (self.loss.link(self(x)[0]) - x).abs()
+        residuals = (self.loss.inverse_link(self(x)[0]) - x).abs()
         scale = NORMAL * residuals.median(1).values + 0.1 * residuals.square().mean(1).sqrt() + 0.1  # (n_members, n_seen)
         typical = (residuals / scale[:, None]).sum(2).median(1).values.clamp_min(1e-6)  # (n_members,)
         self.weight.copy_(1 / (scale * typical[:, None]))
@@ -80,7 +81,7 @@ class Ensemble(Stack):
         """Each member's weighted absolute residuals, of shape (n_members, n_samples, n_seen); their sum over members and
         features is a row's outlyingness."""
         x = self.seen(x)
-        return (self.loss.link(self.each("reconstruct", x)) - x).abs_().mul_(self.weight[:, None])
+        return (self.loss.inverse_link(self.each("reconstruct", x)) - x).abs_().mul_(self.weight[:, None])
 
     def losses(self, x: Tensor) -> Tensor:
         """The outlyingness of each row (n_samples,)."""
@@ -97,9 +98,9 @@ class Ensemble(Stack):
         losses = self.loss.elements(raw.flatten(0, 1), seen.flatten(0, 1)).view(seen.shape)
         return self._gather(losses) / self._watched()
 
-    def hidden(self, x: Tensor) -> Tensor:
-        """The encoders' outputs (n_samples, n_members, n_outputs)."""
-        return self.each("hidden", self.seen(x)).transpose(0, 1)
+    def encoder_output(self, x: Tensor) -> Tensor:
+        """What the encoders give (n_samples, n_members, n_outputs)."""
+        return self.each("encoder_output", self.seen(x)).transpose(0, 1)
 
     def encode(self, x: Tensor) -> Tensor:
         """The members' codes side by side (n_samples, sum of active components)."""
@@ -107,13 +108,13 @@ class Ensemble(Stack):
 
     def decode(self, z: Tensor) -> Tensor:
         """The mean of the members' reconstructions (n_samples, n_features); zero, the middle, where no member looks."""
-        width = self._parameter_width()
+        width = self.network.decoder[0].mask.shape[-1]
         codes = [nn.functional.pad(part, (0, width - part.shape[1])) for part in z.split(self.active, 1)]
         return self._gather(self.each("decode", torch.stack(codes))) / self._watched()
 
-    def draw(self, h: Tensor, rows: Tensor) -> Tensor:
-        """Codes near those of some rows of `h`, which ``hidden`` gave."""
-        return self._side_by_side(torch.stack([self.latent.draw(one, rows) for one in h.transpose(0, 1)]))
+    def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Codes near those of some rows of `h`, which ``encoder_output`` gave."""
+        return self._side_by_side(torch.stack([self.latent.sample_codes(one, rows, generator) for one in h.transpose(0, 1)]))
 
     def seen(self, x: Tensor) -> Tensor:
         """What each member sees of some rows, of shape (n_members, n_samples, n_seen)."""
@@ -130,6 +131,3 @@ class Ensemble(Stack):
     def _watched(self) -> Tensor:
         """How many members see each feature, at least 1."""
         return torch.bincount(self.features.flatten(), minlength=self.n_features).clamp_min(1)
-
-    def _parameter_width(self) -> int:
-        return self.get_buffer("autoencoder/decoder/0/mask").shape[1]

@@ -1,11 +1,11 @@
 """Rows through a trained network, so that a row's result does not depend on the rows beside it.
 
 Matrix products round differently for different numbers of rows. So rows go through in chunks of one fixed shape, the last filled
-up with zeros, and linear maps are computed with rows as columns (see _linear): results are the same to the last bit, in float32.
+up with zeros, and linear maps are computed with rows as columns (see _layers): results are the same to the last bit, in float32.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 
@@ -13,23 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_ae._linear import RowsAsColumns
-from sklearn_ae._scaling import Scaling, as_tensor
-from sklearn_ae._torch import threads
+from sklearn_ae._data.scaling import Scaling
+from sklearn_ae._data.sources import Source
+from sklearn_ae._layers import RowsAsColumns
+from sklearn_ae._torch import available_threads, limit_this_thread, plain_torch, threads
 
-CHUNK_ROWS = 64, 4_096  # fewest and most rows of a chunk
-CHUNK_VALUES = 2**22  # numbers in a chunk at most
-CHUNK_PRODUCTS = 2**26  # multiplications in a chunk at most: a single row costs a chunk
 MOST_THREADS = 8  # more of them wait for Python's lock
 
 
-def through(
+def apply_in_chunks(
     function: Callable[[Tensor], Tensor],
-    X: np.ndarray,
+    source: Source,
     scaling: Scaling,
     device: torch.device,
     n_rows: int,
-    bears_strides: bool = True,
+    rows_as_columns: bool = False,
 ) -> np.ndarray:
     """Map rows through a function of scaled rows.
 
@@ -37,56 +35,55 @@ def through(
     ----------
     function : callable
         From a tensor of shape (n_rows, n_features), scaled, float32, to one of shape (n_rows, ...), row by row.
-    X : ndarray of shape (n_samples, n_features)
-        In the data's own units.
+    source : Source
+        Rows in the data's own units.
     scaling : Scaling
     device : torch.device
     n_rows : int
         Rows of a chunk.
-    bears_strides : bool
-        Whether the function takes rows whose numbers do not lie side by side.
+    rows_as_columns : bool
+        Whether the function has linear layers that are not ours, and do not take care of this themselves.
 
     Returns
     -------
     ndarray of shape (n_samples, ...)
     """
-    data = as_tensor(X)
-    scale = scaling.on(data.dtype)
     on_cpu = device.type == "cpu"
 
     def chunk(start: int) -> np.ndarray:
-        columns = data[start : start + n_rows].T.clone(memory_format=torch.contiguous_format)
+        x = source.take(slice(start, min(start + n_rows, source.n_rows))).x
+        columns = x.T.contiguous()
         n = columns.shape[1]
         if n < n_rows:
             columns = torch.nn.functional.pad(columns, (0, n_rows - n))
-        x = scale(columns.T)
+        x = scaling.transform_for(columns.dtype)(columns.T)
         if not on_cpu:
             x = x.to(device)
-        return function(x if bears_strides else x.contiguous())[:n].numpy(force=True)
+        return function(x)[:n].numpy(force=True)
 
     def fill(starts: Iterable[int]) -> None:
-        with evaluating(bears_strides):
+        with evaluating(rows_as_columns):
             for start in starts:
                 result[start : start + n_rows] = chunk(start)
 
-    n_threads = min(torch.get_num_threads(), MOST_THREADS) if on_cpu else 1
+    n_threads, before = min(available_threads(), MOST_THREADS) if on_cpu else 1, torch.get_num_threads()
     with threads(1 if on_cpu else None):  # a chunk in two threads would round differently
-        with evaluating(bears_strides):
+        with evaluating(rows_as_columns):
             first = chunk(0)
-        result = np.empty((len(X), *first.shape[1:]), first.dtype)
+        result = np.empty((source.n_rows, *first.shape[1:]), first.dtype)
         result[:n_rows] = first
-        share(fill, range(n_rows, len(X), n_rows), n_threads)
+        share(fill, range(n_rows, source.n_rows, n_rows), n_threads, before)
     return result
 
 
 @contextmanager
-def evaluating(bears_strides: bool):
-    """No gradients inside the block, and rows as columns in the linear layers of modules that do not see to it themselves."""
-    with torch.inference_mode(), nullcontext() if bears_strides else RowsAsColumns():
+def evaluating(rows_as_columns: bool) -> Iterator[None]:
+    """No gradients inside the block, and rows as columns in linear layers that are not ours."""
+    with plain_torch(), torch.inference_mode(), RowsAsColumns() if rows_as_columns else nullcontext():
         yield
 
 
-def share(work: Callable[[Iterable], None], items: Sequence, n_threads: int) -> None:
+def share(work: Callable[[Iterable], None], items: Sequence, n_threads: int, torch_threads: int = 1) -> None:
     """Let threads work through items, each taking the next that is left.
 
     Parameters
@@ -96,6 +93,8 @@ def share(work: Callable[[Iterable], None], items: Sequence, n_threads: int) -> 
     items : sequence
     n_threads : int
         At most as many, this one included; each has one thread of torch.
+    torch_threads : int
+        Threads of torch that threads have which somebody else starts meanwhile.
     """
     n_threads = min(n_threads, len(items))
     if n_threads < 2:
@@ -109,21 +108,8 @@ def share(work: Callable[[Iterable], None], items: Sequence, n_threads: int) -> 
         finally:
             deque(left, maxlen=0)  # an error in one thread ends the others
 
-    with ThreadPoolExecutor(n_threads - 1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ThreadPoolExecutor(n_threads - 1, initializer=limit_this_thread, initargs=(1, torch_threads)) as pool:
         others = [pool.submit(work_on) for _ in range(n_threads - 1)]
         work_on()
         for other in others:
             other.result()
-
-
-def chunk_rows(n_values: int, n_products: int) -> int:
-    """How many rows go through a network at a time: a power of two.
-
-    Parameters
-    ----------
-    n_values : int
-        Numbers that stand for a row within the network.
-    n_products : int
-        Multiplications that a row takes.
-    """
-    return 2 ** int(np.log2(np.clip(min(CHUNK_VALUES / n_values, CHUNK_PRODUCTS / n_products), *CHUNK_ROWS)))

@@ -1,0 +1,33 @@
+"""What a training step sees."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Rows with their weights and with what was observed of them.
+
+    Attributes
+    ----------
+    x : Tensor of shape (n_rows, n_features), or (n_networks, n_rows, n_features) for networks side by side
+        The rows. For training they are scaled, float32, on the device, and their gaps are filled.
+    weight : Tensor of shape (n_rows,) or (n_networks, n_rows), or None
+        Weights whose mean over the training rows is 1. None: all weigh the same.
+    mask : Tensor of the shape of `x`, bool, or None
+        True where a value was observed. None: everywhere.
+    """
+
+    x: Tensor
+    weight: Tensor | None = None
+    mask: Tensor | None = None
+
+    @property
+    def n_rows(self) -> int:
+        return self.x.shape[-2]
+
+    def split(self, sizes: list[int]) -> list["Batch"]:
+        """Consecutive batches of these sizes; views, nothing is copied."""
+        weights = [None] * len(sizes) if self.weight is None else self.weight.split(sizes, -1)
+        masks = [None] * len(sizes) if self.mask is None else self.mask.split(sizes, -2)
+        return [Batch(*parts) for parts in zip(self.x.split(sizes, -2), weights, masks, strict=True)]

@@ -1,0 +1,75 @@
+"""The batches of an epoch."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from sklearn_ae._data.batch import Batch
+from sklearn_ae._data.sources import DEVICE_BLOCK_BYTES, RESIDENT_BYTES, Members, Scaled
+
+READ_BYTES = 2**22  # rows that are read from a source in random order come in blocks of about this size
+
+
+class Batches:
+    """The batches of an epoch, in a new random order each time if asked for.
+
+    Rows are gathered in blocks of many batches; batches are slices of a block. A last batch of a single row joins the one
+    before it, since batch normalisation cannot train on one.
+
+    Parameters
+    ----------
+    source : Scaled or Members
+    batch_size : int
+    shuffle : bool
+    """
+
+    def __init__(self, source: Scaled | Members, batch_size: int, shuffle: bool):
+        self.source = source
+        self.shuffle = shuffle
+        n = source.n_rows
+        self.starts = list(range(0, n, batch_size))
+        if len(self.starts) > 1 and n - self.starts[-1] == 1:
+            self.starts.pop()
+        on_cpu, resident = source.device.type == "cpu", source.resident is not None
+        block_bytes = RESIDENT_BYTES if on_cpu and resident else READ_BYTES if on_cpu else DEVICE_BLOCK_BYTES
+        self.per_block = max(1, block_bytes // (source.row_bytes * batch_size))
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __iter__(self) -> Iterator[Batch]:
+        resident = self.source.resident is not None
+        if len(self.starts) == 1 and resident:
+            yield self.source.take(slice(None))  # the order within a batch does not matter
+            return
+        plans = self._plan()
+        blocks = (self.source.take(positions) for positions, _ in plans)
+        if self.source.device.type != "cpu" and not resident:
+            blocks = ahead(self.source.take, [positions for positions, _ in plans])
+        for block, (_, sizes) in zip(blocks, plans, strict=True):
+            yield from block.split(sizes)
+
+    def _plan(self) -> list[tuple[Tensor, list[int]]]:
+        """For each block, the positions of its rows and the sizes of its batches."""
+        n, resident = self.source.n_rows, self.source.resident is not None
+        device = self.source.device if resident else "cpu"
+        order = torch.randperm(n, device=device) if self.shuffle else torch.arange(n, device=device)
+        bounds, plans = [*self.starts, n], []
+        for first in range(0, len(self.starts), self.per_block):
+            edges = bounds[first : first + self.per_block + 1]
+            plans.append((order[edges[0] : edges[-1]], [b - a for a, b in itertools.pairwise(edges)]))
+        return plans
+
+
+def ahead(take: Callable[[Tensor], Batch], positions: list[Tensor]) -> Iterator[Batch]:
+    """Blocks of rows, each gathered and sent to the device while the one before is being trained on."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(take, positions[0])
+        for following in [*positions[1:], None]:
+            block = future.result()
+            if following is not None:
+                future = pool.submit(take, following)
+            yield block

@@ -1,0 +1,388 @@
+"""Blueprints: all that is needed to build a network again, and to say so in JSON.
+
+There is one for a single autoencoder and one for an ensemble. What differs between the two (how they are built and started, what
+trains and what validates, which rules the ``"auto"`` parameters follow, what is kept) are their methods.
+"""
+
+import copy
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from numpy.random import RandomState
+from sklearn.base import clone
+from sklearn.utils.random import sample_without_replacement
+from torch import Tensor, nn
+
+from sklearn_ae._data.sources import Members, Scaled
+from sklearn_ae._losses import Loss, make_loss
+from sklearn_ae._network.autoencoder import Autoencoder
+from sklearn_ae._network.ensemble import Ensemble, Mask
+from sklearn_ae._network.folds import Folds, fold_positions, fold_sources, make_copies
+from sklearn_ae._network.values import from_json, same_value, to_json
+from sklearn_ae._training import rules
+from sklearn_ae.architectures import Architecture, Dense
+from sklearn_ae.corruptions import Corruption, FunctionCorruption
+from sklearn_ae.latents import Latent
+
+KINDS: dict[str, type["Blueprint"]] = {}  # by the names under which they are written to files
+
+
+class Prepared(NamedTuple):
+    """A network that is ready to be trained, and the rows for it."""
+
+    module: nn.Module
+    train: Scaled | Members
+    held_out: Scaled | Members | None
+
+
+@dataclass(frozen=True, eq=False)
+class Blueprint:
+    """A single autoencoder.
+
+    Two blueprints are equal if they build the same network: parts, losses and modules are compared by value.
+
+    Attributes
+    ----------
+    architecture, latent, corruption : Part
+        Copies, so that a later ``set_params`` does not reach them.
+    loss : str or nn.Module
+    scaling : str or None
+        The kind of scaling, ``"auto"`` resolved.
+    n_features, n_components : int
+    """
+
+    architecture: Architecture
+    latent: Latent
+    corruption: Corruption | None
+    loss: str | nn.Module
+    scaling: str | None
+    n_features: int
+    n_components: int
+
+    kind: ClassVar[str] = "autoencoder"
+
+    def __init_subclass__(cls):
+        KINDS[cls.kind] = cls
+
+    # Building and starting
+
+    def build(self) -> nn.Module:
+        """The network, with random weights."""
+        return self._autoencoder(self.n_features)
+
+    def make_loss(self) -> Loss:
+        return make_loss(self.loss)
+
+    def prepare(
+        self, rows: Scaled, validation: float | str | None, previous: nn.Module | None, random_state: RandomState
+    ) -> Prepared:
+        """A network to train, the rows to train it on and those to validate it on.
+
+        By default, few rows are divided into folds and many have some held out.
+
+        Parameters
+        ----------
+        rows : Scaled
+        validation : float, "auto" or None
+            The share of rows held out; None for no validation.
+        previous : nn.Module or None
+            The network of the last fit to go on with. None starts from what the architecture makes of the rows.
+        random_state : RandomState
+        """
+        module = self.build()
+        if previous is None and validation == "auto" and rules.uses_folds(rows.n_rows, rows.n_features):
+            learnt, left_out = fold_positions(rows.n_rows, rules.N_FOLDS, random_state)
+            copies = make_copies(module, rules.N_FOLDS + 1)
+            for one, positions in zip(copies, learnt, strict=True):
+                self._start(one, rows, torch.from_numpy(positions))
+            return Prepared(Folds(copies, rows.n_features), *fold_sources(rows, learnt, left_out))
+        train, held_out = split(rows, validation, random_state)
+        if previous is None:
+            self._start(module, train, torch.randperm(train.n_rows)[: rules.START_ROWS])
+        else:
+            module.load_state_dict(previous.state_dict())
+        return Prepared(module, train, held_out)
+
+    def finish(self, module: nn.Module, train: Scaled | Members) -> nn.Module:
+        """What is kept of the network that was trained."""
+        return module.full_data_model() if isinstance(module, Folds) else module
+
+    def _start(self, module: Autoencoder, rows: Scaled, positions: Tensor) -> None:
+        """Set starting weights from the rows at some positions, as the architecture does."""
+
+        def data() -> tuple[Tensor, Tensor]:
+            x = rows.take(positions).x
+            return x, module.loss.link(x)
+
+        module.to(rows.device)
+        noise = rules.input_noise(len(positions))
+        self.architecture.start(module.encoder, module.decoder, data, self.n_components, self.latent.stochastic, noise)
+
+    def _autoencoder(self, n_features: int) -> Autoencoder:
+        """One autoencoder, its parts' sizes checked."""
+        architecture, latent = self.architecture, self.latent
+        n_outputs = latent.n_outputs(self.n_components)
+        encoder, decoder = (half.float() for half in architecture.build(n_features, n_outputs, self.n_components))
+        check_output(architecture, "encoder", encoder, n_features, n_outputs)
+        check_output(architecture, "decoder", decoder, self.n_components, n_features)
+        if not any(p.requires_grad for half in (encoder, decoder) for p in half.parameters()):
+            raise ValueError(f"{type(architecture).__name__} has no parameters to train.")
+        copies_input = not architecture.accepts_strided_input
+        return Autoencoder(encoder, decoder, latent.build(self.n_components), self.make_loss(), self.corruption, copies_input)
+
+    # Rules behind "auto"
+
+    def learning_rate(self) -> float:
+        return rules.RATE * rules.width_factor(self.n_features)
+
+    def batch_size(self, n: int) -> int:
+        return rules.auto_batch_size(n)
+
+    def max_epochs(self, n: int, batch_size: int) -> int:
+        n_steps = rules.LINEAR_STEPS if self.architecture.is_linear() else rules.STEPS
+        return rules.auto_epochs(n_steps, n, batch_size, rules.width_factor(self.n_features))
+
+    def n_codes(self) -> int:
+        """How many training rows' codes are kept for `sample`."""
+        return rules.SAMPLE_CODES
+
+    # What it gives
+
+    @property
+    def n_features_out(self) -> int:
+        """Columns of what ``transform`` gives."""
+        return self.n_components
+
+    @property
+    def n_values(self) -> int:
+        """Numbers that stand for a row within the network."""
+        return self.n_features
+
+    # Comparing and writing
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and not self.differences(other)
+
+    __hash__ = None  # parts are mutable
+
+    def differences(self, other: "Blueprint") -> dict[str, tuple]:
+        """The attributes in which another blueprint differs, each with both values."""
+        if type(self) is not type(other):
+            return {"n_estimators": (self.n_networks, other.n_networks)}
+        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        return {name: (a, b) for name, (a, b) in pairs.items() if not same_value(a, b)}
+
+    n_networks: ClassVar[int] = 1
+
+    def to_json(self) -> dict:
+        """Plain values, from which ``from_json`` makes an equal blueprint.
+
+        Raises
+        ------
+        TypeError
+            If a part or the loss is a user's own module, function or class, which JSON cannot hold.
+        """
+        return {"kind": self.kind} | {f.name: to_json(getattr(self, f.name), f.name) for f in fields(self)}
+
+    @staticmethod
+    def from_json(plain: dict) -> "Blueprint":
+        """The blueprint that ``to_json`` wrote.
+
+        Raises
+        ------
+        ValueError
+            If a kind, a part or a value is unknown.
+        """
+        values = dict(plain)
+        kind = values.pop("kind", None)
+        if kind not in KINDS:
+            raise ValueError(f"There is no blueprint of kind {kind!r}; there are {sorted(KINDS)}.")
+        names = {f.name for f in fields(KINDS[kind])}
+        if set(values) != names:
+            raise ValueError(f"A blueprint of kind {kind!r} has {sorted(names)}, got {sorted(values)}.")
+        return KINDS[kind](**{name: from_json(value) for name, value in values.items()})
+
+
+KINDS[Blueprint.kind] = Blueprint
+
+
+@dataclass(frozen=True, eq=False)
+class EnsembleBlueprint(Blueprint):
+    """Many small autoencoders, each of some rows and some features.
+
+    Attributes
+    ----------
+    features : ndarray of shape (n_members, n_seen), integer
+        Which features each member sees.
+    active : tuple of int
+        How many components of its code each member uses.
+    max_samples : int, float or "auto"
+        Rows for each member, a share of all rows, or 32.
+    """
+
+    features: np.ndarray
+    active: tuple[int, ...]
+    max_samples: int | float | str
+
+    kind: ClassVar[str] = "ensemble"
+
+    def with_members_of(self, other: Blueprint) -> "EnsembleBlueprint":
+        """The same, whose members see what those of another blueprint see, if there are as many with as many features."""
+        if not isinstance(other, EnsembleBlueprint) or other.features.shape != self.features.shape:
+            return self
+        return replace(self, features=other.features, active=other.active)
+
+    def build(self) -> Ensemble:
+        members = []
+        for n_active in self.active:
+            member = self._autoencoder(self.features.shape[1])
+            member.decoder = nn.Sequential(Mask(self.n_components, n_active), member.decoder)
+            members.append(member)
+        return Ensemble(members, torch.tensor(self.features), list(self.active), self.n_features)
+
+    def prepare(
+        self, rows: Scaled, validation: float | str | None, previous: nn.Module | None, random_state: RandomState
+    ) -> Prepared:
+        """As for a single autoencoder, but members start at random, for their variety."""
+        module = self.build()
+        if previous is not None:
+            module.load_state_dict(previous.state_dict())
+        train, held_out = split(rows, validation, random_state)
+        features = torch.tensor(self.features)
+        positions = subsample_rows(train.n_rows, self._n_samples(train.n_rows), len(features), random_state)
+        if held_out is not None:
+            held_out = Members(held_out, torch.arange(held_out.n_rows).expand(len(features), -1), features)
+        return Prepared(module, Members(train, torch.from_numpy(positions), features), held_out)
+
+    def finish(self, module: Ensemble, train: Members) -> Ensemble:
+        rows = torch.randperm(train.source.n_rows)[: rules.SCALE_ROWS]
+        module.calibrate(train.take(slice(rules.SCALE_ROWS)).x, train.source.take(rows).x)
+        return module
+
+    def _n_samples(self, n: int) -> int:
+        if self.max_samples == "auto":
+            return min(rules.MEMBER_ROWS, n)
+        if isinstance(self.max_samples, float):
+            return max(1, round(self.max_samples * n))
+        return min(self.max_samples, n)
+
+    def learning_rate(self) -> float:
+        return rules.MEMBER_RATE
+
+    def batch_size(self, n: int) -> int:
+        return min(n, rules.MEMBER_BATCH)
+
+    def max_epochs(self, n: int, batch_size: int) -> int:
+        return rules.auto_epochs(rules.MEMBER_STEPS, n, batch_size)
+
+    def n_codes(self) -> int:
+        most = rules.SAMPLE_VALUES // (len(self.active) * self.n_components)
+        return max(rules.FEWEST_SAMPLE_CODES, min(rules.SAMPLE_CODES, most))
+
+    @property
+    def n_features_out(self) -> int:
+        return sum(self.active)
+
+    @property
+    def n_values(self) -> int:
+        return 2 * self.features.size
+
+    @property
+    def n_networks(self) -> int:
+        return len(self.active)
+
+
+def make_parts(estimator) -> dict:
+    """Copies of an estimator's parts, as a blueprint holds them."""
+    corruption = estimator.corruption
+    if corruption is not None and not isinstance(corruption, Corruption):
+        corruption = FunctionCorruption(corruption)
+    return {
+        "architecture": Dense() if estimator.architecture is None else clone(estimator.architecture),
+        "latent": Latent() if estimator.latent is None else clone(estimator.latent),
+        "corruption": clone(corruption, safe=False),
+        "loss": copy.deepcopy(estimator.loss),
+    }
+
+
+def make_members(
+    parts: dict, n_features: int, n_components: int | str, n_members: int, small: bool, random_state: RandomState
+) -> dict:
+    """What each member sees and how much of its code it uses: the rest of an ensemble's blueprint.
+
+    Parameters
+    ----------
+    parts : dict
+        What ``make_parts`` gave.
+    n_features : int
+    n_components : int or "auto"
+        With ``"auto"`` each member draws its own.
+    n_members : int
+    small : bool
+        Whether members see some of the features in a small network, or all of them in the user's architecture.
+    random_state : RandomState
+    """
+    n_seen = n_features
+    if small:
+        n_seen = int(np.ceil(np.clip(rules.SEEN_SHARE * n_features, 1, rules.MOST_SEEN)))
+        architecture = Dense((int(np.clip(2 * n_seen, 16, 64)),), activation="relu", linear_path=False)
+        parts = {**parts, "architecture": architecture}
+    if n_components == "auto":
+        n_components = int(np.clip(n_features // 2, 1, rules.MOST_COMPONENTS))
+        active = random_state.randint(1, n_components + 1, size=n_members)
+        active[:: rules.EVERY_WITHOUT_CODE] = 0
+    else:
+        active = np.full(n_members, n_components)
+    features = assign_features(n_features, n_seen, n_members, random_state)
+    return {**parts, "n_components": n_components, "active": tuple(active.tolist()), "features": features}
+
+
+def split(rows: Scaled, validation: float | str | None, random_state: RandomState) -> tuple[Scaled, Scaled | None]:
+    """The rows to train on, and those held out to choose the best epoch by."""
+    n_held_out = 0 if validation is None else rules.n_held_out(validation, rows.n_rows)
+    if n_held_out < 1:
+        return rows, None
+    order = random_state.permutation(rows.n_rows)
+    return rows.subset(np.sort(order[n_held_out:])), rows.subset(np.sort(order[:n_held_out]))
+
+
+def subsample_rows(n: int, n_drawn: int, n_members: int, random_state: RandomState) -> np.ndarray:
+    """Which of n rows each member learns from, of shape (n_members, n_drawn), in random order."""
+    draws = (sample_without_replacement(n, n_drawn, random_state=random_state) for _ in range(n_members))
+    return np.array([random_state.permutation(rows) for rows in draws])  # a draw of nearly all rows comes in their order
+
+
+def assign_features(n_features: int, n_seen: int, n_members: int, random_state: RandomState) -> np.ndarray:
+    """Which features each member sees (n_members, n_seen): all are seen about equally often, and no member has one twice.
+
+    They are dealt like cards: each member takes the next ones of a shuffled deck, and a used up deck is shuffled again.
+    """
+    hands, deck = [], np.empty(0, np.int64)
+    for _ in range(n_members):
+        hand, deck = deck[:n_seen], deck[n_seen:]
+        if len(hand) < n_seen:
+            deck = random_state.permutation(n_features)
+            fresh = deck[~np.isin(deck, hand)][: n_seen - len(hand)]
+            hand, deck = np.append(hand, fresh), deck[~np.isin(deck, fresh)]
+        hands.append(np.sort(hand))
+    return np.array(hands)
+
+
+def check_output(architecture: Architecture, name: str, module: nn.Module, n_inputs: int, n_outputs: int) -> None:
+    """Try a module on two rows, so that sizes that do not fit are told here and not from deep within."""
+    was_training = module.training
+    message = f"The {name} of {type(architecture).__name__} must take (n_samples, {n_inputs}) and give (n_samples, {n_outputs})"
+    try:
+        with torch.no_grad():
+            result = module.eval()(torch.zeros(2, n_inputs))
+            shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+    except Exception as error:  # whatever a user's module raises
+        raise ValueError(f"{message}, but it failed on two rows: {error}") from error
+    finally:
+        module.train(was_training)
+    if isinstance(shape, str):
+        raise ValueError(f"{message}, but it gave a {shape}.")
+    if shape != (2, n_outputs):
+        raise ValueError(f"{message}, but it gave {('n_samples', *shape[1:])} from ('n_samples', {n_inputs}).".replace("'", ""))

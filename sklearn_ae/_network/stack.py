@@ -1,0 +1,172 @@
+"""Several networks of one shape, with their parameters stacked and run as one batched computation."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from sklearn_ae._data.batch import Batch
+from sklearn_ae._layers import ACTIVATIONS
+from sklearn_ae._network.autoencoder import Autoencoder
+from sklearn_ae.latents import Latent
+
+ENTRY_BY_ENTRY = {*ACTIVATIONS.values(), nn.Dropout, nn.Sequential}
+
+
+class Stack(nn.Module):
+    """`n_networks` autoencoders side by side: one autoencoder whose weights and buffers have a first axis of that length.
+
+    If all of its layers take stacked weights, it is called as it is. Otherwise it is called by ``torch.vmap``, which costs a third
+    more, or network by network where ``vmap`` cannot be used.
+
+    Parameters
+    ----------
+    networks : list of Autoencoder
+        With equal modules; only their weights and buffers differ.
+    n_inputs : int
+        Features that each sees.
+    """
+
+    def __init__(self, networks: list[Autoencoder], n_inputs: int):
+        super().__init__()
+        self.n_networks = len(networks)
+        self.network = stacked(networks)
+        self.mode = self._find_mode(n_inputs)
+
+    @property
+    def latent(self):
+        return self.network.latent
+
+    @property
+    def loss(self):
+        return self.network.loss
+
+    @property
+    def learning(self) -> bool:
+        return self.network.learning
+
+    @learning.setter
+    def learning(self, value: bool) -> None:
+        self.network.learning = value
+
+    @property
+    def cost_weight(self) -> Tensor:
+        return self.network.cost_weight
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Raw reconstructions and, if any, costs (n_networks, n_samples) of batches (n_networks, n_samples, n_inputs)."""
+        return self.each("forward", x)
+
+    def losses_and_costs(self, batch: Batch, raw: Tensor, cost: Tensor | None) -> Tensor:
+        """Loss and cost of each network's rows (n_networks, n_samples)."""
+        n_networks, n, n_inputs = batch.x.shape
+        loss = self.loss(raw.flatten(0, 1), batch.x.flatten(0, 1)).view(n_networks, n)
+        if self.latent.stochastic:
+            loss = torch.stack([self.loss.negative_log_likelihood(one, n_inputs) for one in loss])
+        return loss if cost is None else loss + self.cost_weight[:, None] * cost
+
+    def each(self, method: str, x: Tensor):
+        """Call a method of every network on its part of `x`."""
+        if self.mode == "together":
+            return getattr(self.network, method)(x)
+        tensors = dict(stacked_tensors(self.network))
+
+        def call(own: dict[str, Tensor], one: Tensor):
+            network = with_tensors(self.network, own)
+            result = getattr(network, method)(one)
+            return result, {name: new for name, new in network.named_buffers() if new is not own.get(name, new)}
+
+        if self.mode == "vmap":
+            result, assigned = torch.vmap(call, randomness="different")(tensors, x)
+        else:
+            results = [call({name: tensor[i] for name, tensor in tensors.items()}, x[i]) for i in range(len(x))]
+            result, assigned = stack_results([r for r, _ in results]), stack_results([a for _, a in results])
+        with torch.no_grad():
+            for name, buffer in assigned.items():  # what a module has set, and not changed in place
+                tensors[name].copy_(buffer)
+        return result
+
+    def state_of(self, i: int) -> dict[str, Tensor]:
+        """The weights and buffers of one autoencoder, by its names for them."""
+        own = dict(stacked_tensors(self.network))
+        state = self.network.state_dict()
+        return {name: (tensor[i] if name in own else tensor).detach().clone() for name, tensor in state.items()}
+
+    def _find_mode(self, n_inputs: int) -> str:
+        """How networks are called: ``"together"``, by ``"vmap"``, or in a ``"loop"`` where parts cannot be batched.
+
+        Parts whose control flow depends on data cannot.
+        """
+        one = self.network
+        plain = one.corruption is None and type(one.latent) is Latent and not one.copies_input
+        if plain and supports_batched_weights(one.encoder) and supports_batched_weights(one.decoder):
+            return "together"
+        before = copy.deepcopy(self.network.state_dict())
+        self.mode, self.learning = "vmap", True
+        try:
+            with torch.no_grad():
+                self.each("forward", torch.zeros(self.n_networks, 2, n_inputs))
+        except (RuntimeError, ValueError):
+            return "loop"
+        finally:
+            self.learning = False
+            self.network.load_state_dict(before)  # statistics that the trial has moved
+        return "vmap"
+
+
+def stacked(networks: list[Autoencoder]) -> Autoencoder:
+    """A copy of the first network that holds the weights and buffers of all, but for those of the loss, which they share."""
+    tensors = {}
+    for (name, first), *others in zip(*map(stacked_tensors, networks), strict=True):
+        values = torch.stack([first.detach(), *(other.detach() for _, other in others)])
+        tensors[name] = nn.Parameter(values, first.requires_grad) if isinstance(first, nn.Parameter) else values
+    return with_tensors(networks[0], tensors)
+
+
+def stacked_tensors(network: Autoencoder) -> list[tuple[str, Tensor]]:
+    """The weights and buffers that each network has of its own, by name."""
+    named = [*network.named_parameters(), *network.named_buffers()]
+    return [(name, tensor) for name, tensor in named if not name.startswith("loss.")]
+
+
+def with_tensors(module: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
+    """A copy of a module's objects, down to the last child, that holds other tensors; those that it names twice stay one.
+
+    The module itself is left as it is, so that threads may do this at the same time.
+    """
+    named = [*module.named_parameters(), *module.named_buffers()]
+    new = {id(old): tensors.get(name, old) for name, old in named}
+    copies: dict[int, nn.Module] = {}
+
+    def copied(old: nn.Module) -> nn.Module:
+        if id(old) in copies:
+            return copies[id(old)]
+        one = copies[id(old)] = old.__new__(type(old))
+        one.__dict__.update(old.__dict__)
+        one._parameters = {name: tensor if tensor is None else new[id(tensor)] for name, tensor in old._parameters.items()}
+        one._buffers = {name: tensor if tensor is None else new[id(tensor)] for name, tensor in old._buffers.items()}
+        one._modules = {name: child if child is None else copied(child) for name, child in old._modules.items()}
+        if isinstance(one, nn.RNNBase):
+            one._flat_weights = [getattr(one, name) for name in one._flat_weights_names]
+        return one
+
+    return copied(module)
+
+
+def supports_batched_weights(module: nn.Module) -> bool:
+    """Whether a module is made of nothing but our layers, which take stacked weights, and of what computes entry by entry."""
+
+    def known(m: nn.Module) -> bool:
+        return type(m) in ENTRY_BY_ENTRY or "supports_batched_weights" in vars(type(m))
+
+    return all(known(m) and not (m._forward_hooks or m._forward_pre_hooks or m._backward_hooks) for m in module.modules())
+
+
+def stack_results(results: list):
+    """Stack tensors, or tuples or dictionaries of them, one by one."""
+    first = results[0]
+    if isinstance(first, dict):
+        return {name: torch.stack([one[name] for one in results]) for name in first}
+    if isinstance(first, tuple):
+        return tuple(torch.stack(parts) for parts in zip(*results, strict=True))
+    return torch.stack(results)

@@ -1,0 +1,1 @@
+"""Training: the skorch net, its steps and state, optimisers, and the rules behind ``"auto"``."""

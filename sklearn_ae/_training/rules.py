@@ -1,0 +1,104 @@
+"""The measured rules behind every ``"auto"``, with their constants. benchmarks/README.md has what each was measured against."""
+
+import numpy as np
+
+# Learning rate, steps and batches of a single autoencoder
+RATE = 1e-2
+STEPS, LINEAR_STEPS = 2_000, 100  # without hidden layers, PCA's start is nearly the end
+FEWEST_EPOCHS, ENOUGH_EPOCHS, MOST_EPOCHS = 2, 30, 200
+WIDE = 256  # features from which on learning rate and steps are lowered
+SMALLEST_BATCH, USUAL_BATCH = 64, 128
+
+# Validation and starts
+N_FOLDS = 5
+FEW_ROWS, FEW_FEATURES = 1_000, 256  # with fewer of both, all rows validate by folds
+HELD_OUT, MOST_HELD_OUT = 0.1, 10_000
+START_ROWS = 20_000  # rows from which starting weights are computed
+INPUT_NOISE = 0.2  # deviations of noise in the layers' input, in training on few rows
+
+# Members of an ensemble
+MEMBER_RATE, MEMBER_STEPS, MEMBER_BATCH, MEMBER_ROWS = 1.5e-2, 75, 256, 32
+SEEN_SHARE, MOST_SEEN = 0.7, 64  # features that a member sees
+MOST_COMPONENTS = 32
+EVERY_WITHOUT_CODE = 4  # every so many members have no code at all, and measure the distance from a trimmed middle
+SCALE_ROWS = 1_024  # rows from which the scales of residuals are computed
+
+# Calibration of the detector
+CALIBRATION_SHARE, MOST_CALIBRATION = 0.2, 10_000
+
+# Codes kept for `sample`
+SAMPLE_CODES, FEWEST_SAMPLE_CODES, SAMPLE_VALUES = 1_000, 50, 200_000
+
+# Threads, and chunks of rows in inference
+THREADED_WORK = 2**28  # multiplications of a training step from which on it uses torch's threads
+CHUNK_ROWS = 64, 4_096  # fewest and most rows of a chunk
+CHUNK_VALUES = 2**22  # numbers in a chunk at most
+CHUNK_PRODUCTS = 2**26  # multiplications in a chunk at most: a single row costs a chunk
+
+STILL_FALLING = 0.05  # relative fall of the loss in the last epoch of an annealed schedule that counts as not converged
+
+
+def width_factor(n_features: int) -> float:
+    """The factor of learning rate and steps: wide layers sum more gradients, and take longer."""
+    return min(1.0, (WIDE / n_features) ** 0.5)
+
+
+def auto_epochs(n_steps: int, n: int, batch_size: int, factor: float = 1.0) -> int:
+    """How many epochs make that many steps, within bounds; `factor` of them, but not under 30 for it."""
+    n_epochs = n_steps * batch_size / n
+    n_epochs = max(factor * n_epochs, min(n_epochs, ENOUGH_EPOCHS))
+    return int(np.clip(np.ceil(n_epochs), FEWEST_EPOCHS, MOST_EPOCHS))
+
+
+def auto_batch_size(n: int) -> int:
+    """About an eighth of the rows, from 64 to 128, and a thousandth from 128,000 rows on."""
+    return min(n, 2 ** round(np.log2(np.clip(n / 8, SMALLEST_BATCH, max(USUAL_BATCH, n / 1_000)))))
+
+
+def uses_folds(n: int, n_features: int) -> bool:
+    """Whether rows are so few that all validate, fold by fold."""
+    return 2 * N_FOLDS <= n < FEW_ROWS and n_features <= FEW_FEATURES
+
+
+def n_held_out(validation: float | str, n: int, share: float = HELD_OUT, most: int = MOST_HELD_OUT) -> int:
+    """How many of n rows are held out.
+
+    Raises
+    ------
+    ValueError
+        If a share that the user has given leaves no rows to train or to validate on.
+    """
+    if validation == "auto":
+        return round(min(share * n, most))
+    held_out = round(validation * n)
+    if not 0 < held_out < n:
+        raise ValueError(f"validation_fraction={validation} of {n} samples leaves {held_out} to validate on.")
+    return held_out
+
+
+def input_noise(n: int) -> float:
+    """Noise in the layers' input, in deviations."""
+    return INPUT_NOISE if n <= FEW_ROWS else 0.0
+
+
+def training_threads(n_parameters: int, batch_size: int, n_features: int) -> int | None:
+    """Threads to train in; None for as many as torch has.
+
+    Threads wait for one another at the end of every operation. On a busy machine that takes milliseconds, however small the
+    operation, so only steps that take far longer use them.
+    """
+    work = batch_size * (n_parameters + 32 * n_features)
+    return None if work >= THREADED_WORK else 1
+
+
+def chunk_rows(n_values: int, n_products: int) -> int:
+    """How many rows go through a network at a time: a power of two.
+
+    Parameters
+    ----------
+    n_values : int
+        Numbers that stand for a row within the network.
+    n_products : int
+        Multiplications that a row takes.
+    """
+    return 2 ** int(np.log2(np.clip(min(CHUNK_VALUES / n_values, CHUNK_PRODUCTS / n_products), *CHUNK_ROWS)))

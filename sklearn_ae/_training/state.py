@@ -1,0 +1,174 @@
+"""The state of a training: all that a step changes. It can be saved, restored and gone on with."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sklearn_ae._training.optimizers import Adam
+
+AVERAGE_DECAY = 0.98  # of the moving average of the weights, a step
+
+
+class Snapshot(NamedTuple):
+    """Weights, and the losses of the validation rows under them."""
+
+    weights: list[Tensor]
+    losses: Tensor
+
+
+class TrainingState:
+    """Weights, their average, the optimiser's state, the position in the plan, the curves, and the best epoch so far.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network that is trained.
+    optimizer : torch.optim.Optimizer
+        Its optimiser.
+
+    Attributes
+    ----------
+    step, epoch : int
+        Steps and epochs done.
+    best_loss : float
+        The lowest loss of an epoch, or that before training.
+    best_epoch : int
+        The epoch it belongs to, from 1; 0 is before training.
+    waited : int
+        Epochs since the last that was better by more than the tolerance.
+    stopped : bool
+        Whether training has ended before its plan.
+    losses, validation_losses : list of float
+        The curves.
+    start, best : Snapshot or None
+        Weights from before training, and those of the best epoch, with the losses of the validation rows.
+    """
+
+    def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer):
+        self.module, self.optimizer = module, optimizer
+        self.rates = [float(group["lr"]) for group in optimizer.param_groups]
+        self.step = self.epoch = self.waited = self.best_epoch = 0
+        self.best_loss, self.stopped = math.inf, False
+        self.losses: list[float] = []
+        self.validation_losses: list[float] = []
+        self.start: Snapshot | None = None
+        self.best: Snapshot | None = None
+        self.values = trained_values(module, optimizer)
+        self.average: list[Tensor] | None = None
+        self._swapped = False
+
+    def start_average(self) -> None:
+        """From now on, keep a moving average of the weights beside them."""
+        self.average = [value.clone() for value in self.values]
+
+    def update_average(self) -> None:
+        """Move the average towards the present weights; called once a step."""
+        if self.average is not None:
+            torch._foreach_lerp_(self.average, self.values, 1 - AVERAGE_DECAY)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averaged weights in place of the present ones, inside the block."""
+        if self.average is None or self._swapped:
+            yield
+            return
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def snapshot(self, losses: Tensor, into: Snapshot | None = None) -> Snapshot:
+        """The weights as they are, with the validation rows' losses under them."""
+        weights = list(self.module.state_dict().values())
+        if into is None:
+            return Snapshot([tensor.detach().clone() for tensor in weights], losses)
+        copy_tensors(weights, into.weights)
+        return Snapshot(into.weights, losses)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put the weights of a snapshot back."""
+        copy_tensors(snapshot.weights, list(self.module.state_dict().values()))
+
+    # Saving
+
+    PLAIN = ("step", "epoch", "best_loss", "best_epoch", "waited", "stopped", "rates")
+
+    def state_dict(self) -> dict:
+        """Tensors and plain values, copied, from which ``load_state_dict`` goes on."""
+        swapped = self._swapped
+        if swapped:
+            self._swap()
+        try:
+            state = {name: getattr(self, name) for name in self.PLAIN}
+            state |= {"losses": list(self.losses), "validation_losses": list(self.validation_losses)}
+            state["module"] = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
+            state["optimizer"] = copied(self.optimizer.state_dict())
+            state["average"] = copied(self.average)
+            state["start"], state["best"] = (snapshot and tuple(copied(list(snapshot))) for snapshot in (self.start, self.best))
+            state["random"] = torch.get_rng_state()
+            if self.values and self.values[0].is_cuda:
+                state["cuda_random"] = torch.cuda.get_rng_state(self.values[0].device)
+            return state
+        finally:
+            if swapped:
+                self._swap()
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from what ``state_dict`` gave: weights, optimiser, torch's random state, and the position in the plan."""
+        for name in self.PLAIN:
+            setattr(self, name, state[name])
+        self.losses, self.validation_losses = list(state["losses"]), list(state["validation_losses"])
+        self.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.values = trained_values(self.module, self.optimizer)
+        self.average = copied(state["average"])
+        self.start, self.best = (snapshot and Snapshot(*copied(list(snapshot))) for snapshot in (state["start"], state["best"]))
+        torch.set_rng_state(state["random"])
+        if "cuda_random" in state:
+            torch.cuda.set_rng_state(state["cuda_random"], self.values[0].device)
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for a, b in zip(self.values, self.average, strict=True):
+            kept = a.clone()
+            a.copy_(b)
+            b.copy_(kept)
+        self._swapped = not self._swapped
+
+
+def improved_significantly(before: Tensor, after: Tensor) -> bool:
+    """Whether losses fell, in the mean over rows, and by more than two standard errors when the extreme twentieths of the rows are
+    drawn in (winsorised), so that no single row far out decides."""
+    fall = (before - after).double().flatten()
+    drawn_in = fall.clamp(*torch.quantile(fall, torch.tensor([0.05, 0.95], dtype=fall.dtype, device=fall.device)))
+    return bool(fall.mean() > 0) and bool(drawn_in.mean() > 2 * drawn_in.std(correction=0) / len(fall) ** 0.5)
+
+
+@torch.no_grad()
+def trained_values(module: nn.Module, optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """The tensors that training changes: few flat ones where the optimiser has made such."""
+    if isinstance(optimizer, Adam):
+        return [flat.values for flat in optimizer.flats]
+    return [parameter.detach() for parameter in module.parameters() if parameter.requires_grad]
+
+
+@torch.no_grad()
+def copy_tensors(source: list[Tensor], target: list[Tensor]) -> None:
+    for a, b in zip(source, target, strict=True):
+        b.copy_(a)
+
+
+def copied(value):
+    """Nested lists and dictionaries with copies of their tensors."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {key: copied(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(copied(one) for one in value)
+    return value
