@@ -139,7 +139,7 @@ class _ReconstructionR2Scorer:
         ValueError
             If no column of X varies.
         """
-        return reconstruction_r2_score(*_reconstruct(estimator, X), sample_weight=sample_weight)
+        return reconstruction_r2_score(*original_and_reconstructed(estimator, X), sample_weight=sample_weight)
 
     def _accept_sample_weight(self) -> bool:  # asked by scikit-learn's searches
         return True
@@ -151,12 +151,12 @@ class _ReconstructionR2Scorer:
         return "reconstruction_r2_scorer"  # there is only one
 
 
-def _reconstruct(estimator: BaseEstimator, X: Any) -> tuple[Any, Any]:
+def original_and_reconstructed(estimator: BaseEstimator, X: Any) -> tuple[Any, Any]:
     """The data and what came back, in the data's units: through a pipeline and back as far as its steps can be inverted."""
     if hasattr(estimator, "reconstruct"):
         return X, estimator.reconstruct(X)
     if isinstance(estimator, Pipeline):
-        return _reconstruct_through(estimator, X)
+        return reconstruct_through(estimator, X)
     if hasattr(estimator, "transform") and hasattr(estimator, "inverse_transform"):
         return X, estimator.inverse_transform(estimator.transform(X))
     raise TypeError(
@@ -165,12 +165,12 @@ def _reconstruct(estimator: BaseEstimator, X: Any) -> tuple[Any, Any]:
     )
 
 
-def _reconstruct_through(pipeline: Pipeline, X: Any) -> tuple[Any, Any]:
+def reconstruct_through(pipeline: Pipeline, X: Any) -> tuple[Any, Any]:
     *steps, last = [step for _, step in pipeline.steps if step not in (None, "passthrough")]
     seen = [X]
     for step in steps:
         seen.append(step.transform(seen[-1]))
-    original, reconstructed = _reconstruct(last, seen[-1])
+    original, reconstructed = original_and_reconstructed(last, seen[-1])
     for step, before, after in zip(reversed(steps), seen[-2::-1], seen[:0:-1], strict=True):
         if _keeps_entries(before, after):  # an imputer: what it filled in is no data
             original = before
