@@ -8,14 +8,15 @@ from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 from sklearn.pipeline import Pipeline
 
-# Okabe and Ito (2008), "Color Universal Design": told apart by the colour-blind. The lightest comes last.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+# Okabe and Ito (2008), "Color Universal Design": told apart by the colour-blind. Two more make ten; the lightest comes last.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999", "#882255", "#F0E442")
 BLUE, RED, GREEN = COLORS[:3]
 GREY = "0.45"
-MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "*", "p")  # 11 of them: with 8 colours, 88 combinations
+MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "*", "p")  # 11 of them: with 10 colours, 110 combinations
 LINE_STYLES = ("-", "--", "-.", ":")
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\")
 WIDTH = 6.4  # inches: a notebook's width
+LONGEST_NAME = 20
 
 
 def check_matplotlib(caller: str) -> None:
@@ -26,13 +27,20 @@ def check_matplotlib(caller: str) -> None:
         raise ImportError(f"{caller} needs matplotlib. Install it with: pip install sklearn-ae[plot]") from error
 
 
-def make_axes(ax: Any, n_rows: int = 1, n_columns: int = 1, figsize: tuple[float, float] = (WIDTH, 4.0), **options) -> np.ndarray:
+def make_axes(
+    ax: Any,
+    n_rows: int = 1,
+    n_columns: int = 1,
+    figsize: tuple[float, float] = (WIDTH, 4.0),
+    layout: str = "constrained",
+    **options,
+) -> np.ndarray:
     """Axes in an array of shape (n_rows, n_columns): new ones, those given, or a grid in the place of the one given."""
     import matplotlib.pyplot as plt
     from matplotlib.axes import Axes
 
     if ax is None:
-        return plt.subplots(n_rows, n_columns, figsize=figsize, squeeze=False, layout="constrained", **options)[1]
+        return plt.subplots(n_rows, n_columns, figsize=figsize, squeeze=False, layout=layout, **options)[1]
     if not isinstance(ax, Axes):
         axes = np.asarray(ax, dtype=object)
         if axes.size != n_rows * n_columns:
@@ -149,16 +157,26 @@ def hide_frame(ax: Any) -> None:
         spine.set_visible(False)
 
 
-def feature_axis(ax: Any, names: np.ndarray) -> None:
+def feature_axis(ax: Any, names: np.ndarray, most: int = 30) -> None:
     """Name the columns on the x-axis if there is room for their names."""
-    if len(names) <= 12:
-        ax.set_xticks(range(len(names)), names, rotation=40 if max(map(len, names)) > 3 else 0)
-        for label in ax.get_xticklabels():
-            label.set_horizontalalignment("right" if max(map(len, names)) > 3 else "center")
-    else:
+    if len(names) > most:
         ax.set_xlabel("Column")
+        return
+    names = [shortened(name) for name in names]
+    upright = max(map(len, names)) > 3 or len(names) > most // 2
+    ax.set_xticks(range(len(names)), names, rotation=90 if upright else 0, fontsize="small")
+
+
+def names_height(names: np.ndarray, most: int = 30) -> float:
+    """Inches that upright names take under an axis."""
+    return 0.0 if len(names) > most else 0.07 * max(len(shortened(name)) for name in names)
+
+
+def shortened(name: object) -> str:
+    name = str(name)
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def number(value: float) -> str:
     """A number with a true minus sign, as on matplotlib's axes."""
-    return f"{value:.3g}".replace("-", "−")
+    return f"{value:.4g}".replace("-", "−")

@@ -21,6 +21,7 @@ from sklearn_ae.inspection._common import (
     number,
     one_per_row,
 )
+from sklearn_ae.metrics import original_and_reconstructed
 
 
 class FeatureContributionDisplay:
@@ -96,8 +97,8 @@ class FeatureContributionDisplay:
         Parameters
         ----------
         estimator : AutoencoderOutlierDetector, AutoencoderTransformer or Pipeline that ends in one
-            Fitted. Of a pipeline the columns and the units are those that its last step sees. A transformer's outlyingness is its
-            reconstruction loss.
+            Fitted. A transformer's outlyingness is its reconstruction loss. In a pipeline whose steps keep the columns (scalers,
+            imputers) the values are in the data's units; otherwise, columns and values are those that its last step sees.
         X : array-like of shape (n_samples, n_features)
             Rows.
         row : int, default=0
@@ -121,17 +122,22 @@ class FeatureContributionDisplay:
         if not -n <= row < n:
             raise IndexError(f"row={row}, but X has {n} rows.")
         check_is_fitted(estimator)
-        last, X = last_step(estimator), before_last_step(estimator, _safe_indexing(X, [row % n]))
+        x = _safe_indexing(X, [row % n])
+        last, seen_by_last = last_step(estimator), before_last_step(estimator, x)
+        contributions = _contributions(last, seen_by_last)
+        seen, expected = seen_by_last, last.reconstruct(seen_by_last)
+        names = _names(estimator, last, seen_by_last, len(contributions))
+        if estimator is not last and list(names) == list(names_of(x, len(names))):
+            seen, expected = original_and_reconstructed(getattr(estimator, "best_estimator_", estimator), x)
         offset = getattr(last, "offset_", None)
-        seen = as_table(X)[0]
         display = cls(
-            contributions=_contributions(last, X),
-            seen=seen,
-            expected=as_table(last.reconstruct(X))[0],
-            feature_names=_names(estimator, last, X, len(seen)),
+            contributions=contributions,
+            seen=as_table(seen)[0],
+            expected=as_table(expected)[0],
+            feature_names=names,
             threshold=None if offset is None else -float(offset),
-            p_value=float(last.p_values(X)[0]) if hasattr(last, "p_values") else None,
-            row_name=X.index[0] if hasattr(X, "index") else row % n,
+            p_value=float(last.p_values(seen_by_last)[0]) if hasattr(last, "p_values") else None,
+            row_name=x.index[0] if hasattr(x, "index") else row % n,
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -168,24 +174,27 @@ class FeatureContributionDisplay:
         self.ax_ = ax = make_axes(ax, figsize=(WIDTH, 1.3 + 0.34 * len(labels)))[0, 0]
         self.figure_ = ax.figure
         self.bars_ = ax.barh(range(len(labels)), lengths, **{"color": colors, **kwargs})
-        ax.bar_label(self.bars_, [*(self._comment(j) for j in self.shown_), ""][: len(labels)], padding=4, fontsize="small")
         ax.set_yticks(range(len(labels)), labels)
         ax.invert_yaxis()
-        ax.margins(x=0.45)  # room for the comments
-        ax.set_xlim(left=min(0.0, *lengths))
-        ax.set_xlabel("Share in the outlyingness")
+        if self.seen is not None or self.expected is not None:
+            self._comment(ax)
+        ax.set_xlabel("Contribution to the outlyingness")
         ax.set_title(self._title(contributions.sum()), fontsize="medium", loc="left")
         for side in ("top", "right"):
             ax.spines[side].set_visible(False)
         return self
 
-    def _comment(self, j: int) -> str:
-        parts = []
-        if self.seen is not None:
-            parts.append("missing" if np.isnan(self.seen[j]) else f"seen {number(self.seen[j])}")
-        if self.expected is not None:
-            parts.append(f"expected {number(self.expected[j])}")
-        return ", ".join(parts)
+    def _comment(self, ax: Any) -> None:
+        """The values seen and expected, on the right."""
+        given = {name: values for name, values in (("seen", self.seen), ("expected", self.expected)) if values is not None}
+        comments = []
+        for j in self.shown_:
+            values = ["missing" if np.isnan(values[j]) else number(values[j]) for values in given.values()]
+            comments.append(values[0] + (f"  ({values[1]})" if len(values) > 1 else ""))
+        right = ax.secondary_yaxis("right")
+        right.set_yticks([-0.8, *range(len(comments))], [" (".join(given) + ")" * (len(given) - 1), *comments], fontsize="small")
+        right.tick_params(length=0)
+        right.spines["right"].set_visible(False)
 
     def _title(self, outlyingness: float) -> str:
         name = "" if self.row_name is None else f"Row {self.row_name}: "
@@ -204,6 +213,8 @@ def _contributions(estimator: Any, X: Any) -> np.ndarray:
 
 
 def _names(estimator: Any, last: Any, X: Any, n_features: int) -> np.ndarray:
+    """The names of the columns that the last step sees."""
+    estimator = getattr(estimator, "best_estimator_", estimator)
     names = getattr(last, "feature_names_in_", None)
     if names is None and estimator is not last:
         try:

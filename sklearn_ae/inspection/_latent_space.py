@@ -257,7 +257,7 @@ class LatentSpaceDisplay:
         return drawn
 
     def _draw_scatter(self, ax: Any, across: int, up: int, kwargs: dict) -> Any:
-        drawn, size = None, float(np.clip(6_000 / max(1, len(self.codes)), 6, 28))
+        drawn, size = None, float(np.clip(6_000 / max(1, len(self.codes)), 9, 28))
         for k, (name, rows) in enumerate(self._groups()):
             style = {"s": size, "alpha": 0.8, "linewidths": 0, "label": name}
             if self.target is not None and self.target_kind == "value":
@@ -285,13 +285,16 @@ class LatentSpaceDisplay:
                 self.figure_.colorbar(drawn, ax=self.axes_.ravel().tolist(), label=self.target_name or "", shrink=0.9)
             return
         handles, labels = self.axes_[-1, 0].get_legend_handles_labels()
-        style = {"title": self.target_name, "markerscale": 1.5}
+        style = {"title": self.target_name}
         if len(self.axes_) > 1:
-            self.axes_[0, -1].legend(handles, labels, loc="upper right", ncols=1 + (len(labels) - 1) // 8, **style)
+            legend = self.axes_[0, -1].legend(handles, labels, loc="upper right", ncols=1 + (len(labels) - 1) // 8, **style)
         elif len(labels) > 6:
-            self.axes_[0, 0].legend(handles, labels, loc="center left", bbox_to_anchor=(1, 0.5), **style)
+            legend = self.axes_[0, 0].legend(handles, labels, loc="center left", bbox_to_anchor=(1, 0.5), **style)
         else:
-            self.axes_[0, 0].legend(handles, labels, **style)
+            legend = self.axes_[0, 0].legend(handles, labels, **style)
+        for handle in legend.legend_handles:
+            if hasattr(handle, "set_sizes"):
+                handle.set_sizes([36])  # small points are not told apart
 
 
 def _kind(target: np.ndarray) -> str:

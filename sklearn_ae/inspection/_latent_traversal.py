@@ -21,6 +21,7 @@ from sklearn_ae.inspection._common import (
     last_step,
     make_axes,
     mosaic,
+    names_height,
     names_of,
     number,
 )
@@ -112,7 +113,7 @@ class LatentTraversalDisplay:
         *,
         components: ArrayLike | None = None,
         plane: bool = False,
-        n_steps: int = 7,
+        n_steps: int | None = None,
         span: float = 2.0,
         image_shape: tuple[int, ...] | None = None,
         ax: Any = None,
@@ -132,8 +133,9 @@ class LatentTraversalDisplay:
             the largest variance.
         plane : bool, default=False
             Move two components together.
-        n_steps : int, default=7
-            Steps from one end to the other, at least 2. An odd number has the mean in the middle.
+        n_steps : int, default=None
+            Steps from one end to the other, at least 2. An odd number has the mean in the middle. None is 9 for images
+            and 5 for profiles.
         span : float, default=2.0
             How far to go to each side, in standard deviations of the component.
         image_shape : tuple of int, default=None
@@ -153,6 +155,7 @@ class LatentTraversalDisplay:
             If `components` are not components of the code, `n_steps` or `span` is too small, or `image_shape` does not fit.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
+        n_steps = (5 if image_shape is None else 9) if n_steps is None else n_steps
         if n_steps < 2 or span <= 0:
             raise ValueError(f"n_steps must be at least 2 and span over 0, got n_steps={n_steps} and span={span}.")
         if isinstance(estimator, Pipeline) and not hasattr(estimator, "inverse_transform"):
@@ -184,7 +187,7 @@ class LatentTraversalDisplay:
         ax : matplotlib Axes or array of them, default=None
             Where to draw. None makes a new figure.
         standardize : bool, default=True
-            For profiles: draw the change from the decoded mean code in standard deviations of each column, so that columns in
+            For profiles: draw the change from the decoded mean code in standard deviations (sd) of each column, so that columns in
             different units can be compared. False draws the data's own units, which suits signals and spectra.
         **kwargs : dict
             Passed to matplotlib's ``imshow`` for images, ``plot`` for profiles.
@@ -197,14 +200,15 @@ class LatentTraversalDisplay:
         n_down, n_across, _ = self.decoded.shape
         if self.image_shape is not None:
             height, width = self.image_shape[-2:]
-            figsize = (WIDTH, float(np.clip(WIDTH * n_down * height / (n_across * width) + 0.6, 1.5, 9)))
-            self.axes_ = make_axes(ax, figsize=figsize)
+            figsize = (WIDTH, float(np.clip((WIDTH - 0.9) * n_down * height / (n_across * width) + 0.6, 1.5, 9)))
+            self.axes_ = make_axes(ax, figsize=figsize, layout="compressed")
             self._draw_images(self.axes_[0, 0], kwargs)
         elif self.plane:
             self.axes_ = make_axes(ax, figsize=(WIDTH, 5.2))
             self._draw_plane(self.axes_[0, 0], standardize, kwargs)
         else:
-            self.axes_ = make_axes(ax, n_down, 1, (WIDTH, 1.0 + 1.7 * n_down), sharex=True, sharey=True)
+            figsize = (WIDTH, 0.6 + names_height(self._names()) + 1.6 * n_down)
+            self.axes_ = make_axes(ax, n_down, 1, figsize, sharex=True, sharey=True)
             self._draw_profiles(standardize, kwargs)
         self.ax_ = self.axes_[0, 0] if self.axes_.size == 1 else None
         self.figure_ = self.axes_[0, 0].figure
@@ -225,16 +229,18 @@ class LatentTraversalDisplay:
 
     def _draw_plane(self, ax: Any, standardize: bool, kwargs: dict) -> None:
         """Each profile as a little line in its place, all on one scale."""
-        change = self._values(standardize) - (0 if standardize else self._middle())
-        most = np.abs(change).max() or 1.0
-        for i, j in np.ndindex(change.shape[:2]):
-            across = j + 0.8 * (np.linspace(0, 1, change.shape[2]) - 0.5)
-            ax.plot([j - 0.4, j + 0.4], [i, i], color=GREY, linewidth=0.6)
-            ax.plot(across, i + 0.42 * change[i, j] / most, **{"color": BLUE, "linewidth": 1.2, **kwargs})
+        values = self._values(standardize)
+        low, high = float(values.min()), float(values.max())
+        height = lambda value: 0.84 * ((value - low) / ((high - low) or 1.0) - 0.5)  # noqa: E731
+        for i, j in np.ndindex(values.shape[:2]):
+            across = j + 0.8 * (np.linspace(0, 1, values.shape[2]) - 0.5)
+            if low <= 0 <= high:
+                ax.plot([j - 0.4, j + 0.4], [i + height(0), i + height(0)], color=GREY, linewidth=0.6)
+            ax.plot(across, i + height(values[i, j]), **{"color": BLUE, "linewidth": 1.2, **kwargs})
         ax.set_xticks(range(len(self.steps)), self._step_names())
         ax.set_yticks(range(len(self.steps)), self._step_names())
-        unit = "standard deviations of the column" if standardize and self.scale is not None else "the data's units"
-        ax.set_title(f"Change of each column from the mean code;\nhalf a cell is {number(most / 0.84)} ({unit})", fontsize="medium")
+        what = "change (sd of the column)" if standardize and self.scale is not None else "decoded value"
+        ax.set_title(f"{what}, from {number(low)} to {number(high)} in each cell", fontsize="medium", loc="left")
         self._label_steps(ax)
         hide_frame(ax)
 
@@ -249,9 +255,8 @@ class LatentTraversalDisplay:
                 few = {"marker": "." if len(line) <= 30 else None, "label": _step_name(step)}
                 panel.plot(range(len(line)), line, **{**style, **few, **kwargs})
             panel.set_title(f"component {component}", fontsize="medium", loc="left")
+            panel.set_ylabel("decoded value" if not standardize or self.scale is None else "change (sd)")
         feature_axis(self.axes_[-1, 0], names)
-        in_units = not standardize or self.scale is None
-        self.axes_[len(self.axes_) // 2, 0].set_ylabel("decoded value" if in_units else "change (standard deviations)")
         handles, labels = self.axes_[0, 0].get_legend_handles_labels()
         title = "moved by (sd of\nthe component)"
         self.axes_[0, 0].legend(handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1, 1), fontsize="small", title=title)

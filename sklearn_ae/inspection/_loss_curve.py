@@ -113,6 +113,8 @@ class LossCurveDisplay:
         display : LossCurveDisplay
         """
         check_matplotlib(f"{type(self).__name__}.plot")
+        from matplotlib.ticker import MaxNLocator
+
         self.ax_ = ax = make_axes(ax)[0, 0]
         self.figure_ = ax.figure
         train = np.asarray(self.train_loss)
@@ -129,6 +131,7 @@ class LossCurveDisplay:
             self._mark_best(ax)
         if log is True or (log == "auto" and self._spans_decades()):
             ax.set_yscale("log")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set(xlabel="Epoch", ylabel="Loss (mean over rows, scaled data)")
         ax.legend()
         return self

@@ -29,8 +29,8 @@ LOG_RATIO = 20
 class OutlierScoreDisplay:
     """How outlying rows are, where the threshold lies, and whether p-values are what they say.
 
-    The outlyingness of a row is minus its score. In the second panel is the share of rows with a p-value of at most t. For
-    inliers it lies on the diagonal or below it; outliers raise it on the left.
+    The outlyingness of a row is minus its score. The second panel has the share of rows with a p-value of at most t. For
+    inliers it lies near the diagonal or below it; outliers raise it on the left.
 
     Parameters
     ----------

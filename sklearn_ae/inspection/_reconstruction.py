@@ -18,12 +18,14 @@ from sklearn_ae.inspection._common import (
     hide_frame,
     make_axes,
     mosaic,
+    names_height,
     names_of,
     standardized,
 )
 from sklearn_ae.metrics import original_and_reconstructed
 
 IMAGES, PROFILES = 8, 3  # rows that are drawn
+MOST_NAMES = 20
 
 
 class ReconstructionDisplay:
@@ -186,7 +188,8 @@ class ReconstructionDisplay:
         ax : matplotlib Axes or array of them, default=None
             Where to draw. None makes a new figure.
         standardize : bool, default=True
-            For profiles: draw each column in standard deviations from its mean, so that columns in different units can be compared.
+            For profiles: draw each column in standard deviations (sd) from its mean, so that columns in different units can be
+            compared.
             False draws the data's own units, which suits signals and spectra.
         **kwargs : dict
             Passed to matplotlib's ``imshow`` for images (but not for errors), ``plot`` for profiles.
@@ -213,8 +216,8 @@ class ReconstructionDisplay:
     def _draw_images(self, ax: Any, kwargs: dict) -> None:
         height, width = self.image_shape[-2:]
         n, kinds = len(self.original), self._kinds()
-        strip = float(np.clip(WIDTH * height / (n * width), 0.4, 2.5))
-        self.axes_ = make_axes(ax, len(kinds) + 1, 1, (WIDTH, (len(kinds) + 1) * strip + 0.6), sharex=True)
+        strip = float(np.clip((WIDTH - 1.4) * height / (n * width), 0.4, 2.5)) + 0.1
+        self.axes_ = make_axes(ax, len(kinds) + 1, 1, (WIDTH, (len(kinds) + 1) * strip + 0.5), "compressed", sharex=True)
         limits = (float(np.nanmin(self.original)), float(np.nanmax(self.original)))  # the original's, so that noise does not dim it
         style = {"cmap": "gray", "vmin": limits[0], "vmax": limits[1], "interpolation": "nearest", **kwargs}
         for panel, (name, images) in zip(self.axes_[:, 0], kinds.items(), strict=False):
@@ -238,7 +241,8 @@ class ReconstructionDisplay:
 
     def _draw_profiles(self, ax: Any, standardize: bool, kwargs: dict) -> None:
         n, n_features = self.original.shape
-        figsize = (max(WIDTH, 2.4 * n), 4.4)
+        names = names_of(None, n_features) if self.feature_names is None else np.asarray(self.feature_names)
+        figsize = (max(WIDTH, 2.4 * n), 4.1 + names_height(names, MOST_NAMES))
         ratios = {"height_ratios": [2, 1]}
         self.axes_ = make_axes(ax, 2, n, figsize, sharex="col", sharey="row", gridspec_kw=ratios)
         styles = {
@@ -259,8 +263,7 @@ class ReconstructionDisplay:
             below.bar(range(n_features), error, color=GREEN, width=0.8 if few else 1.0)
             below.axhline(0, color=GREY, linewidth=0.8)
             above.set_title(f"row {name}", fontsize="medium")
-            feature_axis(below, names_of(None, n_features) if self.feature_names is None else np.asarray(self.feature_names))
-        unit = "\n(standard deviations)" if standardize else ""
-        self.axes_[0, 0].set_ylabel(f"value{unit}")
-        self.axes_[1, 0].set_ylabel(f"error{unit}")
-        self.axes_[0, -1].legend(fontsize="small")
+            feature_axis(below, names, MOST_NAMES)
+        self.axes_[0, 0].set_ylabel("value (sd)" if standardize else "value")
+        self.axes_[1, 0].set_ylabel("error (sd)" if standardize else "error")
+        self.axes_[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 1.12), ncols=3, frameon=False, fontsize="small")
