@@ -40,9 +40,11 @@ NAMES = ["red", "green", "blue", "near", "far", "up"]
 @pytest.fixture(autouse=True)
 def close_figures():
     yield
-    for number in plt.get_fignums():
-        plt.figure(number).canvas.draw()  # what cannot be drawn fails here
-    plt.close("all")
+    try:
+        for number in plt.get_fignums():
+            plt.figure(number).canvas.draw()  # what cannot be drawn fails here
+    finally:
+        plt.close("all")
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,7 @@ def test_without_matplotlib_the_error_names_the_extra(display, monkeypatch, X):
 
     monkeypatch.setattr(builtins, "__import__", without)
     match = rf"{display.__name__}\.{{}} needs matplotlib.*pip install sklearn-ae\[plot\]"
-    arguments = {name: None for name in python_inspect.signature(display).parameters}
+    arguments = dict.fromkeys(python_inspect.signature(display).parameters)
     with pytest.raises(ImportError, match=match.format("plot")):
         display(**arguments).plot()
     with pytest.raises(ImportError, match=match.format("from_estimator")):
@@ -402,7 +404,7 @@ def test_profiles_in_standard_deviations(X, model):
 
 
 def test_what_is_reconstructed_is_what_was_corrupted(X, model, rng):
-    noisy = X + X.std() * rng.normal(size=X.shape)
+    noisy = X + X.std().to_numpy() * rng.normal(size=X.shape)
     display = ReconstructionDisplay.from_estimator(model, X, X_corrupted=noisy, standardize=False)
     np.testing.assert_allclose(display.reconstructed, model.reconstruct(noisy)[:3])
     drawn = [line.get_ydata() for line in display.axes_[0, 0].lines]
@@ -562,8 +564,8 @@ def test_contributions_are_sorted_with_what_was_seen_and_expected(X, detector):
 
 
 def test_contributions_of_a_transformer_add_up_to_its_loss(X, model):
-    display = FeatureContributionDisplay.from_estimator(model, X.to_numpy(), row=-1, max_features=6)
-    np.testing.assert_allclose(display.contributions.sum(), -model.score_samples(X.to_numpy())[-1], rtol=1e-5)
+    display = FeatureContributionDisplay.from_estimator(model, X, row=-1, max_features=6)
+    np.testing.assert_allclose(display.contributions.sum(), -model.score_samples(X)[-1], rtol=1e-5)
     assert len(display.bars_) == 6
     assert display.row_name == 119
 

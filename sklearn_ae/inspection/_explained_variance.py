@@ -52,7 +52,7 @@ class ExplainedVarianceDisplay:
     >>> from sklearn_ae import AutoencoderTransformer
     >>> from sklearn_ae.inspection import ExplainedVarianceDisplay
     >>> X, _ = load_iris(return_X_y=True)
-    >>> display = ExplainedVarianceDisplay.from_estimator(AutoencoderTransformer(random_state=0), X, n_components=[1, 2])
+    >>> display = ExplainedVarianceDisplay.from_estimator(AutoencoderTransformer(random_state=0), X[::3], n_components=[1, 2])
     >>> display.scores.shape
     (2,)
     """

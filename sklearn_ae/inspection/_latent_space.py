@@ -22,7 +22,8 @@ from sklearn_ae.inspection._common import (
 )
 
 MOST_PANELS = 5  # components of a scatter matrix that is still readable
-MOST_CLASSES = 20
+MOST_CLASSES = 20  # more different numbers are values
+MOST_NAMED = 30  # classes in the legend
 
 
 class LatentSpaceDisplay:
@@ -61,7 +62,7 @@ class LatentSpaceDisplay:
     >>> from sklearn_ae import AutoencoderTransformer
     >>> from sklearn_ae.inspection import LatentSpaceDisplay
     >>> iris = load_iris()
-    >>> model = AutoencoderTransformer(2, random_state=0).fit(iris.data)
+    >>> model = AutoencoderTransformer(2, random_state=0).fit(iris.data[::3])
     >>> LatentSpaceDisplay.from_estimator(model, iris.data, iris.target_names[iris.target])
     <...LatentSpaceDisplay object at ...>
     """
@@ -286,10 +287,15 @@ class LatentSpaceDisplay:
             return
         handles, labels = self.axes_[-1, 0].get_legend_handles_labels()
         style = {"title": self.target_name}
+        if len(labels) > MOST_NAMED:
+            handles, labels = handles[:MOST_NAMED], labels[:MOST_NAMED]
+            style["title"] = f"{self.target_name or 'classes'} (the first {MOST_NAMED})"
         if len(self.axes_) > 1:
             legend = self.axes_[0, -1].legend(handles, labels, loc="upper right", ncols=1 + (len(labels) - 1) // 8, **style)
         elif len(labels) > 6:
-            legend = self.axes_[0, 0].legend(handles, labels, loc="center left", bbox_to_anchor=(1, 0.5), **style)
+            legend = self.axes_[0, 0].legend(
+                handles, labels, loc="center left", bbox_to_anchor=(1, 0.5), ncols=1 + (len(labels) - 1) // 15, **style
+            )
         else:
             legend = self.axes_[0, 0].legend(handles, labels, **style)
         for handle in legend.legend_handles:

@@ -79,7 +79,7 @@ class LatentTraversalDisplay:
     >>> from sklearn_ae import AutoencoderTransformer
     >>> from sklearn_ae.inspection import LatentTraversalDisplay
     >>> X = load_iris(as_frame=True).data
-    >>> model = AutoencoderTransformer(2, random_state=0).fit(X)
+    >>> model = AutoencoderTransformer(2, random_state=0).fit(X[::3])
     >>> LatentTraversalDisplay.from_estimator(model, X)
     <...LatentTraversalDisplay object at ...>
     """

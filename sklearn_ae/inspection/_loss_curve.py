@@ -45,7 +45,7 @@ class LossCurveDisplay:
     >>> from sklearn_ae import AutoencoderTransformer
     >>> from sklearn_ae.inspection import LossCurveDisplay
     >>> X, _ = load_iris(return_X_y=True)
-    >>> model = AutoencoderTransformer(1, random_state=0).fit(X)
+    >>> model = AutoencoderTransformer(1, random_state=0).fit(X[::3])
     >>> LossCurveDisplay.from_estimator(model)
     <...LossCurveDisplay object at ...>
     """
