@@ -96,7 +96,7 @@ def reconstruction_r2_score(X: ArrayLike, X_reconstructed: ArrayLike, *, sample_
     return float(np.mean(1 - residual / total))
 
 
-def _dense(X: ArrayLike, name: str) -> np.ndarray:
+def _dense(X: Any, name: str) -> np.ndarray:
     X = X.toarray() if issparse(X) else X
     return check_array(X, dtype=(np.float64, np.float32), ensure_all_finite="allow-nan", input_name=name)
 
@@ -321,7 +321,7 @@ def _outlyingness(estimator: BaseEstimator, X: Any) -> np.ndarray:
     raise TypeError(f"{type(estimator).__name__} has neither decision_function nor score_samples, so it cannot rank outliers.")
 
 
-def _find_outliers(y: ArrayLike, outlier_label: object) -> np.ndarray:
+def _find_outliers(y: Any, outlier_label: object) -> np.ndarray:
     """Which rows are outliers: a mask of shape (n_samples,), of which some are and some are not."""
     if y is None:
         raise ValueError("An outlier scorer needs labels: pass y. Without labels, use reconstruction_r2_scorer.")

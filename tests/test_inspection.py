@@ -11,6 +11,7 @@ import pytest
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
+from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -366,7 +367,7 @@ def test_an_estimator_that_is_not_inverted_all_the_way_is_shown_in_its_last_step
         ({"n_steps": 1}, "n_steps must be at least 2"),
         ({"span": 0}, "span over 0"),
         ({"image_shape": (2, 2)}, r"image_shape=\(2, 2\) has 4 values, but a row has 6"),
-        ({"image_shape": (2, 1, 3)}, r"\(3, height, width\), got \(2, 1, 3\)"),
+        ({"image_shape": (2, 3, 1)}, r"\(3, height, width\), got \(2, 3, 1\).* channels to the front"),
     ],
 )
 def test_traversals_that_cannot_be(options, message, X, model):
@@ -390,7 +391,7 @@ def test_profiles_of_rows_and_their_errors(X, model):
         np.testing.assert_allclose([line.get_ydata() for line in above.lines], [original[i], reconstructed[i]])
         np.testing.assert_allclose([bar.get_height() for bar in below.patches], reconstructed[i] - original[i])
         assert above.get_title() == f"row {[4, 7][i]}"
-    assert texts(display.axes_[0, 0].get_legend()) == ["original", "reconstructed"]
+    assert texts(display.figure_.legends[0]) == ["original", "reconstructed"]
     assert tick_names(display.axes_[1, 0].xaxis) == NAMES
 
 
@@ -464,6 +465,32 @@ def test_explained_variance_is_the_scorers_on_rows_held_out(X):
     assert error.ax_.get_yscale() == "log"
     with pytest.raises(ValueError, match="kind must be 'explained' or 'error', got 'loss'"):
         display.plot(kind="loss")
+
+
+def test_gaps_are_refused_before_anything_is_trained(X):
+    holes = X.copy()
+    holes.iloc[::4, 2] = np.nan
+    with pytest.raises(ValueError, match="pass pca=False, or a pipeline with an imputer"):
+        ExplainedVarianceDisplay.from_estimator(AutoencoderTransformer(**QUICK), holes)
+    pipeline = make_pipeline(SimpleImputer(), PCA())
+    assert ExplainedVarianceDisplay.from_estimator(pipeline, holes, n_components=[3]).scores[0] > 0.8
+
+
+def test_rows_with_gaps_are_drawn_with_gaps(X):
+    holes = X.to_numpy().copy()
+    holes[1, 2] = np.nan
+    display = ReconstructionDisplay.from_predictions(holes, X)
+    assert np.isnan(display.axes_[0, 1].lines[0].get_ydata()[2])
+    assert np.isfinite(display.axes_[0, 1].lines[1].get_ydata()).all()
+    ReconstructionDisplay.from_predictions(holes, X, image_shape=(2, 3))
+
+
+def test_reconstructions_in_one_ax_of_a_figure(X, model):
+    figure, axes = plt.subplots(1, 2, figsize=(12, 4))
+    display = ReconstructionDisplay.from_estimator(model, X, rows=[0, 1], ax=axes[1])
+    assert display.axes_.shape == (2, 2)
+    assert not figure.legends
+    assert texts(display.axes_[0, -1].get_legend()) == ["original", "reconstructed"]
 
 
 def test_in_a_pipeline_pca_takes_the_last_steps_place(X):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
+from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA, TruncatedSVD
@@ -49,11 +50,14 @@ class Column(BaseEstimator):
     def __init__(self, column=0):
         self.column = column
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None):
         return self
 
     def score_samples(self, X):
         return np.asarray(X)[:, self.column]
+
+
+SEARCH_HANDS_ON_WEIGHTS = hasattr(GridSearchCV, "_check_scorers_accept_sample_weight")  # scikit-learn before 1.7 does not
 
 
 # Reconstruction
@@ -172,7 +176,7 @@ def test_r2_scorer_in_a_search_compares_losses_and_scalings(table):
     assert search.best_score_ > 0.5
 
 
-def test_r2_scorer_among_several_and_with_weights(table):
+def test_r2_scorer_among_several(table):
     scoring = {"r2": reconstruction_r2_scorer, "auc": outlier_roc_auc_scorer}
     y = np.where(np.arange(120) % 6 == 0, -1, 1)
     result = cross_validate(PCA(2).set_output(transform="pandas"), table, scoring=reconstruction_r2_scorer, cv=3)
@@ -292,6 +296,26 @@ def test_a_search_of_our_detector_by_its_convention():
         cv=StratifiedKFold(2),
     ).fit(X, y)
     assert np.isfinite(search.cv_results_["mean_test_precision"]).all()
+
+
+def test_a_search_hands_on_the_weights_that_it_was_given(rng):
+    """The outlier that is ranked wrongly weighs nothing."""
+    X, y = rng.normal(size=(40, 1)), np.where(np.arange(40) % 4 == 0, -1, 1)
+    X[y == -1] -= 9
+    X[0] = 9
+    weight = np.ones(40)
+    weight[0] = 0
+    for scoring in (outlier_roc_auc_scorer, {"auc": outlier_roc_auc_scorer}):
+        search = GridSearchCV(Column(), {"column": [0]}, scoring=scoring, refit="auc", cv=StratifiedKFold(2))
+        assert search.fit(X, y).best_score_ < 1
+        weighted = search.fit(X, y, sample_weight=weight).best_score_
+        assert weighted == 1 or not SEARCH_HANDS_ON_WEIGHTS
+
+
+def test_scorers_work_under_metadata_routing(table):
+    with config_context(enable_metadata_routing=True):
+        result = cross_validate(PCA(2), table, scoring={"r2": reconstruction_r2_scorer}, cv=2)
+    assert np.isfinite(result["test_r2"]).all()
 
 
 SCORERS = [

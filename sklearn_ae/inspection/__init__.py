@@ -7,15 +7,15 @@ drawn is in ``figure_`` and ``ax_`` (one panel) or ``axes_`` (several).
 Estimators may be the last step of a Pipeline. matplotlib is needed: ``pip install sklearn-ae[plot]``. In a script, call
 ``matplotlib.pyplot.show()`` at the end.
 
-========================== =================================================
-`LossCurveDisplay`         Has training converged? Does it overfit?
-`LatentSpaceDisplay`       Where do rows lie in the code?
-`LatentTraversalDisplay`   What does each component of the code do?
-`ReconstructionDisplay`    What comes back, and what is lost?
-`ExplainedVarianceDisplay` How long must the code be? Is it better than PCA?
-`OutlierScoreDisplay`      Where does the threshold lie? Are p-values right?
+============================ =================================================
+`LossCurveDisplay`           Has training converged? Does it overfit?
+`LatentSpaceDisplay`         Where do rows lie in the code?
+`LatentTraversalDisplay`     What does each component of the code do?
+`ReconstructionDisplay`      What comes back, and what is lost?
+`ExplainedVarianceDisplay`   How long must the code be? Is it better than PCA?
+`OutlierScoreDisplay`        Where does the threshold lie? Are p-values right?
 `FeatureContributionDisplay` Which columns made this row an outlier?
-========================== =================================================
+============================ =================================================
 """
 
 from sklearn_ae.inspection._explained_variance import ExplainedVarianceDisplay

@@ -122,7 +122,10 @@ def standardized(X: np.ndarray, middle: np.ndarray, scale: np.ndarray) -> np.nda
 
 def check_image_shape(image_shape: tuple[int, ...], n_features: int) -> None:
     if len(image_shape) not in (2, 3) or (len(image_shape) == 3 and image_shape[0] not in (1, 3)):
-        raise ValueError(f"image_shape must be (height, width), (1, height, width) or (3, height, width), got {image_shape}.")
+        hint = ""
+        if len(image_shape) == 3 and image_shape[-1] in (1, 3):
+            hint = " Bring the channels to the front: X.reshape(-1, *image_shape).transpose(0, 3, 1, 2).reshape(len(X), -1)."
+        raise ValueError(f"image_shape must be (height, width), (1, height, width) or (3, height, width), got {image_shape}.{hint}")
     if int(np.prod(image_shape)) != n_features:
         raise ValueError(f"image_shape={image_shape} has {np.prod(image_shape)} values, but a row has {n_features}.")
 
@@ -162,9 +165,9 @@ def feature_axis(ax: Any, names: np.ndarray, most: int = 30) -> None:
     if len(names) > most:
         ax.set_xlabel("Column")
         return
-    names = [shortened(name) for name in names]
-    upright = max(map(len, names)) > 3 or len(names) > most // 2
-    ax.set_xticks(range(len(names)), names, rotation=90 if upright else 0, fontsize="small")
+    labels = [shortened(name) for name in names]
+    upright = max(map(len, labels)) > 3 or len(labels) > most // 2
+    ax.set_xticks(range(len(labels)), labels, rotation=90 if upright else 0, fontsize="small")
 
 
 def names_height(names: np.ndarray, most: int = 30) -> float:

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 
-from sklearn_ae.inspection._common import BLUE, RED, check_matplotlib, last_step, make_axes, n_rows, one_per_row
+from sklearn_ae.inspection._common import BLUE, RED, as_table, check_matplotlib, last_step, make_axes, n_rows, one_per_row
 from sklearn_ae.metrics import reconstruction_r2_scorer
 
 LOG_RATIO = 8
@@ -116,7 +116,7 @@ class ExplainedVarianceDisplay:
         Raises
         ------
         ValueError
-            If the rows held out do not vary, or a length is not at least 1.
+            If the rows held out do not vary, a length is not at least 1, or PCA is given data with gaps.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         train, test = train_test_split(np.arange(n_rows(X)), test_size=test_size, random_state=random_state)
@@ -125,11 +125,12 @@ class ExplainedVarianceDisplay:
         if lengths.dtype.kind not in "iu" or (lengths < 1).any():
             raise ValueError(f"n_components must be whole numbers of at least 1, got {lengths.tolist()}.")
         models = [clone(estimator).set_params(**{_name_of_length(estimator): int(length)}) for length in lengths]
+        pca_scores = np.array([_pca_score(estimator, int(length), train, test) for length in lengths]) if pca else None
         scores = Parallel(n_jobs=n_jobs)(delayed(_score)(model, train, test) for model in models)
         display = cls(
             n_components=lengths,
             scores=np.array(scores),
-            pca_scores=np.array([_pca_score(estimator, int(length), train, test) for length in lengths]) if pca else None,
+            pca_scores=pca_scores,
             name=type(last_step(estimator)).__name__ if name is None else name,
         )
         return display.plot(ax=ax, **kwargs)
@@ -199,7 +200,9 @@ def _pca_score(estimator: Any, length: int, train: Any, test: Any) -> float:
         before = Pipeline(steps) if steps else None
     else:
         before = None
-    seen = train if before is None else before.fit_transform(train)
+    seen = as_table(train if before is None else before.fit_transform(train))
+    if np.isnan(seen).any():
+        raise ValueError("PCA needs data without gaps: pass pca=False, or a pipeline with an imputer.")
     if length > min(seen.shape):
         return np.nan
     model = make_pipeline(*([] if before is None else [before]), StandardScaler(), PCA(length, random_state=0))

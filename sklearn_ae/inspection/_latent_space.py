@@ -56,6 +56,11 @@ class LatentSpaceDisplay:
     --------
     LatentTraversalDisplay : What each component does.
 
+    Notes
+    -----
+    The members of a detector's ensemble have codes of their own, side by side. To look at one space of codes, take a transformer or
+    ``n_estimators=1``.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris
@@ -89,9 +94,13 @@ class LatentSpaceDisplay:
         X: Any,
         y: ArrayLike | str | None = None,
         *,
+        kind: str = "auto",
+        target_name: str | None = None,
+        components: ArrayLike | None = None,
         max_samples: int | None = 5_000,
         random_state: int | np.random.RandomState | None = 0,
-        **options,
+        ax: Any = None,
+        **kwargs,
     ) -> Self:
         """Encode rows and plot their codes.
 
@@ -103,12 +112,20 @@ class LatentSpaceDisplay:
             Rows to encode.
         y : array-like of shape (n_samples,), "score" or None, default=None
             Classes or values to colour by; ``"score"`` is the estimator's ``score_samples``, higher is more normal.
+        kind : {"auto", "class", "value"}, default="auto"
+            ``"auto"`` takes numbers for values if they have fractions or if there are more than 20 different ones.
+        target_name : str, default=None
+            Title of the legend or the colour bar. None takes the name of a pandas Series.
+        components : sequence of int, default=None
+            Which components to draw. None draws all, but of more than 5 the 5 with the largest variance.
         max_samples : int or None, default=5_000
             Of more rows, so many are drawn at random. None draws all.
         random_state : int, RandomState instance or None, default=0
             Which rows those are.
-        **options : dict
-            ``kind``, ``target_name``, ``components``, ``ax`` and what else `from_predictions` takes.
+        ax : matplotlib Axes or array of them, default=None
+            Where to draw. None makes a new figure. One axes is divided if several panels are needed.
+        **kwargs : dict
+            Passed to matplotlib's ``scatter``.
 
         Returns
         -------
@@ -117,7 +134,7 @@ class LatentSpaceDisplay:
         Raises
         ------
         ValueError
-            If y is not one value for each row.
+            If y is not one value for each row, or `kind` or `components` is not valid.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         n = n_rows(X)
@@ -125,15 +142,16 @@ class LatentSpaceDisplay:
         if by_score and y != "score":
             raise ValueError(f"y must be one label or value for each row, or 'score', got {y!r}.")
         if y is not None and not by_score:
-            options.setdefault("target_name", getattr(y, "name", None))
+            target_name = getattr(y, "name", None) if target_name is None else target_name
             y = one_per_row(y, n, "y")
         if max_samples is not None and n > max_samples:
             rows = np.sort(check_random_state(random_state).permutation(n)[:max_samples])
             X, y = _safe_indexing(X, rows), y if y is None or by_score else y[rows]
         if by_score:
-            options = {"kind": "value", "target_name": "score (higher is more normal)", **options}
+            kind, target_name = "value", "score (higher is more normal)" if target_name is None else target_name
             y = estimator.score_samples(X)
-        return cls.from_predictions(np.asarray(estimator.transform(X)), y, **options)
+        options = {"kind": kind, "target_name": target_name, "components": components, "ax": ax}
+        return cls.from_predictions(np.asarray(estimator.transform(X)), y, **options, **kwargs)
 
     @classmethod
     def from_predictions(

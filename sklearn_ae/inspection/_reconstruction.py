@@ -93,7 +93,17 @@ class ReconstructionDisplay:
         self.feature_names = feature_names
 
     @classmethod
-    def from_estimator(cls, estimator: Any, X: Any, *, X_corrupted: Any = None, **options) -> Self:
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        *,
+        X_corrupted: Any = None,
+        rows: ArrayLike | None = None,
+        image_shape: tuple[int, ...] | None = None,
+        ax: Any = None,
+        **kwargs,
+    ) -> Self:
         """Reconstruct rows and plot them.
 
         Parameters
@@ -105,18 +115,32 @@ class ReconstructionDisplay:
             Clean rows.
         X_corrupted : array-like of shape (n_samples, n_features), default=None
             The same rows with noise: what is reconstructed. None reconstructs X.
-        **options : dict
-            ``rows``, ``image_shape``, ``ax`` and what else `from_predictions` takes.
+        rows : sequence of int, default=None
+            Positions of the rows to draw. None draws the first 8 images or the first 3 profiles.
+        image_shape : tuple of int, default=None
+            (height, width), (1, height, width) or (3, height, width) for images. None draws profiles.
+        ax : matplotlib Axes or array of them, default=None
+            Where to draw. None makes a new figure. One axes is divided.
+        **kwargs : dict
+            Passed to `plot`.
 
         Returns
         -------
         display : ReconstructionDisplay
+
+        Raises
+        ------
+        TypeError
+            If the estimator cannot reconstruct.
+        ValueError
+            If X and `X_corrupted` differ in shape, or `image_shape` does not fit the rows.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         original, reconstructed = original_and_reconstructed(estimator, X)
         if X_corrupted is not None:
             X_corrupted, reconstructed = original_and_reconstructed(estimator, X_corrupted)
-        return cls.from_predictions(original, reconstructed, X_corrupted=X_corrupted, **options)
+        options = {"X_corrupted": X_corrupted, "rows": rows, "image_shape": image_shape, "ax": ax}
+        return cls.from_predictions(original, reconstructed, **options, **kwargs)
 
     @classmethod
     def from_predictions(
@@ -266,4 +290,8 @@ class ReconstructionDisplay:
             feature_axis(below, names, MOST_NAMES)
         self.axes_[0, 0].set_ylabel("value (sd)" if standardize else "value")
         self.axes_[1, 0].set_ylabel("error (sd)" if standardize else "error")
-        self.axes_[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 1.12), ncols=3, frameon=False, fontsize="small")
+        if ax is None:
+            handles, labels = self.axes_[0, 0].get_legend_handles_labels()
+            self.axes_[0, 0].figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
+        else:  # a figure of one's own may have no room above
+            self.axes_[0, -1].legend(fontsize="small")
