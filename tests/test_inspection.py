@@ -154,7 +154,9 @@ def test_colours_and_markers_tell_many_classes_apart():
 # Training
 
 
-def test_loss_curves_are_the_estimators(model):
+def test_loss_curves_are_the_estimators(X):
+    model = AutoencoderTransformer(2, **QUICK).fit(X)
+    vars(model).pop("best_epoch_", None)  # an estimator that does not tell: the lowest loss is marked
     display = LossCurveDisplay.from_estimator(make_pipeline(StandardScaler(), model), start_loss=0.7)
     np.testing.assert_array_equal(display.train_line_.get_ydata(), model.loss_curve_)
     np.testing.assert_array_equal(display.train_line_.get_xdata(), [1, 2, 3])
@@ -167,7 +169,7 @@ def test_loss_curves_are_the_estimators(model):
     assert display.ax_.get_xlabel() == "Epoch"
 
 
-@pytest.mark.parametrize(("best_epoch_", "drawn", "label"), [(-1, 0, "best: the start"), (0, 1, "best: epoch 1")])
+@pytest.mark.parametrize(("best_epoch_", "drawn", "label"), [(0, 0, "best: the start"), (1, 1, "best: epoch 1")])
 def test_the_epoch_that_the_estimator_kept_is_marked(best_epoch_, drawn, label, X):
     model = AutoencoderTransformer(2, **QUICK).fit(X)
     model.best_epoch_ = best_epoch_
@@ -179,7 +181,16 @@ def test_the_epoch_that_the_estimator_kept_is_marked(best_epoch_, drawn, label, 
     assert unknown.best_line_.get_xdata()[0] == drawn
 
 
+def test_after_a_warm_start_epochs_are_counted_from_the_first_fit(X):
+    model = AutoencoderTransformer(2, warm_start=True, **QUICK).fit(X).fit(X)
+    model.best_epoch_ = 1
+    display = LossCurveDisplay.from_estimator(model)
+    assert len(display.train_loss) == 6
+    assert display.best_epoch == 4
+
+
 def test_no_validation_no_line(detector):
+    detector.best_epoch_ = 3  # the last one, which nothing has chosen
     display = LossCurveDisplay.from_estimator(detector)
     assert display.validation_line_ is None
     assert display.best_line_ is None

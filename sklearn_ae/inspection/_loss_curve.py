@@ -154,9 +154,11 @@ class LossCurveDisplay:
 
 
 def _best_epoch(estimator: Any) -> int | None:
-    """The epoch that was kept, from 1, and 0 for the start."""
-    best = getattr(estimator, "best_epoch_", None)
-    if best is not None:
-        return int(best) + 1  # the estimator counts from 0, and the start is -1
+    """The epoch that was kept, from 1, and 0 for the start; None where no rows were held out to choose it by."""
     validation = estimator.validation_loss_curve_
-    return int(np.nanargmin(validation)) + 1 if validation else None
+    if not validation:
+        return None
+    best = getattr(estimator, "best_epoch_", None)
+    if best is None:
+        return int(np.nanargmin(validation)) + 1
+    return int(best) + len(estimator.loss_curve_) - estimator.n_iter_  # after a warm start, curves begin with the fits before
