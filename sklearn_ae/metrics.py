@@ -18,6 +18,7 @@ Examples
 array([0.71, 0.69, 0.71])
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -153,32 +154,48 @@ class _ReconstructionR2Scorer:
 
 def original_and_reconstructed(estimator: BaseEstimator, X: Any) -> tuple[Any, Any]:
     """The data and what came back, in the data's units: through a pipeline and back as far as its steps can be inverted."""
-    if hasattr(estimator, "reconstruct"):
-        return X, estimator.reconstruct(X)
-    if isinstance(estimator, Pipeline):
-        return reconstruct_through(estimator, X)
-    if hasattr(estimator, "transform") and hasattr(estimator, "inverse_transform"):
-        return X, estimator.inverse_transform(estimator.transform(X))
-    raise TypeError(
-        f"{type(estimator).__name__} cannot reconstruct: it needs a method reconstruct, or transform and inverse_transform. "
-        "In a pipeline, the last step needs them."
-    )
+    *steps, last = flat_steps(estimator)
+    original, seen, inverses = way_back(steps, X)
+    if hasattr(last, "reconstruct"):
+        reconstructed = last.reconstruct(seen)
+    elif hasattr(last, "transform") and hasattr(last, "inverse_transform"):
+        reconstructed = last.inverse_transform(last.transform(seen))
+    else:
+        raise TypeError(
+            f"{type(last).__name__} cannot reconstruct: it needs a method reconstruct, or transform and inverse_transform. "
+            "In a pipeline, the last step needs them."
+        )
+    for inverse in inverses:
+        reconstructed = inverse(reconstructed)
+    return original, reconstructed
 
 
-def reconstruct_through(pipeline: Pipeline, X: Any) -> tuple[Any, Any]:
-    *steps, last = [step for _, step in pipeline.steps if step not in (None, "passthrough")]
+def flat_steps(estimator: Any) -> list[Any]:
+    """The steps of a pipeline, those of pipelines inside it among them; of a search, the best estimator's."""
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    if not isinstance(estimator, Pipeline):
+        return [estimator]
+    return [one for _, step in estimator.steps if step not in (None, "passthrough") for one in flat_steps(step)]
+
+
+def way_back(steps: list[Any], X: Any) -> tuple[Any, Any, list[Callable]]:
+    """The rows in the units to compare in, the rows after all steps, and the functions that lead back, in their order.
+
+    The units are the data's if all steps can be inverted, else those after the last step that cannot.
+    """
     seen = [X]
     for step in steps:
         seen.append(step.transform(seen[-1]))
-    original, reconstructed = original_and_reconstructed(last, seen[-1])
+    original, inverses = seen[-1], []
     for step, before, after in zip(reversed(steps), seen[-2::-1], seen[:0:-1], strict=True):
         if _keeps_entries(before, after):  # an imputer: what it filled in is no data
             original = before
         elif _is_table(before) and _is_invertible(step):
-            original, reconstructed = before, step.inverse_transform(reconstructed)
+            original = before
+            inverses.append(step.inverse_transform)
         else:
             break
-    return original, reconstructed
+    return original, seen[-1], inverses
 
 
 def _is_invertible(step: BaseEstimator) -> bool:

@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.datasets import load_iris
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.ensemble import IsolationForest
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV, train_test_split
@@ -295,6 +296,7 @@ def test_many_rows_are_thinned(X, model):
 
 
 def test_labels_of_another_length_are_refused(X, model):
+    assert LatentSpaceDisplay.from_estimator(model, X, np.zeros((120, 1), int)).target.shape == (120,)
     with pytest.raises(ValueError, match=r"one value for each of the 120 rows, got shape \(3,\)"):
         LatentSpaceDisplay.from_estimator(model, X, [1, 2, 3])
 
@@ -485,6 +487,24 @@ def test_gaps_are_refused_before_anything_is_trained(X):
         ExplainedVarianceDisplay.from_estimator(AutoencoderTransformer(**QUICK), holes)
     pipeline = make_pipeline(SimpleImputer(), PCA())
     assert ExplainedVarianceDisplay.from_estimator(pipeline, holes, n_components=[3]).scores[0] > 0.8
+
+
+def test_pca_of_sparse_rows_is_pca_of_dense_ones(X):
+    dense = np.where(X > X.mean(), X, 0.0)
+    scores = [
+        ExplainedVarianceDisplay.from_estimator(TruncatedSVD(), rows, n_components=[2]) for rows in (dense, csr_matrix(dense))
+    ]
+    np.testing.assert_allclose(*(display.pca_scores for display in scores), rtol=1e-5)
+
+
+def test_a_traversal_goes_back_through_an_imputer(X):
+    holes = X.copy()
+    holes.iloc[::4, 2] = np.nan
+    pipeline = make_pipeline(SimpleImputer(), StandardScaler(), PCA(2)).fit(holes)
+    display = LatentTraversalDisplay.from_estimator(pipeline, holes)
+    np.testing.assert_allclose(display.middle, holes.mean(), rtol=1e-6)
+    np.testing.assert_allclose(display.scale, holes.std(ddof=0))
+    assert list(display.feature_names) == NAMES
 
 
 def test_rows_with_gaps_are_drawn_with_gaps(X):

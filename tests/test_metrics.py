@@ -154,6 +154,10 @@ def test_r2_scorer_stops_where_a_step_cannot_be_inverted(table):
     X = np.exp(table / table.std(axis=0))
     pipeline = make_pipeline(FunctionTransformer(np.log), Halve()).fit(X)  # its inverse_transform does nothing
     np.testing.assert_allclose(reconstruction_r2_scorer(pipeline, X), r2_score(np.log(X), np.log(X) / 2))
+    inner = make_pipeline(StandardScaler(), make_pipeline(FunctionTransformer(np.log1p), Halve())).fit(np.abs(X))
+    seen = np.log1p(inner[0].transform(np.abs(X)) + 9)
+    inner[-1].steps[0] = ("log", FunctionTransformer(lambda X: np.log1p(X + 9)))
+    np.testing.assert_allclose(reconstruction_r2_scorer(inner, np.abs(X)), r2_score(seen, seen / 2))
     words = pd.DataFrame({"a": list("xyxyxyxx"), "b": list("uuvvuvuv")})
     pipeline = make_pipeline(OneHotEncoder(sparse_output=False), PCA(1)).fit(words)
     assert 0 < reconstruction_r2_scorer(pipeline, words) < 1

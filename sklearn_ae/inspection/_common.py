@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import issparse
-from sklearn.pipeline import Pipeline
+
+from sklearn_ae.metrics import flat_steps
 
 # Okabe and Ito (2008), "Color Universal Design": told apart by the colour-blind. Two more make ten; the lightest comes last.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999", "#882255", "#F0E442")
@@ -61,17 +62,13 @@ def n_rows(X: Any) -> int:
 
 def last_step(estimator: Any) -> Any:
     """The autoencoder itself: the last step of a pipeline, the best estimator of a search."""
-    if hasattr(estimator, "best_estimator_"):
-        return last_step(estimator.best_estimator_)
-    return last_step(estimator[-1]) if isinstance(estimator, Pipeline) else estimator
+    return flat_steps(estimator)[-1]
 
 
 def before_last_step(estimator: Any, X: Any) -> Any:
     """The rows that the autoencoder itself sees."""
-    if hasattr(estimator, "best_estimator_"):
-        return before_last_step(estimator.best_estimator_, X)
-    if isinstance(estimator, Pipeline):
-        return before_last_step(estimator[-1], estimator[:-1].transform(X) if len(estimator) > 1 else X)
+    for step in flat_steps(estimator)[:-1]:
+        X = step.transform(X)
     return X
 
 
@@ -108,6 +105,7 @@ def classes_of(y: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 
 def one_per_row(values: ArrayLike, n_samples: int, name: str) -> np.ndarray:
     values = np.asarray(values)
+    values = values[:, 0] if values.shape == (n_samples, 1) else values
     if values.shape != (n_samples,):
         raise ValueError(f"{name} must hold one value for each of the {n_samples} rows, got shape {values.shape}.")
     return values

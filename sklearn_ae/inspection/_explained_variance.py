@@ -4,6 +4,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import issparse
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
@@ -200,10 +201,11 @@ def _pca_score(estimator: Any, length: int, train: Any, test: Any) -> float:
         before = Pipeline(steps) if steps else None
     else:
         before = None
-    seen = as_table(train if before is None else before.fit_transform(train))
+    seen = train if before is None else before.fit_transform(train)
+    sparse, seen = issparse(seen), as_table(seen)
     if np.isnan(seen).any():
         raise ValueError("PCA needs data without gaps: pass pca=False, or a pipeline with an imputer.")
     if length > min(seen.shape):
         return np.nan
-    model = make_pipeline(*([] if before is None else [before]), StandardScaler(), PCA(length, random_state=0))
+    model = make_pipeline(*([] if before is None else [before]), StandardScaler(with_mean=not sparse), PCA(length, random_state=0))
     return _score(model, train, test)

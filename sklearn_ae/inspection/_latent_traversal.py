@@ -4,27 +4,25 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.pipeline import Pipeline
 
 from sklearn_ae.inspection._common import (
     BLUE,
     GREY,
     WIDTH,
     as_table,
-    before_last_step,
     centers,
     check_image_shape,
     check_matplotlib,
     feature_axis,
     hide_frame,
     largest,
-    last_step,
     make_axes,
     mosaic,
     names_height,
     names_of,
     number,
 )
+from sklearn_ae.metrics import flat_steps, way_back
 
 MOST_COMPONENTS = 8
 
@@ -124,8 +122,8 @@ class LatentTraversalDisplay:
         Parameters
         ----------
         estimator : object
-            Fitted, with ``transform`` and ``inverse_transform``: ours, PCA, or a Pipeline. Where a pipeline cannot be inverted,
-            what is drawn is the input of its last step.
+            Fitted, with ``transform`` and ``inverse_transform``: ours, PCA, or a Pipeline. Where a step of a pipeline
+            cannot be inverted, what is drawn is its output.
         X : array-like of shape (n_samples, n_features)
             Rows from which the mean code and the standard deviations are computed: the training rows, for example.
         components : sequence of int, default=None
@@ -158,13 +156,16 @@ class LatentTraversalDisplay:
         n_steps = (5 if image_shape is None else 9) if n_steps is None else n_steps
         if n_steps < 2 or span <= 0:
             raise ValueError(f"n_steps must be at least 2 and span over 0, got n_steps={n_steps} and span={span}.")
-        if isinstance(estimator, Pipeline) and not hasattr(estimator, "inverse_transform"):
-            estimator, X = last_step(estimator), before_last_step(estimator, X)
-        Z = as_table(estimator.transform(X))
+        *before, last = flat_steps(estimator)
+        original, seen, inverses = way_back(before, X)
+        Z = as_table(last.transform(seen))
         components = _check_components(components, plane, Z.var(axis=0))
         steps = np.linspace(-span, span, n_steps)
         codes = _walk(Z.mean(axis=0), Z.std(axis=0), components, steps, plane)
-        rows = as_table(estimator.inverse_transform(np.vstack([Z.mean(axis=0), codes.reshape(-1, Z.shape[1])])))
+        rows = last.inverse_transform(np.vstack([Z.mean(axis=0), codes.reshape(-1, Z.shape[1])]))
+        for inverse in inverses:
+            rows = inverse(rows)
+        rows = as_table(rows)
         if image_shape is not None:
             check_image_shape(image_shape, rows.shape[1])
         display = cls(
@@ -174,8 +175,8 @@ class LatentTraversalDisplay:
             plane=plane,
             image_shape=image_shape,
             middle=rows[0],
-            scale=np.nanstd(as_table(X), axis=0),
-            feature_names=names_of(X, rows.shape[1]),
+            scale=np.nanstd(as_table(original), axis=0),
+            feature_names=names_of(original, rows.shape[1]),
         )
         return display.plot(ax=ax, **kwargs)
 

@@ -110,7 +110,7 @@ class ReconstructionDisplay:
         ----------
         estimator : object
             Fitted, with ``reconstruct``, or ``transform`` and ``inverse_transform``, or a Pipeline that ends in one. Where a
-            pipeline cannot be inverted, what is drawn is the input of the step after.
+            step of a pipeline cannot be inverted, what is drawn is its output.
         X : array-like of shape (n_samples, n_features)
             Clean rows.
         X_corrupted : array-like of shape (n_samples, n_features), default=None
