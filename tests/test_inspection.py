@@ -618,7 +618,7 @@ def test_contributions_are_sorted_with_what_was_seen_and_expected(X, detector):
     assert header == "seen (expected)"
     assert first == f"{X.iloc[row, order[0]]:.4g}  ({display.expected[order[0]]:.4g})".replace("-", "−")
     title = display.ax_.get_title(loc="left")
-    assert title.startswith(f"Row {row}: outlyingness {contributions.sum():.4g} (threshold {-detector.offset_:.4g}), p = ")
+    assert title.startswith(f"Row {row}: outlyingness {contributions.sum():.3g} (threshold {-detector.offset_:.3g}), p = ")
 
 
 def test_contributions_of_a_transformer_add_up_to_its_loss(X, model):

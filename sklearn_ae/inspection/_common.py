@@ -178,6 +178,6 @@ def shortened(name: object) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
-def number(value: float) -> str:
+def number(value: float, digits: int = 4) -> str:
     """A number with a true minus sign, as on matplotlib's axes."""
-    return f"{value:.4g}".replace("-", "−")
+    return f"{value:.{digits}g}".replace("-", "−")

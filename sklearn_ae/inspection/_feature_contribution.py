@@ -20,6 +20,7 @@ from sklearn_ae.inspection._common import (
     names_of,
     number,
     one_per_row,
+    shortened,
 )
 from sklearn_ae.metrics import original_and_reconstructed
 
@@ -167,7 +168,7 @@ class FeatureContributionDisplay:
         names = names_of(None, n) if names is None else one_per_row(names, n, "feature_names")
         order = np.argsort(-contributions, kind="stable")
         self.shown_ = order[:max_features]
-        lengths, labels = contributions[self.shown_].tolist(), [str(name) for name in names[self.shown_]]
+        lengths, labels = contributions[self.shown_].tolist(), [shortened(name) for name in names[self.shown_]]
         colors = [BLUE] * len(labels)
         if n > len(labels):
             lengths.append(float(contributions[order[max_features:]].sum()))
@@ -200,9 +201,9 @@ class FeatureContributionDisplay:
 
     def _title(self, outlyingness: float) -> str:
         name = "" if self.row_name is None else f"Row {self.row_name}: "
-        threshold = "" if self.threshold is None else f" (threshold {number(self.threshold)})"
-        p_value = "" if self.p_value is None else f", p = {number(self.p_value)}"
-        title = f"{name}outlyingness {number(outlyingness)}{threshold}{p_value}"
+        threshold = "" if self.threshold is None else f" (threshold {number(self.threshold, 3)})"
+        p_value = "" if self.p_value is None else f", p = {number(self.p_value, 2)}"
+        title = f"{name}outlyingness {number(outlyingness, 3)}{threshold}{p_value}"
         return title[:1].upper() + title[1:]
 
 
