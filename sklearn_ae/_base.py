@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -19,14 +19,14 @@ from sklearn.utils.validation import validate_data
 from torch import nn
 
 from sklearn_ae._component import parts_of, validate_slot
-from sklearn_ae._data.scaling import KINDS, Scaling, fit_scaling
+from sklearn_ae._data.scaling import KINDS, RunningScaling, Scaling, fit_scaling
 from sklearn_ae._data.sources import Scaled, Source, check_observed, make_source
 from sklearn_ae._fitted import ACCEPTED, FittedAutoencoder
 from sklearn_ae._losses import LOSSES, check_range
 from sklearn_ae._network.blueprint import Blueprint, Prepared, make_parts
 from sklearn_ae._torch import find_device, plain_torch, torch_seed
 from sklearn_ae._training import rules
-from sklearn_ae._training.net import OPTIMIZERS, SCHEDULES, AutoencoderNet
+from sklearn_ae._training.net import OPTIMIZERS, SCHEDULES, AutoencoderNet, warm_up
 from sklearn_ae.architectures import Architecture
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
@@ -34,8 +34,17 @@ from sklearn_ae.latents import Latent
 SLOTS = {"architecture": Architecture, "corruption": Corruption, "latent": Latent}
 
 
+class Stream(NamedTuple):
+    """What ``partial_fit`` goes on from, besides the network."""
+
+    random_state: RandomState
+    scaling: RunningScaling
+
+
 class BaseAutoencoder(FittedAutoencoder):
     """Base of the estimators."""
+
+    _stream: Stream | None = None
 
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -221,14 +230,18 @@ class BaseAutoencoder(FittedAutoencoder):
             )
         return self.scaling
 
-    def _make_net(self, blueprint: Blueprint, prepared: Prepared, device: torch.device) -> AutoencoderNet:
+    def _make_net(self, blueprint: Blueprint, prepared: Prepared, device: torch.device, stream: bool = False) -> AutoencoderNet:
         module, train, held_out = prepared
         batch_size = blueprint.batch_size(train.n_rows) if self.batch_size == "auto" else min(self.batch_size, train.n_rows)
+        rate, schedule = blueprint.learning_rate(), self.learning_rate_schedule
+        if stream:
+            batch_size = rules.USUAL_BATCH if self.batch_size == "auto" else self.batch_size
+            rate, schedule = rules.STREAM_RATE * rules.width_factor(blueprint.n_features), warm_up
         n_parameters = sum(p.numel() for p in module.parameters())
         return AutoencoderNet(
             module.to(device),
             criterion=nn.Identity,  # the module's objective takes its place
-            lr=blueprint.learning_rate() if self.learning_rate == "auto" else self.learning_rate,
+            lr=rate if self.learning_rate == "auto" else self.learning_rate,
             max_epochs=blueprint.max_epochs(train.n_rows, batch_size) if self.max_epochs == "auto" else self.max_epochs,
             batch_size=batch_size,
             train_split=None if held_out is None else lambda dataset, y=None: (train, held_out),
@@ -237,7 +250,7 @@ class BaseAutoencoder(FittedAutoencoder):
             device=device,
             compile_step=self.compile,
             mixed_precision=self.mixed_precision,
-            schedule=self.learning_rate_schedule,
+            schedule=schedule,
             patience=self._patience(held_out is not None),
             tol=self.tol,
             keep_best=held_out is not None,
@@ -274,13 +287,80 @@ class BaseAutoencoder(FittedAutoencoder):
         self.n_iter_ = len(history)
         self.best_epoch_ = net.best_epoch_
         net.train_split = None
-        self.net_ = net
+        self.net_, self._n_rows, self._stream = net, rows.n_rows, None
+        self._keep_codes(rows)
+
+    def _keep_codes(self, rows: Scaled) -> None:
+        """Keep what the encoder gives for some rows, for `sample`."""
+        net, blueprint = self.net_, self._blueprint
         with torch.inference_mode():
             some = torch.randperm(rows.n_rows, generator=torch.Generator().manual_seed(0))[: blueprint.n_codes()]
             if rows.weight is not None:
                 some = torch.from_numpy(rows.representative(blueprint.n_codes(), RandomState(0)))
             batch = rows.take(some)
             self._codes = net.module_.encoder_output(batch.x, batch.mask).cpu().numpy()
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Train on a chunk of a stream: one pass over its rows.
+
+        The first chunk builds the network and starts it; further ones go on from there, and so does a call after ``fit``. Before a
+        chunk is trained on, its loss is noted in ``validation_loss_curve_`` (progressive validation). The scaling follows the
+        rows so far, and forgets those more than about 100,000 rows back. The learning rate rises over 100 steps and then stays;
+        the other methods use a moving average of the weights.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The chunk. The first one should have some hundred rows, from which the scaling and the start are computed.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows, as in ``fit``; only their ratios within the chunk count.
+
+        Returns
+        -------
+        self : object
+        """
+        first = not self.__sklearn_is_fitted__()
+        with all_or_nothing(self), plain_torch(), torch.enable_grad():
+            self._validate_parts()
+            X = validate_data(self, X, reset=first, **ACCEPTED)
+            source = make_source(X, sample_weight)
+            if first:
+                check_observed(source)
+            self._partial_fit(source)
+        return self
+
+    def _partial_fit(self, source: Source) -> None:
+        """Train on all rows of a chunk: scaling, network, training, and what is kept of it."""
+        if self._stream is None:
+            self._begin_stream(source)
+        stream, blueprint, device = self._stream, self._blueprint, find_device(self.device)
+        loss = blueprint.make_loss()
+        check_range(loss, blueprint.loss, source)
+        with torch_seed(stream.random_state.randint(np.iinfo(np.int32).max), device):
+            self._scaling = stream.scaling.follow(self._scaling, source, stream.random_state).within(loss.range)
+            rows = Scaled(source, self._scaling, device)
+            if not hasattr(self, "net_") or self.net_.state_ is None:
+                previous = self.net_.module_ if hasattr(self, "net_") else None
+                prepared = blueprint.prepare(rows, None, previous, stream.random_state)
+                self.net_ = self._make_net(blueprint, prepared, device, stream=True)
+            self.net_.train_on_chunk(rows)
+            self._keep_codes(rows)
+        self.loss_curve_.append(self.net_.history[-1]["train_loss"])
+        self.validation_loss_curve_.append(self.net_.history[-1]["valid_loss"])
+        self.n_iter_ = self.best_epoch_ = len(self.loss_curve_)
+
+    def _begin_stream(self, source: Source) -> None:
+        """Set what a stream goes on from: the last fit, or a blueprint for this chunk's rows."""
+        random_state = check_random_state(self.random_state)
+        if not hasattr(self, "net_"):
+            self._blueprint, self._scaling, self._n_rows = self._make_blueprint(source, random_state), None, 0
+        self._stream = Stream(
+            random_state, RunningScaling.after(self._scaling, self._blueprint.scaling, self._n_rows, rules.STREAM_MEMORY)
+        )
+        self.loss_curve_, self.validation_loss_curve_ = [], []
 
     def _raise_if_interrupted(self) -> None:
         """Raise the Ctrl-C that ended training, so that a search stops too; the estimator is fitted all the same."""

@@ -116,18 +116,87 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
     return Scaling(center, scale) if kind == "robust" else whitening(some, center, scale)
 
 
+@dataclass
+class RunningScaling:
+    """A scaling that follows a stream: of all rows so far, or of about the last `memory`.
+
+    ``"standard"`` and ``"uniform"`` follow the moments of the rows, ``"robust"`` moves towards each chunk's quantiles, and
+    ``"whitened"`` stays that of the first chunk.
+
+    Parameters
+    ----------
+    kind : str or None
+    memory : int
+        Rows after which earlier ones begin to be forgotten.
+    """
+
+    kind: str | None
+    memory: int
+    n_rows: int = 0
+    center: np.ndarray | None = None
+    variance: np.ndarray | None = None
+
+    @classmethod
+    def after(cls, scaling: Scaling | None, kind: str | None, n_rows: int, memory: int) -> "RunningScaling":
+        """What goes on from a scaling that was computed from `n_rows` rows; None begins anew."""
+        if scaling is None or scaling.scale is None:
+            return cls(kind, memory)
+        return cls(kind, memory, n_rows, scaling.center, scaling.scale**2)
+
+    def follow(self, scaling: Scaling | None, source: "Source", random_state: np.random.RandomState) -> Scaling:
+        """The scaling after another chunk.
+
+        Parameters
+        ----------
+        scaling : Scaling or None
+            That before it; None for the first chunk.
+        source : Source
+            The chunk, in the data's own units.
+        random_state : RandomState
+        """
+        if self.kind is None or self.kind == "whitened":
+            return fit_scaling(self.kind, source, random_state) if scaling is None else scaling
+        if self.kind == "robust":
+            robust_scaling = fit_scaling("robust", source, random_state)
+            center, variance = robust_scaling.center, robust_scaling.scale**2
+        else:
+            center, variance = source.moments()
+        if self.center is None:
+            self.center, self.variance = center, variance
+        share = source.n_rows / (min(self.n_rows, self.memory) + source.n_rows)
+        share = np.where(np.isnan(center), 0.0, share)  # where a chunk has no observed value
+        move = np.nan_to_num(center - self.center)
+        self.variance = (1 - share) * self.variance + share * np.nan_to_num(variance)
+        if self.kind != "robust":
+            self.variance += share * (1 - share) * move**2
+        self.center = self.center + share * move
+        self.n_rows += source.n_rows
+        if self.kind == "uniform":
+            return Scaling(np.zeros_like(self.center), uniform_scale(self.center, self.variance))
+        return Scaling(self.center, positive_scale(self.center, self.variance, self.n_rows))
+
+
 def standard(source: "Source") -> tuple[np.ndarray, np.ndarray]:
     """Means and standard deviations; 1 for constant features."""
     mean, variance = source.moments()
-    error = source.n_rows * EPS * variance + (source.n_rows * EPS * mean) ** 2  # of a variance in two passes (Chan et al., 1983)
-    return mean, np.where(variance > error, np.sqrt(variance), 1.0)
+    return mean, positive_scale(mean, variance, source.n_rows)
+
+
+def positive_scale(mean: np.ndarray, variance: np.ndarray, n: float) -> np.ndarray:
+    """Standard deviations; 1 where a variance is no more than rounding makes it."""
+    error = n * EPS * variance + (n * EPS * mean) ** 2  # of a variance in two passes (Chan et al., 1983)
+    return np.where(variance > error, np.sqrt(variance), 1.0)
 
 
 def uniform(source: "Source") -> tuple[np.ndarray, np.ndarray]:
     """Zeros, and for all features the root of their mean square."""
     mean, variance = source.moments()
+    return np.zeros_like(mean), uniform_scale(mean, variance)
+
+
+def uniform_scale(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
     scale = np.sqrt((mean**2 + variance).mean())
-    return np.zeros_like(mean), np.full_like(mean, scale if scale > 0 else 1.0)
+    return np.full_like(mean, scale if scale > 0 else 1.0)
 
 
 def robust(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

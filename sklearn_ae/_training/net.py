@@ -18,6 +18,7 @@ from sklearn_ae._data.scaling import Scaling
 from sklearn_ae._data.sources import ArraySource, Scaled
 from sklearn_ae._torch import threads
 from sklearn_ae._training.optimizers import Adam, AdamW
+from sklearn_ae._training.rules import stream_decay
 from sklearn_ae._training.state import TrainingState, improved_significantly
 from sklearn_ae._training.steps import GraphedStep, compiled
 
@@ -33,6 +34,11 @@ def one_cycle(t: float) -> float:
     return cosine((t - 0.3) / 0.7)
 
 
+def warm_up(t: float) -> float:
+    """Up from 1/25 and constant from t = 1 on, for streams, whose end nobody knows."""
+    return min(1.0, 1 / 25 + t)
+
+
 def cosine(t: float) -> float:
     """Down to nothing along half a cosine (Loshchilov and Hutter, 2017)."""
     return (1 + math.cos(math.pi * t)) / 2
@@ -46,6 +52,7 @@ SCHEDULES: dict[str, Callable[[float], float] | None] = {
     "plateau": None,
 }
 PLATEAU_FACTOR = 0.3
+STREAM_WARM_UP = 100  # steps over which the learning rate of a stream rises
 
 OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict]] = {
     "adagrad": (torch.optim.Adagrad, {}),
@@ -90,7 +97,7 @@ class AutoencoderNet(NeuralNet):
     Attributes
     ----------
     state_ : TrainingState or None
-        Present while training.
+        Present while training, and between the chunks of a stream.
     best_epoch_ : int
         The epoch whose weights were kept, from 1; 0 if those from before training were.
     interrupted_ : KeyboardInterrupt or None
@@ -120,6 +127,7 @@ class AutoencoderNet(NeuralNet):
         self.keep_best = keep_best
         self.max_norm = max_norm
         self.n_threads = n_threads
+        self.state_ = None
         self.resume_from = resume_from
 
     def get_all_learnable_params(self):
@@ -147,6 +155,29 @@ class AutoencoderNet(NeuralNet):
                     self.interrupted_ = interrupt
             self.notify("on_train_end", X=X, y=y)
         return self
+
+    def train_on_chunk(self, rows: Scaled) -> None:
+        """One pass over a chunk of a stream, going on from the state after the last one.
+
+        The chunk validates before it is trained on (progressive validation). Between chunks the network holds the averaged weights.
+        """
+        if self.state_ is None:
+            self.initialize()
+            self._n_steps, self._batch_hooks = STREAM_WARM_UP, False
+            self.state_ = TrainingState(self.module_, self.optimizer_)
+            self.state_.start_average()
+            self._objective, self._take_step = self.objective, self._make_step()
+        state = self.state_
+        state.average_decay = stream_decay(state.step)
+        self._batch_hooks = any(asks_for_batches(callback) for _, callback in self.callbacks_)
+        with threads(self.n_threads):
+            self.history.new_epoch()
+            self.notify("on_epoch_begin", dataset_train=rows, dataset_valid=rows)
+            self.run_single_epoch(self.get_iterator(rows), training=False, prefix="valid", step_fn=None)
+            with state.present():
+                self.run_single_epoch(self.get_iterator(rows, training=True), training=True, prefix="train", step_fn=None)
+            self.notify("on_epoch_end", dataset_train=rows, dataset_valid=rows)
+        self._finish_module()
 
     def notify(self, method_name, **cb_kwargs):
         judged = method_name == "on_epoch_end"  # callbacks then see the weights that were judged
@@ -195,6 +226,10 @@ class AutoencoderNet(NeuralNet):
             state.restore(state.best if better else state.start)
             self.best_epoch_ = state.best_epoch if better else 0
         self.state_ = self._losses = self._raw = self._objective = self._take_step = None
+        self._finish_module()
+
+    def _finish_module(self) -> None:
+        """Nothing random from here on."""
         self.module_.eval()
         self.module_.learning = False
         self.module_.cost_weight.fill_(1.0)
@@ -216,7 +251,7 @@ class AutoencoderNet(NeuralNet):
                 loss = self._evaluate(iterator)
         if not math.isfinite(loss):
             raise FloatingPointError(self._divergence(loss))
-        best = min((epoch[f"{prefix}_loss"] for epoch in self.history[:-1]), default=math.inf)
+        best = min((epoch.get(f"{prefix}_loss", math.inf) for epoch in self.history[:-1]), default=math.inf)
         self.history.record(f"{prefix}_loss", loss)
         self.history.record(f"{prefix}_loss_best", loss < best)
 
@@ -304,7 +339,7 @@ class AutoencoderNet(NeuralNet):
         module = self.module_
         module.train(training)
         module.learning = True
-        progress = self.state_.step / self._n_steps if training else 1.0
+        progress = min(1.0, self.state_.step / self._n_steps) if training else 1.0
         module.cost_weight.fill_(module.latent.cost_weight(progress))
 
     def _set_rates(self) -> None:

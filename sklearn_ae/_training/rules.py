@@ -9,6 +9,11 @@ FEWEST_EPOCHS, ENOUGH_EPOCHS, MOST_EPOCHS = 2, 30, 200
 WIDE = 256  # features from which on learning rate and steps are lowered
 SMALLEST_BATCH, USUAL_BATCH = 64, 128
 
+# Streams
+STREAM_RATE = 3e-3
+STREAM_AVERAGE, LONGEST_AVERAGE = 0.1, 2_000  # the weights' moving average: a share of the steps so far, and steps at most
+STREAM_MEMORY = 100_000  # rows that the scaling remembers
+
 # Validation and starts
 N_FOLDS = 5
 FEW_ROWS, FEW_FEATURES = 1_000, 256  # with fewer of both, all rows validate by folds
@@ -53,6 +58,11 @@ def auto_epochs(n_steps: int, n: int, batch_size: int, factor: float = 1.0) -> i
 def auto_batch_size(n: int) -> int:
     """About an eighth of the rows, from 64 to 128, and a thousandth from 128,000 rows on."""
     return min(n, 2 ** round(np.log2(np.clip(n / 8, SMALLEST_BATCH, max(USUAL_BATCH, n / 1_000)))))
+
+
+def stream_decay(step: int) -> float:
+    """The decay of the weights' moving average after so many steps of a stream."""
+    return 1 - 1 / (1 + min(STREAM_AVERAGE * step, LONGEST_AVERAGE))
 
 
 def uses_folds(n: int, n_features: int) -> bool:
