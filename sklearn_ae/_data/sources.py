@@ -43,6 +43,11 @@ class Source(Dataset):
     has_gaps: bool = False
     is_sparse: bool = False
     weight: Tensor | None = None
+    read_bytes = 2**22  # rows that are read in random order come in blocks of about this size
+
+    def shuffled(self, n_together: int) -> Tensor:
+        """Positions of all rows in random order, of which `n_together` at a time will be taken."""
+        return torch.randperm(self.n_rows)
 
     def take(self, rows: Tensor | slice) -> Batch:
         """The rows at these positions.
@@ -194,7 +199,7 @@ class Scaled(Source):
     def __init__(self, source: Source, scaling: Scaling, device: torch.device):
         self.source, self.scaling, self.device = source, scaling, device
         self.n_rows, self.n_features = source.n_rows, source.n_features
-        self.has_gaps, self.weight = source.has_gaps, source.weight
+        self.has_gaps, self.weight, self.read_bytes = source.has_gaps, source.weight, source.read_bytes
         self.mean_weight = None if self.weight is None else self.weight.double().mean().float()
         self.row_bytes = (5 if self.has_gaps else 4) * self.n_features
         self.resident: Batch | None = None
@@ -203,6 +208,11 @@ class Scaled(Source):
 
     def take(self, rows: Tensor | slice) -> Batch:
         return self._read(rows) if self.resident is None else self.resident.take(rows)
+
+    def shuffled(self, n_together: int) -> Tensor:
+        if self.resident is None:
+            return self.source.shuffled(n_together)
+        return torch.randperm(self.n_rows, device=self.device)
 
     def subset(self, positions: np.ndarray) -> "Scaled":
         return Scaled(self.source.subset(positions), self.scaling, self.device)
@@ -255,6 +265,9 @@ class Members(Source):
         self.resident: Batch | None = None
         if self.row_bytes * self.n_rows <= room(self.device):
             self.resident = self._read(positions)
+
+    def shuffled(self, n_together: int) -> Tensor:
+        return torch.randperm(self.n_rows, device="cpu" if self.resident is None else self.device)
 
     def take(self, rows: Tensor | slice) -> Batch:
         return self._read(self.positions[:, rows]) if self.resident is None else self.resident.take(rows)
