@@ -222,6 +222,8 @@ class AutoencoderNet(NeuralNet):
 
     def _train(self, batches: Batches) -> float:
         self._set_learning(True)
+        if not self._batch_hooks:
+            self.history.new_batch()  # the epoch counts as one batch: skorch's Checkpoint reads the last
         total = torch.zeros((), device=batches.source.device)
         for batch in batches:
             self._set_rates()
