@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -36,6 +36,10 @@ SLOTS = {"architecture": Architecture, "corruption": Corruption, "latent": Laten
 
 class BaseAutoencoder(FittedAutoencoder):
     """Base of the estimators."""
+
+    n_components: Any  # int, and in the detector also "auto"
+    loss_curve_: list[float]
+    validation_loss_curve_: list[float] | None
 
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -175,8 +179,8 @@ class BaseAutoencoder(FittedAutoencoder):
         """
         with all_or_nothing(self), plain_torch(), torch.enable_grad():
             self._validate_parts()
-            X = validate_data(self, X, dtype=DTYPES)
-            self._fit(ArraySource(X), check_random_state(self.random_state))
+            source = ArraySource(validate_data(self, X, dtype=DTYPES))
+            self._fit(source, check_random_state(self.random_state))
         self._raise_if_interrupted()
         self._warn_if_not_converged()
         return self
@@ -217,13 +221,14 @@ class BaseAutoencoder(FittedAutoencoder):
 
     def _make_net(self, blueprint: Blueprint, prepared: Prepared, device: torch.device) -> AutoencoderNet:
         module, train, held_out = prepared
-        batch_size = blueprint.batch_size(train.n_rows) if self.batch_size == "auto" else min(self.batch_size, train.n_rows)
+        n = train.n_rows
+        batch_size = blueprint.batch_size(n) if isinstance(self.batch_size, str) else min(self.batch_size, n)
         n_parameters = sum(p.numel() for p in module.parameters())
         return AutoencoderNet(
             module.to(device),
             criterion=nn.Identity,  # the module's objective takes its place
             lr=blueprint.learning_rate() if self.learning_rate == "auto" else self.learning_rate,
-            max_epochs=blueprint.max_epochs(train.n_rows, batch_size) if self.max_epochs == "auto" else self.max_epochs,
+            max_epochs=blueprint.max_epochs(n, batch_size) if self.max_epochs == "auto" else self.max_epochs,
             batch_size=batch_size,
             train_split=None if held_out is None else lambda dataset, y=None: (train, held_out),
             callbacks=None if self.callbacks is None else list(self.callbacks),

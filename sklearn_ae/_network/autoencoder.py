@@ -25,6 +25,8 @@ class Autoencoder(nn.Module):
         Whether the encoder gets a copy of each batch, since it may work in place or ask for rows that are contiguous.
     """
 
+    cost_weight: Tensor
+
     def __init__(self, encoder, decoder, latent, loss, corruption=None, copies_input=False):
         super().__init__()
         self.encoder = encoder

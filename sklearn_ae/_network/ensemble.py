@@ -18,6 +18,7 @@ class Mask(nn.Module):
     """Switches off all but the first `n_active` components of a code."""
 
     supports_batched_weights = True  # see Linear
+    mask: Tensor
 
     def __init__(self, n_components: int, n_active: int):
         super().__init__()
@@ -41,6 +42,9 @@ class Ensemble(Stack):
     n_features : int
         Columns of the data.
     """
+
+    features: Tensor
+    weight: Tensor
 
     def __init__(self, members: list[Autoencoder], features: Tensor, active: list[int], n_features: int):
         super().__init__(members, features.shape[1])

@@ -1,6 +1,7 @@
 """Several networks of one shape, with their parameters stacked and run as one batched computation."""
 
 import copy
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,8 @@ from sklearn_ae._data.batch import Batch
 from sklearn_ae._layers import ACTIVATIONS
 from sklearn_ae._network.autoencoder import Autoencoder
 from sklearn_ae.latents import Latent
+
+M = TypeVar("M", bound=nn.Module)
 
 ENTRY_BY_ENTRY = {*ACTIVATIONS.values(), nn.Dropout, nn.Sequential}
 
@@ -129,7 +132,7 @@ def stacked_tensors(network: Autoencoder) -> list[tuple[str, Tensor]]:
     return [(name, tensor) for name, tensor in named if not name.startswith("loss.")]
 
 
-def with_tensors(module: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
+def with_tensors(module: M, tensors: dict[str, Tensor]) -> M:
     """A copy of a module's objects, down to the last child, that holds other tensors; those that it names twice stay one.
 
     The module itself is left as it is, so that threads may do this at the same time.
@@ -138,7 +141,7 @@ def with_tensors(module: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
     new = {id(old): tensors.get(name, old) for name, old in named}
     copies: dict[int, nn.Module] = {}
 
-    def copied(old: nn.Module) -> nn.Module:
+    def copied(old: Any) -> Any:
         if id(old) in copies:
             return copies[id(old)]
         one = copies[id(old)] = old.__new__(type(old))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,6 +98,12 @@ class AutoencoderNet(NeuralNet):
         What ended training, if Ctrl-C did.
     """
 
+    module_: Any  # a network of _network, or whatever has its methods
+    state_: Any  # a TrainingState while training, then None, as are the next three
+    _losses: Any
+    _objective: Any
+    _take_step: Any
+
     def __init__(
         self,
         *args,
@@ -165,7 +172,7 @@ class AutoencoderNet(NeuralNet):
         self._n_steps = self.max_epochs * len(self.get_iterator(X, training=True))
         self._batch_hooks = False  # there is no epoch yet whose batches could be noted
         _, held_out = self.get_split_datasets(X, y)
-        self.state_ = state = TrainingState(self.module_, self.optimizer_)
+        state = self.state_ = TrainingState(self.module_, self.optimizer_)
         if self.resume_from is not None:
             state.load_state_dict(self.resume_from)
         elif self.keep_best:
