@@ -20,8 +20,8 @@ from torch import nn
 
 from sklearn_ae._component import parts_of, validate_slot
 from sklearn_ae._data.scaling import KINDS, Scaling, fit_scaling
-from sklearn_ae._data.sources import ArraySource, Scaled, Source
-from sklearn_ae._fitted import DTYPES, FittedAutoencoder
+from sklearn_ae._data.sources import Scaled, Source, check_observed, make_source
+from sklearn_ae._fitted import ACCEPTED, FittedAutoencoder
 from sklearn_ae._losses import LOSSES, check_range
 from sklearn_ae._network.blueprint import Blueprint, Prepared, make_parts
 from sklearn_ae._torch import find_device, plain_torch, torch_seed
@@ -153,15 +153,18 @@ class BaseAutoencoder(FittedAutoencoder):
     # Fitting
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: object = None) -> Self:
+    def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
         """Train on X.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training data, in any units.
+            Training data, in any units. NaN stands for a missing value.
         y : None
             Ignored.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows, at least 0. Only their ratios count. A weight of 0 leaves a row out; a weight of 2 counts for two
+            equal rows, in expectation. None weighs all rows the same.
 
         Returns
         -------
@@ -179,7 +182,8 @@ class BaseAutoencoder(FittedAutoencoder):
         """
         with all_or_nothing(self), plain_torch(), torch.enable_grad():
             self._validate_parts()
-            source = ArraySource(validate_data(self, X, dtype=DTYPES))
+            source = make_source(validate_data(self, X, **ACCEPTED), sample_weight)
+            check_observed(source)
             self._fit(source, check_random_state(self.random_state))
         self._raise_if_interrupted()
         self._warn_if_not_converged()
@@ -188,7 +192,7 @@ class BaseAutoencoder(FittedAutoencoder):
     def _fit(self, source: Source, random_state: RandomState) -> None:
         """Train on all rows of a source: blueprint, scaling, network, training, and what is kept of it."""
         seed, device = random_state.randint(np.iinfo(np.int32).max), find_device(self.device)
-        blueprint = self._make_blueprint(source.n_features, random_state)
+        blueprint = self._make_blueprint(source, random_state)
         previous = self.net_ if self.warm_start and hasattr(self, "net_") else None
         if previous is not None:
             check_same(self._blueprint, blueprint)
@@ -204,11 +208,12 @@ class BaseAutoencoder(FittedAutoencoder):
             net.keep(blueprint.finish(net.module_, prepared.train))
         self._keep_fitted(blueprint, scaling, net, rows)
 
-    def _make_blueprint(self, n_features: int, random_state: RandomState) -> Blueprint:
+    def _make_blueprint(self, source: Source, random_state: RandomState) -> Blueprint:
         """What is built, from this estimator's parameters."""
-        return Blueprint(**make_parts(self), scaling=self._scaling_kind(), n_features=n_features, n_components=self.n_components)
+        auto = "uniform" if source.is_sparse else "standard"
+        return Blueprint(**make_parts(self, source), scaling=self._scaling_kind(auto), n_components=self.n_components)
 
-    def _scaling_kind(self, auto: str = "standard") -> str | None:
+    def _scaling_kind(self, auto: str) -> str | None:
         """The kind of scaling; `auto` is that of ``"auto"`` where the loss allows any."""
         scales = not isinstance(self.loss, str) or LOSSES[self.loss].scales
         if self.scaling == "auto":
@@ -276,7 +281,10 @@ class BaseAutoencoder(FittedAutoencoder):
         self.net_ = net
         with torch.inference_mode():
             some = torch.randperm(rows.n_rows, generator=torch.Generator().manual_seed(0))[: blueprint.n_codes()]
-            self._codes = net.module_.encoder_output(rows.take(some).x).cpu().numpy()
+            if rows.weight is not None:
+                some = torch.from_numpy(rows.representative(blueprint.n_codes(), RandomState(0)))
+            batch = rows.take(some)
+            self._codes = net.module_.encoder_output(batch.x, batch.mask).cpu().numpy()
 
     def _raise_if_interrupted(self) -> None:
         """Raise the Ctrl-C that ended training, so that a search stops too; the estimator is fitted all the same."""

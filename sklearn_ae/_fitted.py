@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from sklearn_ae._data.scaling import Scaling, as_tensor
-from sklearn_ae._data.sources import ArraySource, Source
+from sklearn_ae._data.sources import ArraySource, Source, make_source
 from sklearn_ae._losses import check_range
 from sklearn_ae._network.blueprint import Blueprint
 from sklearn_ae._network.inference import apply_in_chunks
@@ -22,6 +22,7 @@ from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae._training.rules import chunk_rows
 
 DTYPES = (np.float64, np.float32)
+ACCEPTED = {"dtype": DTYPES, "ensure_all_finite": "allow-nan", "accept_sparse": "csr"}  # what rows may be
 
 
 class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta):
@@ -46,7 +47,7 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             The codes, in X's precision. Nothing random: a variational code is its posterior mean.
         """
         X = self._check(X)
-        return self._apply(self.net_.module_.encode, ArraySource(X)).astype(X.dtype, copy=False)
+        return self._apply(self.net_.module_.encode, make_source(X)).astype(X.dtype, copy=False)
 
     def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
         """Decode codes.
@@ -82,7 +83,7 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """
         X = self._check(X)
         module = self.net_.module_
-        R = self._apply(lambda x: self._scaling.inverse(module.decode(module.encode(x))), ArraySource(X))
+        R = self._apply(lambda *x: self._scaling.inverse(module.decode(module.encode(*x))), make_source(X))
         return R.astype(X.dtype, copy=False)
 
     def reconstruction_errors(self, X: ArrayLike) -> np.ndarray:
@@ -98,7 +99,7 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             In units of the loss, on scaled data.
         """
         X = self._check(X, scored=True)
-        return self._apply(self.net_.module_.elements, ArraySource(X)).astype(np.float64)
+        return self._apply(self.net_.module_.elements, make_source(X)).astype(np.float64)
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Minus the reconstruction loss of each row: higher is more normal.
@@ -112,7 +113,7 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         scores : ndarray of shape (n_samples,), float64
         """
         X = self._check(X, scored=True)
-        return self._score_rows(ArraySource(X))
+        return self._score_rows(make_source(X))
 
     def _score_rows(self, source: Source) -> np.ndarray:
         return np.negative(self._apply(self.net_.module_.losses, source), dtype=np.float64)
@@ -167,9 +168,9 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     def _check(self, X, scored: bool = False) -> np.ndarray:
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=DTYPES, reset=False)
+        X = validate_data(self, X, reset=False, **ACCEPTED)
         if scored:
-            check_range(self.net_.module_.loss, self._blueprint.loss, ArraySource(X))
+            check_range(self.net_.module_.loss, self._blueprint.loss, make_source(X))
         return X
 
     def _apply(self, function: Callable[[Tensor], Tensor], source: Source, scaling: Scaling | None = None) -> np.ndarray:
@@ -214,4 +215,6 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = True
         return tags

@@ -36,9 +36,16 @@ class Loss(nn.Module):
         """
         raise NotImplementedError
 
-    def forward(self, raw: Tensor, x: Tensor) -> Tensor:
-        """The loss of each row: the mean of its entries', of shape (n_samples,)."""
-        return self.elements(raw, x).mean(1)
+    def forward(self, raw: Tensor, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The loss of each row (n_samples,): the mean over its entries, or over those that were observed; 0 if none was.
+
+        Parameters
+        ----------
+        raw, x : Tensor of shape (n_samples, n_features)
+        mask : Tensor of shape (n_samples, n_features), bool, or None
+            True where a value was observed. None: everywhere.
+        """
+        return mean_of_observed(self.elements(raw, x), mask)
 
     def inverse_link(self, raw: Tensor) -> Tensor:
         """From raw output to (scaled) data space."""
@@ -48,8 +55,8 @@ class Loss(nn.Module):
         """From (scaled) data space to the raw output that would reproduce it."""
         return x
 
-    def negative_log_likelihood(self, loss: Tensor, n_features: int) -> Tensor:
-        r"""The rows' negative log-likelihoods, in nats, from their losses.
+    def negative_log_likelihood(self, loss: Tensor, n_features: int | Tensor) -> Tensor:
+        r"""The rows' negative log-likelihoods, in nats, from their losses over `n_features` entries (of each row).
 
         The scale of the noise stands at its optimum for the batch. For a normal likelihood with
         :math:`\sigma^2` the batch's mean squared error, :math:`\frac d2(\log 2\pi\sigma^2 + \text{loss}_i/\sigma^2)`.
@@ -67,7 +74,7 @@ class AbsoluteError(Loss):
     def elements(self, raw: Tensor, x: Tensor) -> Tensor:
         return (raw - x).abs()
 
-    def negative_log_likelihood(self, loss: Tensor, n_features: int) -> Tensor:
+    def negative_log_likelihood(self, loss: Tensor, n_features: int | Tensor) -> Tensor:
         """Those of a Laplace distribution."""
         scale = loss.detach().mean().clamp_min(1e-6)
         return n_features * (torch.log(2 * scale) + loss / scale)
@@ -79,7 +86,7 @@ class Huber(Loss):
     def elements(self, raw: Tensor, x: Tensor) -> Tensor:
         return F.huber_loss(raw, x, reduction="none")
 
-    def negative_log_likelihood(self, loss: Tensor, n_features: int) -> Tensor:
+    def negative_log_likelihood(self, loss: Tensor, n_features: int | Tensor) -> Tensor:
         return super().negative_log_likelihood(2 * loss, n_features)
 
 
@@ -98,7 +105,7 @@ class BinaryCrossEntropy(Loss):
     def link(self, x: Tensor) -> Tensor:
         return torch.logit(x.clamp(0.02, 0.98))  # saturated pixels would ask for infinite logits
 
-    def negative_log_likelihood(self, loss: Tensor, n_features: int) -> Tensor:
+    def negative_log_likelihood(self, loss: Tensor, n_features: int | Tensor) -> Tensor:
         """A cross-entropy is a log-likelihood already."""
         return n_features * loss
 
@@ -125,16 +132,24 @@ class UserLoss(Loss):
             )
         return values
 
-    def forward(self, raw: Tensor, x: Tensor) -> Tensor:
-        values = self.module(raw, x.clone())  # which may work in place
+    def forward(self, raw: Tensor, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        target = x.clone() if mask is None else torch.where(mask, x, raw.detach())  # a copy: modules may work in place
+        values = self.module(raw, target)
         if values.shape == x.shape:
-            return values.mean(1)
+            return mean_of_observed(values, mask)
         if values.shape != x.shape[:1]:
             raise ValueError(
                 f"The loss {type(self.module).__name__} must give one number per sample {tuple(x.shape[:1])} or per sample and "
                 f"feature {tuple(x.shape)}, got shape {tuple(values.shape)}. Do not reduce over samples."
             )
         return values
+
+
+def mean_of_observed(values: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean of each row's values (n_samples, n_features) where `mask` is True; 0 if it is nowhere."""
+    if mask is None:
+        return values.mean(1)
+    return torch.where(mask, values, 0).sum(1) / mask.sum(1).clamp_min(1)
 
 
 LOSSES: dict[str, type[Loss]] = {

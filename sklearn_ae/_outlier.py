@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from sklearn_ae._base import BaseAutoencoder
-from sklearn_ae._data.sources import ArraySource, Source
+from sklearn_ae._data.sources import Source, make_source
 from sklearn_ae._docs import describe
 from sklearn_ae._network.blueprint import Blueprint, EnsembleBlueprint, make_members, make_parts
 from sklearn_ae._training import rules
@@ -270,7 +270,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             At least 0; the sum over a row is its outlyingness, minus its score.
         """
         X = self._check(X, scored=True)
-        return self._apply(self.net_.module_.contributions, ArraySource(X)).astype(np.float64)
+        return self._apply(self.net_.module_.contributions, make_source(X)).astype(np.float64)
 
     # Fitting
 
@@ -297,16 +297,13 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             scores = self._score_rows(source)
         return auto_offset(scores)
 
-    def _make_blueprint(self, n_features: int, random_state: RandomState) -> Blueprint:
-        parts = make_parts(self)
+    def _make_blueprint(self, source: Source, random_state: RandomState) -> Blueprint:
+        parts = make_parts(self, source)
         if self.n_estimators == 1:
-            n_components = int(np.ceil(np.sqrt(n_features))) if self.n_components == "auto" else self.n_components
-            return Blueprint(**parts, scaling=self._scaling_kind("robust"), n_features=n_features, n_components=n_components)
-        small = self.architecture is None
-        members = make_members(parts, n_features, self.n_components, self.n_estimators, small, random_state)
-        blueprint = EnsembleBlueprint(
-            **members, scaling=self._scaling_kind("whitened"), n_features=n_features, max_samples=self.max_samples
-        )
+            n_components = int(np.ceil(np.sqrt(source.n_features))) if self.n_components == "auto" else self.n_components
+            return Blueprint(**parts, scaling=self._scaling_kind("robust"), n_components=n_components)
+        members = make_members(parts, self.n_components, self.n_estimators, self.architecture is None, random_state)
+        blueprint = EnsembleBlueprint(**members, scaling=self._scaling_kind("whitened"), max_samples=self.max_samples)
         return blueprint.with_members_of(self._blueprint) if self.warm_start and hasattr(self, "net_") else blueprint
 
 

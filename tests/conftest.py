@@ -6,6 +6,13 @@ import torch
 
 torch.set_num_threads(1)  # two test processes on two cores
 
+try:
+    import matplotlib as mpl
+except ImportError:
+    pass
+else:
+    mpl.use("Agg")  # no windows
+
 
 @pytest.fixture
 def rng():

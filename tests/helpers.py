@@ -44,7 +44,7 @@ def build_net(estimator, X, seed=0):
     """The net of an estimator, ready to train on X, and the rows to train it on: `fit` up to training."""
     random_state, device = np.random.RandomState(seed), torch.device("cpu")
     with torch_seed(seed):
-        blueprint = estimator._make_blueprint(X.shape[1], random_state)
+        blueprint = estimator._make_blueprint(ArraySource(X), random_state)
         scaling = fit_scaling(blueprint.scaling, ArraySource(X), random_state)
         validation = estimator.validation_fraction if estimator.early_stopping else None
         prepared = blueprint.prepare(Scaled(ArraySource(X), scaling, device), validation, None, random_state)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
+from sklearn_ae._data.sources import ArraySource
 from sklearn_ae._losses import LOSSES
 from sklearn_ae._network.blueprint import Blueprint, EnsembleBlueprint
 from sklearn_ae._torch import torch_seed
@@ -26,7 +27,7 @@ def blueprint(n_estimators=None, seed=0, **parameters):
     estimator = AutoencoderTransformer(2)
     if n_estimators is not None:
         estimator = AutoencoderOutlierDetector(n_estimators=n_estimators)
-    return estimator.set_params(**parameters)._make_blueprint(N_FEATURES, np.random.RandomState(seed))
+    return estimator.set_params(**parameters)._make_blueprint(ArraySource(np.zeros((1, N_FEATURES))), np.random.RandomState(seed))
 
 
 def linear(value):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 from sklearn.metrics import r2_score
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
@@ -10,7 +11,7 @@ from sklearn_ae._data import batches, sources
 from sklearn_ae._data.batch import Batch
 from sklearn_ae._data.batches import Batches
 from sklearn_ae._data.scaling import Scaling, Whitening, fit_scaling
-from sklearn_ae._data.sources import ArraySource, Members, Scaled
+from sklearn_ae._data.sources import ArraySource, Members, Scaled, SparseSource
 from tests.helpers import QUICK
 
 CPU = torch.device("cpu")
@@ -23,9 +24,14 @@ FEATURES = torch.tensor([[0, 2], [3, 1]])
 SOURCES = {
     "array": (lambda: ArraySource(X), X),
     "array, float32": (lambda: ArraySource(X.astype(np.float32)), X.astype(np.float32)),
-    "array, some rows": (lambda: ArraySource(X, EVERY_OTHER), X[EVERY_OTHER]),
+    "array, some rows": (lambda: ArraySource(X).subset(EVERY_OTHER), X[EVERY_OTHER]),
+    "sparse": (lambda: SparseSource(csr_array(X)), X),
+    "sparse, some rows": (lambda: SparseSource(csr_array(X)).subset(EVERY_OTHER), X[EVERY_OTHER]),
     "scaled": (lambda: Scaled(ArraySource(X), standard(), CPU), (X - X.mean(0)) / X.std(0)),
-    "scaled, some rows": (lambda: Scaled(ArraySource(X, EVERY_OTHER), standard(), CPU), ((X - X.mean(0)) / X.std(0))[EVERY_OTHER]),
+    "scaled, some rows": (
+        lambda: Scaled(ArraySource(X).subset(EVERY_OTHER), standard(), CPU),
+        ((X - X.mean(0)) / X.std(0))[EVERY_OTHER],
+    ),
     "members": (
         lambda: Members(Scaled(ArraySource(X), Scaling(), CPU), POSITIONS, FEATURES),
         np.array([X[rows][:, features] for rows, features in zip(POSITIONS.numpy(), FEATURES.numpy(), strict=True)]),
@@ -48,7 +54,7 @@ def room(request, monkeypatch):
 def source_and_rows(request, room):
     make, rows = SOURCES[request.param]
     source = make()
-    assert (getattr(source, "resident", None) is None) == (room == "streamed" or isinstance(source, ArraySource))
+    assert (getattr(source, "resident", None) is None) == (room == "streamed" or isinstance(source, (ArraySource, SparseSource)))
     return source, rows
 
 

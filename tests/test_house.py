@@ -25,6 +25,8 @@ ALLOWED = {
     "_base": FOUNDATION | PARTS | STAGES | {"_losses", "_fitted"},
     "_transformer": FOUNDATION | PARTS | STAGES | {"_losses", "_fitted", "_base", "_docs"},
     "_outlier": FOUNDATION | PARTS | STAGES | {"_losses", "_fitted", "_base", "_docs"},
+    "metrics": FOUNDATION | PARTS | STAGES | {"_losses", "_fitted"},
+    "inspection": FOUNDATION | {"_fitted", "inspection", "metrics"},
     "__init__": {"_transformer", "_outlier", "_version"},
 }
 LIBRARIES_OF_PARTS = {"torch", "numpy", "sklearn"}

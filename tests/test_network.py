@@ -11,6 +11,7 @@ from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._data.batch import Batch
+from sklearn_ae._data.sources import ArraySource
 from sklearn_ae._network.autoencoder import Autoencoder
 from sklearn_ae._network.folds import Folds, fold_positions, make_copies
 from sklearn_ae._network.stack import Stack
@@ -84,7 +85,7 @@ def autoencoder(seed=0, architecture=None, latent=None, corruption=None):
     model = AutoencoderTransformer(2, architecture=architecture or Dense((8,)), latent=latent, corruption=corruption)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return model._make_blueprint(4, np.random.RandomState(0)).build().eval()
+        return model._make_blueprint(ArraySource(np.zeros((1, 4))), np.random.RandomState(0)).build().eval()
 
 
 @pytest.mark.parametrize(

@@ -298,8 +298,19 @@ def alternating(mean, deviation, n=100):
         (torch.cat([torch.full((99,), -0.01), torch.tensor([100.0])]), False),  # one row far out does not make it better
         (torch.cat([torch.full((99,), 0.01), torch.tensor([-100.0])]), False),  # nor may it be hidden
         (torch.cat([torch.full((99,), 1.0), torch.tensor([-10.0])]), True),
+        (torch.cat([torch.full((99,), 0.5), torch.tensor([100.0])]), True),  # nor does it widen the error
     ],
-    ids=["all fall", "none", "all rise", "within error", "beyond error", "one falls far", "one rises far", "one rises"],
+    ids=[
+        "all fall",
+        "none",
+        "all rise",
+        "within error",
+        "beyond error",
+        "one falls far",
+        "one rises far",
+        "one rises",
+        "all fall, one far",
+    ],
 )
 def test_an_improvement_is_one_of_more_than_two_standard_errors(fall, improved):
     before = torch.full_like(fall, 5.0)

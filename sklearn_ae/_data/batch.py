@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -25,6 +26,20 @@ class Batch(NamedTuple):
     @property
     def n_rows(self) -> int:
         return self.x.shape[-2]
+
+    def take(self, rows: Tensor | slice) -> "Batch":
+        """The rows at these positions: a view for a slice, a copy for a tensor of them."""
+        if isinstance(rows, slice):
+            weight = None if self.weight is None else self.weight[..., rows]
+            return Batch(self.x[..., rows, :], weight, None if self.mask is None else self.mask[..., rows, :])
+        rows = rows.to(self.x.device)
+        weight = None if self.weight is None else self.weight.index_select(-1, rows)
+        return Batch(self.x.index_select(-2, rows), weight, None if self.mask is None else self.mask.index_select(-2, rows))
+
+    def sent_to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        x, *others = (None if part is None else part.pin_memory().to(device, non_blocking=True) for part in self)
+        return Batch(x, *others)  # type: ignore[arg-type]  # x is there
 
     def split(self, sizes: list[int]) -> list["Batch"]:
         """Consecutive batches of these sizes; views, nothing is copied."""

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from sklearn_ae._data.sources import Source
 
 LIMIT = 1e15  # far enough, and squares stay finite in float32
-QUANTILE_ROWS = 10_000  # enough for quantiles to be known to a hundredth
+QUANTILE_ROWS, QUANTILE_VALUES = 10_000, 2**25  # enough for quantiles to be known to a hundredth; fewer rows where they are wide
 MOST_WHITENED = 1_000  # with more features than this, a whitening is computed from as many rows
 HALF_WHITENED = 64  # features with which data are whitened by half
-KINDS = ("standard", "robust", "whitened")
+EPS = np.finfo(np.float64).eps
+KINDS = ("standard", "robust", "uniform", "whitened")
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,9 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
 
     Parameters
     ----------
-    kind : {"standard", "robust", "whitened"} or None
-        Mean and standard deviation; median and spread of the middle; that and whitened in part; or no scaling.
+    kind : {"standard", "robust", "uniform", "whitened"} or None
+        Mean and standard deviation; median and spread of the middle; one factor for all features, so that zeros stay zeros; the
+        second and whitened in part; or no scaling.
     source : Source
         Rows in the data's own units.
     random_state : RandomState
@@ -107,17 +109,25 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
         return Scaling()
     if kind == "standard":
         return Scaling(*standard(source))
+    if kind == "uniform":
+        return Scaling(*uniform(source))
     some = few_rows(source, random_state)
     center, scale = robust(some)
     return Scaling(center, scale) if kind == "robust" else whitening(some, center, scale)
 
 
 def standard(source: "Source") -> tuple[np.ndarray, np.ndarray]:
-    """Means and standard deviations, block by block; 1 for constant features."""
-    scaler = StandardScaler()
-    for block in source.blocks():
-        scaler.partial_fit(block.x.numpy())
-    return np.asarray(scaler.mean_, np.float64), np.asarray(scaler.scale_, np.float64)
+    """Means and standard deviations; 1 for constant features."""
+    mean, variance = source.moments()
+    error = source.n_rows * EPS * variance + (source.n_rows * EPS * mean) ** 2  # of a variance in two passes (Chan et al., 1983)
+    return mean, np.where(variance > error, np.sqrt(variance), 1.0)
+
+
+def uniform(source: "Source") -> tuple[np.ndarray, np.ndarray]:
+    """Zeros, and for all features the root of their mean square."""
+    mean, variance = source.moments()
+    scale = np.sqrt((mean**2 + variance).mean())
+    return np.zeros_like(mean), np.full_like(mean, scale if scale > 0 else 1.0)
 
 
 def robust(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +136,8 @@ def robust(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     The spread is at least 0.3 standard deviations, so that a feature most of whose values are one does not explode, and 1 for
     constant features.
     """
-    low, center, high = np.quantile(X.astype(np.float64, copy=False), [0.1, 0.5, 0.9], axis=0)
+    quantile = np.nanquantile if np.isnan(X).any() else np.quantile
+    low, center, high = quantile(X.astype(np.float64, copy=False), [0.1, 0.5, 0.9], axis=0)
     deviation = StandardScaler().fit(X).scale_
     return center, np.maximum((high - low) / 2.5631, 0.3 * np.where(high > low, deviation, deviation / 0.3))
 
@@ -134,7 +145,7 @@ def robust(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def whitening(X: np.ndarray, center: np.ndarray, scale: np.ndarray) -> Whitening:
     """Whiten scaled data in part; a tenth of the covariance is taken to be round, so that no direction is blown up."""
     x = torch.from_numpy(X)
-    Z = Scaling(center, scale).transform_for(x.dtype)(x).numpy()
+    Z = Scaling(center, scale).transform_for(x.dtype)(x).nan_to_num_(0.0).numpy()
     if Z.shape[1] > MOST_WHITENED:
         Z = Z[:MOST_WHITENED]  # its rows are in random order
     n_directions = min(len(Z) - 1, Z.shape[1])
@@ -149,8 +160,10 @@ def whitening(X: np.ndarray, center: np.ndarray, scale: np.ndarray) -> Whitening
 
 
 def few_rows(source: "Source", random_state: np.random.RandomState) -> np.ndarray:
-    """The rows in random order, or a random choice of them where they are many."""
-    return source.take(torch.from_numpy(random_state.permutation(source.n_rows)[:QUANTILE_ROWS])).x.numpy()
+    """The rows in random order, or a random choice of them where they are many; NaN where a value is missing."""
+    n = min(QUANTILE_ROWS, max(100, QUANTILE_VALUES // source.n_features))
+    batch = source.take(torch.from_numpy(source.representative(n, random_state)))
+    return (batch.x if batch.mask is None else torch.where(batch.mask, batch.x, torch.nan)).numpy()
 
 
 def as_tensor(X: np.ndarray) -> Tensor:

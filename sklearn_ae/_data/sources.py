@@ -4,10 +4,16 @@ A source has ``n_rows`` and ``n_features``, and gives a `Batch` by ``take``. Not
 container is another class here. `Scaled` and `Members` are sources too; they give what networks are trained on.
 """
 
+import copy
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.sparsefuncs import mean_variance_axis
+from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -25,10 +31,19 @@ class Source(Dataset):
     Attributes
     ----------
     n_rows, n_features : int
+    has_gaps : bool
+        Whether values are missing. Batches then have a mask, and zeros in the gaps.
+    weight : Tensor of shape (n_rows,), float32, or None
+        Weights of the rows; None if all weigh the same.
+    is_sparse : bool
+        Whether most values are zeros that are not stored.
     """
 
     n_rows: int
     n_features: int
+    has_gaps: bool = False
+    is_sparse: bool = False
+    weight: Tensor | None = None
 
     def take(self, rows: Tensor | slice) -> Batch:
         """The rows at these positions.
@@ -61,9 +76,25 @@ class Source(Dataset):
             yield self.take(slice(start, min(start + step, self.n_rows)))
 
     def range(self) -> tuple[float, float]:
-        """The smallest and the largest value."""
+        """The smallest and the largest value; a gap counts as zero."""
         ends = [(float(block.x.min()), float(block.x.max())) for block in self.blocks()]
         return min(low for low, _ in ends), max(high for _, high in ends)
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Means and variances of the features (n_features,), float64, over what was observed."""
+        scaler = StandardScaler()
+        for block in self.blocks():
+            x = block.x if block.mask is None else torch.where(block.mask, block.x, torch.nan)
+            scaler.partial_fit(x.numpy(), sample_weight=None if block.weight is None else block.weight.numpy())
+        return np.asarray(scaler.mean_, np.float64), np.asarray(scaler.var_, np.float64)
+
+    def representative(self, n: int, random_state: np.random.RandomState) -> np.ndarray:
+        """Positions of about `n` rows in random order, each as often as its weight asks for: all of them if they are few."""
+        if self.weight is None:
+            return random_state.permutation(self.n_rows)[:n]
+        share = np.cumsum(self.weight.double().numpy())
+        n = min(n, 8 * self.n_rows)
+        return random_state.permutation(np.searchsorted(share, share[-1] * (np.arange(n) + random_state.random_sample()) / n))
 
     def __len__(self) -> int:
         return self.n_rows
@@ -79,25 +110,73 @@ class ArraySource(Source):
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features), float32 or float64
-        Never copied as a whole.
-    positions : ndarray of shape (n_rows,), integer, or None
-        Which rows of X; None for all.
+        NaN where a value is missing. Never copied as a whole.
+    weight : ndarray of shape (n_samples,) or None
+        Weights of the rows.
     """
 
-    def __init__(self, X: np.ndarray, positions: np.ndarray | None = None):
-        self.X = X
+    def __init__(self, X: np.ndarray, weight: np.ndarray | None = None):
         self.data = as_tensor(X)
-        self.positions = None if positions is None else torch.from_numpy(np.asarray(positions, np.int64))
-        self.n_rows = len(X) if positions is None else len(positions)
-        self.n_features = X.shape[1]
+        self.positions: Tensor | None = None
+        self.n_rows, self.n_features = X.shape
+        self.has_gaps = has_nan(self.data)
+        self.weight = None if weight is None else torch.from_numpy(np.asarray(weight, np.float32))
 
     def take(self, rows: Tensor | slice) -> Batch:
+        weight = None if self.weight is None else self.weight[rows]
         if self.positions is not None:
             rows = self.positions[rows]
-        return Batch(self.data[rows] if isinstance(rows, slice) else self.data.index_select(0, rows))
+        x = self.data[rows] if isinstance(rows, slice) else self.data.index_select(0, rows)
+        if not self.has_gaps:
+            return Batch(x, weight)
+        mask = ~torch.isnan(x)
+        return Batch(torch.where(mask, x, 0), weight, mask)
 
     def subset(self, positions: np.ndarray) -> "ArraySource":
-        return ArraySource(self.X, positions if self.positions is None else self.positions.numpy()[positions])
+        part = copy.copy(self)
+        chosen = torch.from_numpy(np.asarray(positions, np.int64))
+        part.positions = chosen if self.positions is None else self.positions[chosen]
+        part.weight = None if self.weight is None else self.weight[chosen]
+        part.n_rows = len(chosen)
+        return part
+
+
+class SparseSource(Source):
+    """Rows of a sparse matrix. Only the rows that are asked for become dense.
+
+    Parameters
+    ----------
+    X : CSR array or matrix of shape (n_samples, n_features), float32 or float64
+    weight : ndarray of shape (n_samples,) or None
+        Weights of the rows.
+    """
+
+    is_sparse = True
+
+    def __init__(self, X, weight: np.ndarray | None = None):
+        self.X = X
+        self.n_rows, self.n_features = X.shape
+        self.has_gaps = bool(np.isnan(X.data).any())
+        self.weight = None if weight is None else torch.from_numpy(np.asarray(weight, np.float32))
+
+    def take(self, rows: Tensor | slice) -> Batch:
+        weight = None if self.weight is None else self.weight[rows]
+        x = torch.from_numpy(self.X[rows if isinstance(rows, slice) else rows.numpy()].toarray())
+        if not self.has_gaps:
+            return Batch(x, weight)
+        mask = ~torch.isnan(x)
+        return Batch(torch.where(mask, x, 0), weight, mask)
+
+    def subset(self, positions: np.ndarray) -> "SparseSource":
+        return SparseSource(self.X[positions], None if self.weight is None else self.weight.numpy()[positions])
+
+    def range(self) -> tuple[float, float]:
+        return (min(0.0, float(np.nanmin(self.X.data))), max(0.0, float(np.nanmax(self.X.data)))) if self.X.nnz else (0.0, 0.0)
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        weight = None if self.weight is None else self.weight.numpy().astype(self.X.dtype)
+        mean, variance = mean_variance_axis(self.X, axis=0, weights=weight)
+        return mean.astype(np.float64), variance.astype(np.float64)
 
 
 class Scaled(Source):
@@ -116,33 +195,42 @@ class Scaled(Source):
     def __init__(self, source: Source, scaling: Scaling, device: torch.device):
         self.source, self.scaling, self.device = source, scaling, device
         self.n_rows, self.n_features = source.n_rows, source.n_features
-        self.row_bytes = 4 * self.n_features
-        self.resident = None
+        self.has_gaps, self.weight = source.has_gaps, source.weight
+        self.mean_weight: Any = None if self.weight is None else self.weight.double().mean().float()
+        self.row_bytes = (5 if self.has_gaps else 4) * self.n_features
+        self.resident: Batch | None = None
         if self.row_bytes * self.n_rows <= room(device):
             self.resident = self._load()
 
     def take(self, rows: Tensor | slice) -> Batch:
-        if self.resident is None:
-            return self._read(rows)
-        if isinstance(rows, slice):
-            return Batch(self.resident[rows])
-        return Batch(self.resident.index_select(0, rows.to(self.device)))
+        return self._read(rows) if self.resident is None else self.resident.take(rows)
 
     def subset(self, positions: np.ndarray) -> "Scaled":
         return Scaled(self.source.subset(positions), self.scaling, self.device)
 
     def _read(self, rows: Tensor | slice) -> Batch:
-        x = self.source.take(rows).x
+        x, weight, mask = self.source.take(rows)
         x = self.scaling.transform_for(x.dtype)(x).contiguous()
-        return Batch(x if self.device.type == "cpu" else x.pin_memory().to(self.device, non_blocking=True))
+        if mask is not None:
+            x = torch.where(mask, x, 0)
+        batch = Batch(x, None if weight is None else weight / self.mean_weight, mask)
+        return batch if self.device.type == "cpu" else batch.sent_to(self.device)
 
-    def _load(self) -> Tensor:
+    def _load(self) -> Batch:
         """All rows on the device, scaled block by block."""
-        resident = torch.empty(self.n_rows, self.n_features, device=self.device)
         step = max(1, DEVICE_BLOCK_BYTES // self.row_bytes)
+        if self.n_rows <= step:
+            return self._read(slice(0, self.n_rows))
+        resident = Batch(
+            torch.empty(self.n_rows, self.n_features, device=self.device),
+            None if self.weight is None else (self.weight / self.mean_weight).to(self.device),
+            torch.empty(self.n_rows, self.n_features, dtype=torch.bool, device=self.device) if self.has_gaps else None,
+        )
         for start in range(0, self.n_rows, step):
-            x = self.source.take(slice(start, start + step)).x
-            resident[start : start + step] = self.scaling.transform_for(x.dtype)(x)
+            block = self._read(slice(start, start + step))
+            resident.x[start : start + step] = block.x
+            if block.mask is not None and resident.mask is not None:
+                resident.mask[start : start + step] = block.mask
         return resident
 
 
@@ -163,21 +251,57 @@ class Members(Source):
         self.source, self.positions, self.device = source, positions, source.device
         self.features = features.to(source.device)
         self.n_rows, self.n_features = positions.shape[1], source.n_features
-        self.row_bytes = 4 * features.numel()
-        self.resident = None
+        self.has_gaps, self.weight = source.has_gaps, source.weight
+        self.row_bytes = (5 if self.has_gaps else 4) * features.numel()
+        self.resident: Batch | None = None
         if self.row_bytes * self.n_rows <= room(self.device):
-            self.resident = self._read(positions).x
+            self.resident = self._read(positions)
 
     def take(self, rows: Tensor | slice) -> Batch:
-        if self.resident is None:
-            return self._read(self.positions[:, rows])
-        if isinstance(rows, slice):
-            return Batch(self.resident[:, rows])
-        return Batch(self.resident.index_select(1, rows.to(self.device)))
+        return self._read(self.positions[:, rows]) if self.resident is None else self.resident.take(rows)
 
     def _read(self, positions: Tensor) -> Batch:
-        each = zip(positions, self.features, strict=True)
-        return Batch(torch.stack([self.source.take(rows).x.index_select(1, features) for rows, features in each]))
+        batches: list[Any] = [self.source.take(rows) for rows in positions]  # all have a weight or none, and so for a mask
+        pairs = list(zip(batches, self.features, strict=True))
+        return Batch(
+            torch.stack([batch.x.index_select(1, features) for batch, features in pairs]),
+            None if self.weight is None else torch.stack([batch.weight for batch in batches]),
+            torch.stack([batch.mask.index_select(1, features) for batch, features in pairs]) if self.has_gaps else None,
+        )
+
+
+def make_source(X: np.ndarray, sample_weight=None) -> Source:
+    """The rows of X that have a weight, as a source.
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative, or all are zero.
+    """
+    if sample_weight is not None:
+        sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    source = (SparseSource if issparse(X) else ArraySource)(X, sample_weight)
+    if sample_weight is not None and not (sample_weight > 0).all():
+        if not sample_weight.any():
+            raise ValueError("sample_weight is zero for every row, so there is nothing to train on; give some row a weight over 0.")
+        source = source.subset(np.flatnonzero(sample_weight))
+    return source
+
+
+def check_observed(source: Source) -> None:
+    """Raise ValueError if a feature has no observed value."""
+    if not source.has_gaps:
+        return
+    observed = sum(block.mask.sum(0).numpy() for block in source.blocks() if block.mask is not None)
+    empty = np.flatnonzero(observed == 0)
+    if len(empty):
+        raise ValueError(f"X has only missing values in column {', '.join(map(str, empty))}; drop what was never observed.")
+
+
+def has_nan(x: Tensor) -> bool:
+    """Whether a tensor has NaN, found without a copy of it: their sum is NaN, or, where large values overflow, one part's is."""
+    step = max(1, BLOCK_BYTES // (8 * x.shape[1]))
+    return any(bool(part.sum().isnan()) and bool(part.isnan().any()) for part in x.split(step))
 
 
 def room(device: torch.device) -> int:

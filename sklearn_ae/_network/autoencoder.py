@@ -5,9 +5,40 @@ from torch import Tensor, nn
 
 from sklearn_ae._data.batch import Batch
 
+MOST_HIDDEN = 0.5  # of the values of a row that are hidden in training, where data have gaps
+MOST_MIXED = 1_000  # features up to which every gap may change every feature for the encoder
+
+
+class GapFiller(nn.Module):
+    """Fills the gaps of a row for the encoder: ``x + (1 - mask) @ weight``, with learnt weights that start at zero.
+
+    Gaps arrive as zeros, which is the mean of a standardised feature. What is added depends on which values are missing. With many
+    features each gap adds to its own feature only.
+
+    Parameters
+    ----------
+    n_features : int
+    """
+
+    supports_batched_weights = True  # see Linear
+
+    def __init__(self, n_features: int):
+        super().__init__()
+        full = n_features <= MOST_MIXED
+        self.weight = nn.Parameter(torch.zeros(n_features, n_features) if full else torch.zeros(n_features))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        gaps = (~mask).to(x.dtype)
+        if self.weight.shape[-2:] == (x.shape[-1], x.shape[-1]):
+            return x + (self.weight.mT @ gaps.mT).mT  # rows as columns: see _layers
+        return x + gaps * self.weight.unsqueeze(-2)
+
 
 class Autoencoder(nn.Module):
     """An encoder and a decoder with what stands between them. Everything is in scaled units.
+
+    Methods take rows `x` and, where values are missing, a `mask` of the same shape that is True where one was observed; `x` is zero
+    elsewhere.
 
     Parameters
     ----------
@@ -23,11 +54,14 @@ class Autoencoder(nn.Module):
         Applied to the input in training.
     copies_input : bool
         Whether the encoder gets a copy of each batch, since it may work in place or ask for rows that are contiguous.
+    filler : GapFiller or None
+        Fills gaps where training rows have some. In training a share of the values is then hidden too, and has to be told from the
+        others.
     """
 
     cost_weight: Tensor
 
-    def __init__(self, encoder, decoder, latent, loss, corruption=None, copies_input=False):
+    def __init__(self, encoder, decoder, latent, loss, corruption=None, copies_input=False, filler=None):
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
@@ -35,55 +69,79 @@ class Autoencoder(nn.Module):
         self.loss = loss
         self.corruption = corruption
         self.copies_input = copies_input
+        self.filler = filler
         self.learning = False  # True inside fit, its validation included: corruption and random codes are in force
         self.register_buffer("cost_weight", torch.ones(()), persistent=False)  # of the latent's cost
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
         """Raw reconstructions (n_samples, n_features) and, if codes cost anything, the costs (n_samples,)."""
         if self.learning and self.corruption is not None:
             x = self.corruption(x)
-        h = self.encoder_output(x)
+        if self.learning and self.filler is not None:
+            mask = hide(torch.ones_like(x, dtype=torch.bool) if mask is None else mask)
+        x = self._filled(x, mask)
+        h = self._encoded(x)
         z = self.latent.code(h, sample=self.learning)
         cost = self.latent.cost(h, x, self.encoder)
         return (self.decoder(z),) if cost is None else (self.decoder(z), cost)
 
     def objective(self, batch: Batch, raw: Tensor, cost: Tensor | None = None) -> Tensor:
         """Loss and cost of each row (n_samples,), whose weighted mean training lowers; the batch is clean."""
-        loss = self.loss(raw, batch.x)
+        loss = self.loss(raw, batch.x, batch.mask)
         if self.latent.stochastic:
-            loss = self.loss.negative_log_likelihood(loss, batch.x.shape[1])
+            n_observed = batch.x.shape[1] if batch.mask is None else batch.mask.sum(1)
+            loss = self.loss.negative_log_likelihood(loss, n_observed)
         return loss if cost is None else loss + self.cost_weight * cost
 
-    def encoder_output(self, x: Tensor) -> Tensor:
+    def encoder_output(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """What the encoder gives (n_samples, n_outputs)."""
+        return self._encoded(self._filled(x, mask))
+
+    def _filled(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is None:
+            return x
+        x = torch.where(mask, x, 0)
+        return x if self.filler is None else self.filler(x, mask)
+
+    def _encoded(self, x: Tensor) -> Tensor:
         return self.encoder(x.clone(memory_format=torch.contiguous_format) if self.copies_input else x)
 
     # Nothing random from here on
 
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Codes (n_samples, n_components)."""
-        return self.latent.code(self.encoder_output(x), sample=False)
+        return self.latent.code(self.encoder_output(x, mask), sample=False)
 
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Raw reconstructions (n_samples, n_features)."""
-        return self.decoder(self.encode(x))
+    def reconstruct(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Raw reconstructions (n_samples, n_features), of missing values too."""
+        return self.decoder(self.encode(x, mask))
 
     def decode(self, z: Tensor) -> Tensor:
         """Reconstructions (n_samples, n_features) in scaled units."""
         return self.loss.inverse_link(self.decoder(z))
 
-    def elements(self, x: Tensor) -> Tensor:
-        """The loss of each entry (n_samples, n_features)."""
-        return self.loss.elements(self.reconstruct(x), x)
+    def elements(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The loss of each entry (n_samples, n_features); NaN where it is missing."""
+        losses = self.loss.elements(self.reconstruct(x, mask), x)
+        return losses if mask is None else torch.where(mask, losses, torch.nan)
 
-    def losses(self, x: Tensor) -> Tensor:
-        """The loss of each row (n_samples,)."""
-        return self.loss(self.reconstruct(x), x)
+    def losses(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The loss of each row (n_samples,), over what was observed of it."""
+        return self.loss(self.reconstruct(x, mask), x, mask)
 
-    def contributions(self, x: Tensor) -> Tensor:
+    def contributions(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The part of each feature in a row's loss (n_samples, n_features); the sum over a row is the loss."""
-        return self.elements(x) / x.shape[1]
+        losses = self.loss.elements(self.reconstruct(x, mask), x)
+        if mask is None:
+            return losses / x.shape[1]
+        return torch.where(mask, losses, 0) / mask.sum(1, keepdim=True).clamp_min(1)
 
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Random codes near those of some rows of `h`, which ``encoder_output`` gave."""
         return self.latent.sample_codes(h, rows, generator)
+
+
+def hide(mask: Tensor) -> Tensor:
+    """A mask in which a random share of each row is hidden too, from none to `MOST_HIDDEN`."""
+    share = MOST_HIDDEN * torch.rand_like(mask[..., :1], dtype=torch.float32)
+    return mask & (torch.rand_like(mask, dtype=torch.float32) >= share)

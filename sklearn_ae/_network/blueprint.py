@@ -15,9 +15,9 @@ from sklearn.base import clone
 from sklearn.utils.random import sample_without_replacement
 from torch import Tensor, nn
 
-from sklearn_ae._data.sources import Members, Scaled
+from sklearn_ae._data.sources import Members, Scaled, Source
 from sklearn_ae._losses import Loss, make_loss
-from sklearn_ae._network.autoencoder import Autoencoder
+from sklearn_ae._network.autoencoder import Autoencoder, GapFiller
 from sklearn_ae._network.ensemble import Ensemble, Mask
 from sklearn_ae._network.folds import Folds, fold_positions, fold_sources, make_copies
 from sklearn_ae._network.values import from_json, same_value, to_json
@@ -26,6 +26,7 @@ from sklearn_ae.architectures import Architecture, Dense
 from sklearn_ae.corruptions import Corruption, FunctionCorruption
 from sklearn_ae.latents import Latent
 
+FILLING_ROUNDS = 10  # of principal components computed and gaps filled, at the start of training
 KINDS: dict[str, type["Blueprint"]] = {}  # by the names under which they are written to files
 
 
@@ -51,6 +52,8 @@ class Blueprint:
     scaling : str or None
         The kind of scaling, ``"auto"`` resolved.
     n_features, n_components : int
+    fills_gaps : bool
+        Whether the network learns to fill gaps, since training rows have some.
     """
 
     architecture: Architecture
@@ -60,6 +63,7 @@ class Blueprint:
     scaling: str | None
     n_features: int
     n_components: int
+    fills_gaps: bool
 
     kind: ClassVar[str] = "autoencoder"
 
@@ -100,7 +104,7 @@ class Blueprint:
             return Prepared(Folds(copies, rows.n_features), *fold_sources(rows, learnt, left_out))
         train, held_out = split(rows, validation, random_state)
         if previous is None:
-            self._start(module, train, torch.randperm(train.n_rows)[: rules.START_ROWS])
+            self._start(module, train, start_positions(train))
         else:
             module.load_state_dict(previous.state_dict())
         return Prepared(module, train, held_out)
@@ -113,7 +117,8 @@ class Blueprint:
         """Set starting weights from the rows at some positions, as the architecture does."""
 
         def data() -> tuple[Tensor, Tensor]:
-            x = rows.take(positions).x
+            batch = rows.take(positions)
+            x = batch.x if batch.mask is None else filled_by_pca(batch.x, batch.mask, self.n_components)
             return x, module.loss.link(x)
 
         module.to(rows.device)
@@ -130,7 +135,9 @@ class Blueprint:
         if not any(p.requires_grad for half in (encoder, decoder) for p in half.parameters()):
             raise ValueError(f"{type(architecture).__name__} has no parameters to train.")
         copies_input = not architecture.accepts_strided_input
-        return Autoencoder(encoder, decoder, latent.build(self.n_components), self.make_loss(), self.corruption, copies_input)
+        filler = GapFiller(n_features) if self.fills_gaps else None
+        latent = latent.build(self.n_components)
+        return Autoencoder(encoder, decoder, latent, self.make_loss(), self.corruption, copies_input, filler)
 
     # Rules behind "auto"
 
@@ -253,15 +260,15 @@ class EnsembleBlueprint(Blueprint):
             module.load_state_dict(previous.state_dict())
         train, left = split(rows, validation, random_state)
         features = torch.tensor(self.features)
-        positions = subsample_rows(train.n_rows, self._n_samples(train.n_rows), len(features), random_state)
+        positions = subsample_rows(train, self._n_samples(train.n_rows), len(features), random_state)
         held_out = None
         if left is not None:
             held_out = Members(left, torch.arange(left.n_rows).expand(len(features), -1), features)
         return Prepared(module, Members(train, torch.from_numpy(positions), features), held_out)
 
     def finish(self, module: Any, train: Any) -> Ensemble:
-        rows = torch.randperm(train.source.n_rows)[: rules.SCALE_ROWS]
-        module.calibrate(train.take(slice(rules.SCALE_ROWS)).x, train.source.take(rows).x)
+        rows = start_positions(train.source)[: rules.SCALE_ROWS]
+        module.calibrate(train.take(slice(rules.SCALE_ROWS)), train.source.take(rows))
         return module
 
     def _n_samples(self, n: int) -> int:
@@ -297,8 +304,8 @@ class EnsembleBlueprint(Blueprint):
         return len(self.active)
 
 
-def make_parts(estimator) -> dict:
-    """Copies of an estimator's parts, as a blueprint holds them."""
+def make_parts(estimator, source: Source) -> dict:
+    """Copies of an estimator's parts, and what a source of rows says: what any blueprint has."""
     corruption = estimator.corruption
     if corruption is not None and not isinstance(corruption, Corruption):
         corruption = FunctionCorruption(corruption)
@@ -307,19 +314,18 @@ def make_parts(estimator) -> dict:
         "latent": Latent() if estimator.latent is None else clone(estimator.latent),
         "corruption": clone(corruption, safe=False),
         "loss": copy.deepcopy(estimator.loss),
+        "n_features": source.n_features,
+        "fills_gaps": source.has_gaps,
     }
 
 
-def make_members(
-    parts: dict, n_features: int, n_components: int | str, n_members: int, small: bool, random_state: RandomState
-) -> dict:
+def make_members(parts: dict, n_components: int | str, n_members: int, small: bool, random_state: RandomState) -> dict:
     """What each member sees and how much of its code it uses: the rest of an ensemble's blueprint.
 
     Parameters
     ----------
     parts : dict
         What ``make_parts`` gave.
-    n_features : int
     n_components : int or "auto"
         With ``"auto"`` each member draws its own.
     n_members : int
@@ -327,7 +333,7 @@ def make_members(
         Whether members see some of the features in a small network, or all of them in the user's architecture.
     random_state : RandomState
     """
-    n_seen = n_features
+    n_seen = n_features = parts["n_features"]
     if small:
         n_seen = int(np.ceil(np.clip(rules.SEEN_SHARE * n_features, 1, rules.MOST_SEEN)))
         architecture = Dense((int(np.clip(2 * n_seen, 16, 64)),), activation="relu", linear_path=False)
@@ -351,8 +357,33 @@ def split(rows: Scaled, validation: float | str | None, random_state: RandomStat
     return rows.subset(np.sort(order[n_held_out:])), rows.subset(np.sort(order[:n_held_out]))
 
 
-def subsample_rows(n: int, n_drawn: int, n_members: int, random_state: RandomState) -> np.ndarray:
-    """Which of n rows each member learns from, of shape (n_members, n_drawn), in random order."""
+def start_positions(rows: Scaled) -> Tensor:
+    """Positions of the rows that starting weights are computed from."""
+    n = min(rules.START_ROWS, max(100, rules.START_VALUES // rows.n_features))
+    if rows.weight is None:
+        return torch.randperm(rows.n_rows)[:n]
+    return torch.from_numpy(rows.representative(n, RandomState(int(torch.randint(2**31, ())))))
+
+
+@torch.no_grad()
+def filled_by_pca(x: Tensor, mask: Tensor, n_components: int) -> Tensor:
+    """Rows whose gaps are filled by what their principal components say, these being computed from the filled rows in turn."""
+    n_components = min(n_components, min(x.shape) - 1)
+    if n_components < 1:
+        return x
+    for _ in range(FILLING_ROUNDS):
+        mean = x.mean(0)
+        _, _, directions = torch.pca_lowrank(x, n_components, center=True, niter=2)
+        x = torch.where(mask, x, mean + (x - mean) @ directions @ directions.T)
+    return x
+
+
+def subsample_rows(rows: Source, n_drawn: int, n_members: int, random_state: RandomState) -> np.ndarray:
+    """Which rows each member learns from, of shape (n_members, n_drawn), in random order; the more often, the more they weigh."""
+    n = rows.n_rows
+    if rows.weight is not None:
+        share = rows.weight.double().numpy()
+        return np.array([random_state.choice(n, n_drawn, replace=True, p=share / share.sum()) for _ in range(n_members)])
     draws = (sample_without_replacement(n, n_drawn, random_state=random_state) for _ in range(n_members))
     return np.array([random_state.permutation(rows) for rows in draws])  # a draw of nearly all rows comes in their order
 

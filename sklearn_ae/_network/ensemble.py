@@ -3,6 +3,8 @@
 Each member has rows and features of its own.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -60,7 +62,7 @@ class Ensemble(Stack):
         return torch.where(kept, loss, 0) * (n / n_kept)
 
     @torch.no_grad()
-    def calibrate(self, x: Tensor, rows: Tensor) -> None:
+    def calibrate(self, own: Batch, rows: Batch) -> None:
         """Set the weights of residuals.
 
         A residual is divided by a robust scale of its member's and feature's residuals, a row's sum by the median of its
@@ -68,47 +70,51 @@ class Ensemble(Stack):
 
         Parameters
         ----------
-        x : Tensor of shape (n_members, n_samples, n_seen)
+        own : Batch of (n_members, n_samples, n_seen)
             The members' training rows.
-        rows : Tensor of shape (n_rows, n_features)
+        rows : Batch of (n_rows, n_features)
             Some rows of the whole.
         """
-        residuals = (self.loss.inverse_link(self(x)[0]) - x).abs()
-        scale = NORMAL * residuals.median(1).values + 0.1 * residuals.square().mean(1).sqrt() + 0.1  # (n_members, n_seen)
-        typical = (residuals / scale[:, None]).sum(2).median(1).values.clamp_min(1e-6)  # (n_members,)
+        residuals = (self.loss.inverse_link(self(own.x, own.mask)[0]) - own.x).abs()
+        observed = residuals if own.mask is None else torch.where(own.mask, residuals, torch.nan)
+        scale = NORMAL * observed.nanmedian(1).values + 0.1 * observed.square().nanmean(1).sqrt()  # (n_members, n_seen)
+        scale = scale.nan_to_num(0.0) + 0.1
+        typical = for_all_features(residuals / scale[:, None], own.mask).sum(2).median(1).values.clamp_min(1e-6)  # (n_members,)
         self.weight.copy_(1 / (scale * typical[:, None]))
-        self.weight.div_(self.losses(rows).median().clamp_min(1e-6))
+        self.weight.div_(self.losses(rows.x, rows.mask).median().clamp_min(1e-6))
 
     # Inference, on rows of shape (n_samples, n_features), nothing random
 
-    def residuals(self, x: Tensor) -> Tensor:
+    def residuals(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Each member's weighted absolute residuals, of shape (n_members, n_samples, n_seen); their sum over members and
-        features is a row's outlyingness."""
-        x = self.seen(x)
-        return (self.loss.inverse_link(self.each("reconstruct", x)) - x).abs_().mul_(self.weight[:, None])
+        features is a row's outlyingness. Those of observed values stand for the missing ones beside them."""
+        x, mask = self.seen(x), self.seen(mask)
+        values = (self.loss.inverse_link(self.each("reconstruct", x, mask)) - x).abs_().mul_(self.weight[:, None])
+        return for_all_features(values, mask)
 
-    def losses(self, x: Tensor) -> Tensor:
+    def losses(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The outlyingness of each row (n_samples,)."""
-        return self.residuals(x).sum(2).sum(0)
+        return self.residuals(x, mask).sum(2).sum(0)
 
-    def contributions(self, x: Tensor) -> Tensor:
+    def contributions(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The part of each feature in it (n_samples, n_features)."""
-        return self._gather(self.residuals(x))
+        return self._gather(self.residuals(x, mask))
 
-    def elements(self, x: Tensor) -> Tensor:
-        """The loss of each entry (n_samples, n_features), in the mean over the members that see it."""
+    def elements(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The loss of each entry (n_samples, n_features), in the mean over the members that see it; NaN where it is missing."""
         seen = self.seen(x)
-        raw = self.each("reconstruct", seen)
+        raw = self.each("reconstruct", seen, self.seen(mask))
         losses = self.loss.elements(raw.flatten(0, 1), seen.flatten(0, 1)).view(seen.shape)
-        return self._gather(losses) / self._watched()
+        losses = self._gather(losses) / self._watched()
+        return losses if mask is None else torch.where(mask, losses, torch.nan)
 
-    def encoder_output(self, x: Tensor) -> Tensor:
+    def encoder_output(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """What the encoders give (n_samples, n_members, n_outputs)."""
-        return self.each("encoder_output", self.seen(x)).transpose(0, 1)
+        return self.each("encoder_output", self.seen(x), self.seen(mask)).transpose(0, 1)
 
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The members' codes side by side (n_samples, sum of active components)."""
-        return self._side_by_side(self.each("encode", self.seen(x)))
+        return self._side_by_side(self.each("encode", self.seen(x), self.seen(mask)))
 
     def decode(self, z: Tensor) -> Tensor:
         """The mean of the members' reconstructions (n_samples, n_features); zero, the middle, where no member looks."""
@@ -120,9 +126,9 @@ class Ensemble(Stack):
         """Codes near those of some rows of `h`, which ``encoder_output`` gave."""
         return self._side_by_side(torch.stack([self.latent.sample_codes(one, rows, generator) for one in h.transpose(0, 1)]))
 
-    def seen(self, x: Tensor) -> Tensor:
+    def seen(self, x: Any) -> Any:
         """What each member sees of some rows, of shape (n_members, n_samples, n_seen)."""
-        return x.T[self.features].transpose(1, 2)
+        return None if x is None else x.T[self.features].transpose(1, 2)
 
     def _side_by_side(self, codes: Tensor) -> Tensor:
         return torch.cat([code[:, :n] for code, n in zip(codes, self.active, strict=True)], 1)
@@ -135,3 +141,10 @@ class Ensemble(Stack):
     def _watched(self) -> Tensor:
         """How many members see each feature, at least 1."""
         return torch.bincount(self.features.flatten(), minlength=self.n_features).clamp_min(1)
+
+
+def for_all_features(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Values (n_members, n_samples, n_seen), scaled so that the sum over those observed stands for the sum over all."""
+    if mask is None:
+        return values
+    return torch.where(mask, values, 0) * (mask.shape[2] / mask.sum(2, keepdim=True).clamp_min(1))

@@ -22,7 +22,7 @@ MOST_THREADS = 8  # more of them wait for Python's lock
 
 
 def apply_in_chunks(
-    function: Callable[[Tensor], Tensor],
+    function: Callable[..., Tensor],
     source: Source,
     scaling: Scaling,
     device: torch.device,
@@ -34,7 +34,8 @@ def apply_in_chunks(
     Parameters
     ----------
     function : callable
-        From a tensor of shape (n_rows, n_features), scaled, float32, to one of shape (n_rows, ...), row by row.
+        From a tensor of shape (n_rows, n_features), scaled, float32, to one of shape (n_rows, ...), row by row. A mask of what was
+        observed is its second argument where values are missing.
     source : Source
         Rows in the data's own units.
     scaling : Scaling
@@ -51,15 +52,12 @@ def apply_in_chunks(
     on_cpu = device.type == "cpu"
 
     def chunk(start: int) -> np.ndarray:
-        x = source.take(slice(start, min(start + n_rows, source.n_rows))).x
-        columns = x.T.contiguous()
-        n = columns.shape[1]
-        if n < n_rows:
-            columns = torch.nn.functional.pad(columns, (0, n_rows - n))
-        x = scaling.transform_for(columns.dtype)(columns.T)
-        if not on_cpu:
-            x = x.to(device)
-        return function(x)[:n].numpy(force=True)
+        batch = source.take(slice(start, min(start + n_rows, source.n_rows)))
+        n = batch.n_rows
+        parts = [batch.x] if batch.mask is None else [batch.x, batch.mask]
+        columns = [torch.nn.functional.pad(part.T.contiguous(), (0, n_rows - n)) for part in parts]
+        inputs = [scaling.transform_for(batch.x.dtype)(columns[0].T), *(part.T for part in columns[1:])]
+        return function(*(part.to(device) for part in inputs))[:n].numpy(force=True)
 
     def fill(starts: Iterable[int]) -> None:
         with evaluating(rows_as_columns):

@@ -56,33 +56,37 @@ class Stack(nn.Module):
     def cost_weight(self) -> Tensor:
         return self.network.cost_weight
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
         """Raw reconstructions and, if any, costs (n_networks, n_samples) of batches (n_networks, n_samples, n_inputs)."""
-        return self.each("forward", x)
+        return self.each("forward", x, mask)
 
     def losses_and_costs(self, batch: Batch, raw: Tensor, cost: Tensor | None) -> Tensor:
         """Loss and cost of each network's rows (n_networks, n_samples)."""
-        n_networks, n, n_inputs = batch.x.shape
-        loss = self.loss(raw.flatten(0, 1), batch.x.flatten(0, 1)).view(n_networks, n)
+        mask = None if batch.mask is None else batch.mask.flatten(0, 1)
+        loss = self.loss(raw.flatten(0, 1), batch.x.flatten(0, 1), mask).view(batch.x.shape[:2])
         if self.latent.stochastic:
-            loss = torch.stack([self.loss.negative_log_likelihood(one, n_inputs) for one in loss])
+            n_inputs = batch.x.shape[2]
+            observed = [n_inputs] * len(loss) if batch.mask is None else batch.mask.sum(2)
+            loss = torch.stack([self.loss.negative_log_likelihood(*one) for one in zip(loss, observed, strict=True)])
         return loss if cost is None else loss + self.cost_weight[:, None] * cost
 
-    def each(self, method: str, x: Tensor):
-        """Call a method of every network on its part of `x`."""
+    def each(self, method: str, x: Tensor, mask: Tensor | None = None):
+        """Call a method of every network on its part of `x` and, if there is one, of `mask`."""
+        inputs = (x,) if mask is None else (x, mask)
         if self.mode == "together":
-            return getattr(self.network, method)(x)
+            return getattr(self.network, method)(*inputs)
         tensors = dict(stacked_tensors(self.network))
 
-        def call(own: dict[str, Tensor], one: Tensor):
+        def call(own: dict[str, Tensor], *inputs: Tensor):
             network = with_tensors(self.network, own)
-            result = getattr(network, method)(one)
+            result = getattr(network, method)(*inputs)
             return result, {name: new for name, new in network.named_buffers() if new is not own.get(name, new)}
 
         if self.mode == "vmap":
-            result, assigned = torch.vmap(call, randomness="different")(tensors, x)
+            result, assigned = torch.vmap(call, randomness="different")(tensors, *inputs)
         else:
-            results = [call({name: tensor[i] for name, tensor in tensors.items()}, x[i]) for i in range(len(x))]
+            each = range(self.n_networks)
+            results = [call({name: tensor[i] for name, tensor in tensors.items()}, *(one[i] for one in inputs)) for i in each]
             result, assigned = stack_results([r for r, _ in results]), stack_results([a for _, a in results])
         with torch.no_grad():
             for name, buffer in assigned.items():  # what a module has set, and not changed in place
@@ -101,7 +105,7 @@ class Stack(nn.Module):
         Parts whose control flow depends on data cannot.
         """
         one = self.network
-        plain = one.corruption is None and type(one.latent) is Latent and not one.copies_input
+        plain = one.corruption is None and type(one.latent) is Latent and not one.copies_input and one.filler is None
         if plain and supports_batched_weights(one.encoder) and supports_batched_weights(one.decoder):
             return "together"
         before = copy.deepcopy(self.network.state_dict())

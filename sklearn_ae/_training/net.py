@@ -256,7 +256,7 @@ class AutoencoderNet(NeuralNet):
     def _step_once(self, batch: Batch) -> Tensor:
         """One step of the optimiser on one batch; gives the batch's mean objective."""
         self.optimizer_.zero_grad(set_to_none=True)
-        means = mean_over_rows(self._objective(batch), batch.weight)
+        means = weighted(self._objective(batch), batch.weight).mean(-1)
         means.sum().backward()
         if self._batch_hooks:
             parameters = TeeGenerator(self.get_all_learnable_params())
@@ -290,7 +290,7 @@ class AutoencoderNet(NeuralNet):
             losses = []
             for batch in batches:
                 self._announce(batch, False)
-                losses.append(self.objective(batch))
+                losses.append(weighted(self.objective(batch), batch.weight))
                 self._record(batch, False, losses[-1])
         self._losses = torch.cat(losses, -1).flatten()
         return float(self._losses.mean())
@@ -298,7 +298,7 @@ class AutoencoderNet(NeuralNet):
     def objective(self, batch: Batch) -> Tensor:
         """The numbers, one per row, whose weighted mean training lowers."""
         with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=self.mixed_precision):
-            output = self.module_(batch.x)
+            output = self.module_(batch.x) if batch.mask is None else self.module_(batch.x, batch.mask)
         if self._batch_hooks:
             self._raw = output[0].detach()
         return self.module_.objective(batch, *(part.float() for part in output))
@@ -307,7 +307,7 @@ class AutoencoderNet(NeuralNet):
         return super().evaluation_step((batch.x, batch.x), training=training)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        return mean_over_rows(self.module_.objective(Batch(y_true), *y_pred)).mean()
+        return self.module_.objective(Batch(y_true), *y_pred).mean()
 
     def _set_learning(self, training: bool) -> None:
         module = self.module_
@@ -373,9 +373,9 @@ class AutoencoderNet(NeuralNet):
         return f"AutoencoderNet({'trained' if self.initialized_ else 'new'}, {self.device})"
 
 
-def mean_over_rows(values: Tensor, weight: Tensor | None = None) -> Tensor:
-    """The mean over the rows of each network, of shape () or (n_networks,); weights have a mean of 1 over all training rows."""
-    return values.mean(-1) if weight is None else (values * weight).mean(-1)
+def weighted(values: Tensor, weight: Tensor | None) -> Tensor:
+    """Values of rows times their weights, which have a mean of 1. Of several networks, only the first may have values."""
+    return values if weight is None else values * weight[: len(values)]
 
 
 def set_rate(group: dict, rate: float) -> None:

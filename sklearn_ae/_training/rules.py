@@ -13,7 +13,7 @@ SMALLEST_BATCH, USUAL_BATCH = 64, 128
 N_FOLDS = 5
 FEW_ROWS, FEW_FEATURES = 1_000, 256  # with fewer of both, all rows validate by folds
 HELD_OUT, MOST_HELD_OUT = 0.1, 10_000
-START_ROWS = 20_000  # rows from which starting weights are computed
+START_ROWS, START_VALUES = 20_000, 2**25  # rows from which starting weights are computed; fewer where they are wide
 INPUT_NOISE = 0.2  # deviations of noise in the layers' input, in training on few rows
 
 # Members of an ensemble
