@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -45,6 +45,9 @@ class BaseAutoencoder(FittedAutoencoder):
     """Base of the estimators."""
 
     _stream: Stream | None = None
+    n_components: Any  # int, and in the detector also "auto"
+    loss_curve_: list[float]
+    validation_loss_curve_: list[float] | None
 
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -187,8 +190,7 @@ class BaseAutoencoder(FittedAutoencoder):
         """
         with all_or_nothing(self), plain_torch(), torch.enable_grad():
             self._validate_parts()
-            X = validate_data(self, X, **ACCEPTED)
-            source = make_source(X, sample_weight)
+            source = make_source(validate_data(self, X, **ACCEPTED), sample_weight)
             check_observed(source)
             self._fit(source, check_random_state(self.random_state))
         self._raise_if_interrupted()
@@ -232,7 +234,8 @@ class BaseAutoencoder(FittedAutoencoder):
 
     def _make_net(self, blueprint: Blueprint, prepared: Prepared, device: torch.device, stream: bool = False) -> AutoencoderNet:
         module, train, held_out = prepared
-        batch_size = blueprint.batch_size(train.n_rows) if self.batch_size == "auto" else min(self.batch_size, train.n_rows)
+        n = train.n_rows
+        batch_size = blueprint.batch_size(n) if isinstance(self.batch_size, str) else min(self.batch_size, n)
         rate, schedule = blueprint.learning_rate(), self.learning_rate_schedule
         if stream:
             batch_size = rules.USUAL_BATCH if self.batch_size == "auto" else self.batch_size
@@ -242,7 +245,7 @@ class BaseAutoencoder(FittedAutoencoder):
             module.to(device),
             criterion=nn.Identity,  # the module's objective takes its place
             lr=rate if self.learning_rate == "auto" else self.learning_rate,
-            max_epochs=blueprint.max_epochs(train.n_rows, batch_size) if self.max_epochs == "auto" else self.max_epochs,
+            max_epochs=blueprint.max_epochs(n, batch_size) if self.max_epochs == "auto" else self.max_epochs,
             batch_size=batch_size,
             train_split=None if held_out is None else lambda dataset, y=None: (train, held_out),
             callbacks=None if self.callbacks is None else list(self.callbacks),

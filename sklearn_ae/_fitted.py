@@ -62,12 +62,12 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             Reconstructions in the data's own units (probabilities for binary cross-entropy).
         """
         check_is_fitted(self)
-        Z = check_array(Z, dtype=DTYPES, input_name="Z")
-        if Z.shape[1] != self._n_features_out:
-            raise ValueError(f"Z has {Z.shape[1]} columns, but codes have {self._n_features_out}.")
+        codes = check_array(Z, dtype=DTYPES, input_name="Z")
+        if codes.shape[1] != self._n_features_out:
+            raise ValueError(f"Z has {codes.shape[1]} columns, but codes have {self._n_features_out}.")
         module = self.net_.module_
-        X = self._apply(lambda z: self._scaling.inverse(module.decode(z)), ArraySource(Z), scaling=Scaling())
-        return X.astype(Z.dtype, copy=False)
+        X = self._apply(lambda z: self._scaling.inverse(module.decode(z)), ArraySource(codes), scaling=Scaling())
+        return X.astype(codes.dtype, copy=False)
 
     def reconstruct(self, X: ArrayLike) -> np.ndarray:
         """Encode and decode rows: their denoised, compressed selves.

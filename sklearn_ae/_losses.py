@@ -5,6 +5,7 @@ A loss is a mean over features in scaled units. The table at the bottom names th
 
 import copy
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -111,6 +112,8 @@ class BinaryCrossEntropy(Loss):
 
 class UserLoss(Loss):
     """A user's module: ``module(raw, x)`` gives one number per entry, or one per sample."""
+
+    module: Any
 
     def __init__(self, module: nn.Module):
         super().__init__()

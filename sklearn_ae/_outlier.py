@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,6 +93,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     array([1])
     """
 
+    _calibration: dict[str, Any]
+
     _parameter_constraints: dict = {
         **BaseAutoencoder._parameter_constraints,
         "n_components": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -132,7 +135,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         random_state: int | RandomState | None = None,
     ):
         super().__init__(
-            n_components,
+            n_components,  # type: ignore[arg-type]  # also "auto"
             architecture=architecture,
             corruption=corruption,
             latent=latent,
@@ -287,7 +290,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         return random_state.permutation(n)[: min(n_held_out, n - 1)]
 
     def _offset(self, source: Source) -> float:
-        if self.contamination != "auto":
+        if not isinstance(self.contamination, str):  # "auto"
             return float(np.percentile(self._score_rows(source), 100 * self.contamination))
         scores = self._calibration_scores
         if len(scores) < 20:  # quartiles need some rows

@@ -14,6 +14,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -159,7 +160,8 @@ class Dense(_WithLinearPath):
 
     def start(self, encoder, decoder, data, n_components, unit_variance, noise):
         if self.is_linear():
-            start_at_pca(linear_of(encoder), linear_of(decoder), *data(), n_components, unit_variance)
+            x, target = data()
+            start_at_pca(linear_of(encoder), linear_of(decoder), x, target, n_components, unit_variance)
         else:
             super().start(encoder, decoder, data, n_components, unit_variance, noise)
 
@@ -172,7 +174,8 @@ class Dense(_WithLinearPath):
         back = widths[::-1]
         if self.decoder_hidden_layer_sizes is not None:
             back = check_sizes("decoder_hidden_layer_sizes", self.decoder_hidden_layer_sizes)
-        encoder = self._half([n_features, *widths, n_outputs], make_activation(self.latent_activation))
+        last = None if self.latent_activation is None else make_activation(self.latent_activation)
+        encoder = self._half([n_features, *widths, n_outputs], last)
         decoder = self._half([n_components, *back, n_features], None)
         return encoder, decoder
 
@@ -267,7 +270,7 @@ class Convolutional(_WithLinearPath):
         widths = [math.prod(shapes[-1]), *dense]
         encoder = [*self._shrink(shapes), *self._dense(widths), Linear(widths[-1], n_outputs)]
         decoder = [*self._dense([n_components, *widths[::-1]]), *self._grow(shapes[::-1])]
-        code = make_activation(self.latent_activation)
+        code = None if self.latent_activation is None else make_activation(self.latent_activation)
         if self.linear_path:
             return (
                 WithLinearPath(nn.Sequential(*encoder), n_features, n_outputs, code),
@@ -310,7 +313,7 @@ class Convolutional(_WithLinearPath):
         return [*modules, nn.Flatten()]
 
     def _grow(self, shapes: list[tuple[int, ...]]) -> list[nn.Module]:
-        conv = nn.ConvTranspose2d if len(shapes[0]) == 3 else nn.ConvTranspose1d
+        conv: Any = nn.ConvTranspose2d if len(shapes[0]) == 3 else nn.ConvTranspose1d
         padding = self.kernel_size // 2
         modules: list[nn.Module] = [nn.Unflatten(1, shapes[0])]
         for before, after in itertools.pairwise(shapes):

@@ -151,7 +151,7 @@ class LatentModule(nn.Module):
         return self.latent.cost_weight(progress)
 
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
-        return Latent.sample_codes(self, h, rows, generator)
+        return Latent.sample_codes(self, h, rows, generator)  # type: ignore[arg-type]  # it has what that calls
 
 
 class Sparse(Latent):
@@ -239,7 +239,7 @@ def squared_jacobian_norm(function, x: Tensor) -> Tensor:
     -------
     Tensor of shape (n_samples,)
     """
-    h, pull_back = torch.func.vjp(function, x)
+    h, pull_back = torch.func.vjp(function, x)  # type: ignore[misc]  # the third is there on request
     directions = torch.eye(h.shape[1], dtype=h.dtype, device=h.device)
     rows = torch.func.vmap(lambda e: pull_back(e.expand_as(h))[0])(directions)  # (n_outputs, n_samples, n_features)
     return rows.square().sum((0, 2))

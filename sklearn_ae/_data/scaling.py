@@ -43,7 +43,7 @@ class Scaling:
 
     def transform_for(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         """The map from rows of this type in data units to float32 in scaled units. It leaves its input as it is."""
-        if self.scale is None:
+        if self.center is None or self.scale is None:
             return lambda x: x.clamp(*self.limits).to(torch.float32)
         center, scale = (as_tensor(a).to(dtype) for a in (self.center, self.scale))
         low, high = self.limits
@@ -52,7 +52,7 @@ class Scaling:
     def inverse(self, x: Tensor) -> Tensor:
         """From scaled units to data units, in float64."""
         x = x.double()
-        if self.scale is None:
+        if self.center is None or self.scale is None:
             return x
         return x * as_tensor(self.scale).to(x) + as_tensor(self.center).to(x)
 
@@ -87,9 +87,9 @@ class Whitening(Scaling):
         return super().inverse(self._mix(torch.sinh(x), 1 / self.gains, 1 / self.rest))
 
     def _mix(self, x: Tensor, gains: np.ndarray, rest: float) -> Tensor:
-        directions, gains = as_tensor(self.directions).to(x), as_tensor(gains).to(x)
-        along = directions.T @ x.T  # rows as columns: see _network.layers
-        return x * rest + (directions @ (along * (gains - rest)[:, None])).T
+        directions, factors = as_tensor(self.directions).to(x), as_tensor(gains).to(x)
+        along = directions.T @ x.T  # rows as columns: see _layers
+        return x * rest + (directions @ (along * (factors - rest)[:, None])).T
 
 
 def fit_scaling(kind: str | None, source: "Source", random_state: np.random.RandomState) -> Scaling:

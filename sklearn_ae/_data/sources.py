@@ -6,6 +6,7 @@ container is another class here. `Scaled` and `Members` are sources too; they gi
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -200,7 +201,7 @@ class Scaled(Source):
         self.source, self.scaling, self.device = source, scaling, device
         self.n_rows, self.n_features = source.n_rows, source.n_features
         self.has_gaps, self.weight, self.read_bytes = source.has_gaps, source.weight, source.read_bytes
-        self.mean_weight = None if self.weight is None else self.weight.double().mean().float()
+        self.mean_weight: Any = None if self.weight is None else self.weight.double().mean().float()
         self.row_bytes = (5 if self.has_gaps else 4) * self.n_features
         self.resident: Batch | None = None
         if self.row_bytes * self.n_rows <= room(device):
@@ -238,7 +239,7 @@ class Scaled(Source):
         for start in range(0, self.n_rows, step):
             block = self._read(slice(start, start + step))
             resident.x[start : start + step] = block.x
-            if block.mask is not None:
+            if block.mask is not None and resident.mask is not None:
                 resident.mask[start : start + step] = block.mask
         return resident
 
@@ -273,7 +274,7 @@ class Members(Source):
         return self._read(self.positions[:, rows]) if self.resident is None else self.resident.take(rows)
 
     def _read(self, positions: Tensor) -> Batch:
-        batches = [self.source.take(rows) for rows in positions]
+        batches: list[Any] = [self.source.take(rows) for rows in positions]  # all have a weight or none, and so for a mask
         pairs = list(zip(batches, self.features, strict=True))
         return Batch(
             torch.stack([batch.x.index_select(1, features) for batch, features in pairs]),
@@ -304,8 +305,8 @@ def check_observed(source: Source) -> None:
     """Raise ValueError if a feature has no observed value."""
     if not source.has_gaps:
         return
-    observed = sum(block.mask.sum(0) for block in source.blocks())
-    empty = np.flatnonzero(observed.numpy() == 0)
+    observed = sum(block.mask.sum(0).numpy() for block in source.blocks() if block.mask is not None)
+    empty = np.flatnonzero(observed == 0)
     if len(empty):
         raise ValueError(f"X has only missing values in column {', '.join(map(str, empty))}; drop what was never observed.")
 

@@ -59,6 +59,8 @@ class Autoencoder(nn.Module):
         others.
     """
 
+    cost_weight: Tensor
+
     def __init__(self, encoder, decoder, latent, loss, corruption=None, copies_input=False, filler=None):
         super().__init__()
         self.encoder = encoder

@@ -6,7 +6,7 @@ trains and what validates, which rules the ``"auto"`` parameters follow, what is
 
 import copy
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -72,7 +72,7 @@ class Blueprint:
 
     # Building and starting
 
-    def build(self) -> nn.Module:
+    def build(self) -> Any:
         """The network, with random weights."""
         return self._autoencoder(self.n_features)
 
@@ -109,7 +109,7 @@ class Blueprint:
             module.load_state_dict(previous.state_dict())
         return Prepared(module, train, held_out)
 
-    def finish(self, module: nn.Module, train: Scaled | Members) -> nn.Module:
+    def finish(self, module: Any, train: Any) -> nn.Module:
         """What is kept of the network that was trained."""
         return module.full_data_model() if isinstance(module, Folds) else module
 
@@ -172,7 +172,7 @@ class Blueprint:
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and not self.differences(other)
 
-    __hash__ = None  # parts are mutable
+    __hash__ = None  # type: ignore[assignment]  # parts are mutable
 
     def differences(self, other: "Blueprint") -> dict[str, tuple]:
         """The attributes in which another blueprint differs, each with both values."""
@@ -181,7 +181,9 @@ class Blueprint:
         pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
         return {name: (a, b) for name, (a, b) in pairs.items() if not same_value(a, b)}
 
-    n_networks: ClassVar[int] = 1
+    @property
+    def n_networks(self) -> int:
+        return 1
 
     def to_json(self) -> dict:
         """Plain values, from which ``from_json`` makes an equal blueprint.
@@ -256,21 +258,21 @@ class EnsembleBlueprint(Blueprint):
         module = self.build()
         if previous is not None:
             module.load_state_dict(previous.state_dict())
-        train, held_out = split(rows, validation, random_state)
+        train, left = split(rows, validation, random_state)
         features = torch.tensor(self.features)
-        n_samples = self._n_samples(train.n_rows)
-        positions = subsample_rows(train, n_samples, len(features), random_state)
-        if held_out is not None:
-            held_out = Members(held_out, torch.arange(held_out.n_rows).expand(len(features), -1), features)
+        positions = subsample_rows(train, self._n_samples(train.n_rows), len(features), random_state)
+        held_out = None
+        if left is not None:
+            held_out = Members(left, torch.arange(left.n_rows).expand(len(features), -1), features)
         return Prepared(module, Members(train, torch.from_numpy(positions), features), held_out)
 
-    def finish(self, module: Ensemble, train: Members) -> Ensemble:
+    def finish(self, module: Any, train: Any) -> Ensemble:
         rows = start_positions(train.source)[: rules.SCALE_ROWS]
         module.calibrate(train.take(slice(rules.SCALE_ROWS)), train.source.take(rows))
         return module
 
     def _n_samples(self, n: int) -> int:
-        if self.max_samples == "auto":
+        if isinstance(self.max_samples, str):  # "auto"
             return min(rules.MEMBER_ROWS, n)
         if isinstance(self.max_samples, float):
             return max(1, round(self.max_samples * n))
@@ -389,17 +391,17 @@ def subsample_rows(rows: Source, n_drawn: int, n_members: int, random_state: Ran
 def assign_features(n_features: int, n_seen: int, n_members: int, random_state: RandomState) -> np.ndarray:
     """Which features each member sees (n_members, n_seen): all are seen about equally often, and no member has one twice.
 
-    They are dealt like cards: each member takes the next ones of a shuffled deck, and a used up deck is shuffled again.
+    Each member takes the next features of a random order; when that is used up, another order is drawn.
     """
-    hands, deck = [], np.empty(0, np.int64)
+    seen, order = [], np.empty(0, np.int64)
     for _ in range(n_members):
-        hand, deck = deck[:n_seen], deck[n_seen:]
-        if len(hand) < n_seen:
-            deck = random_state.permutation(n_features)
-            fresh = deck[~np.isin(deck, hand)][: n_seen - len(hand)]
-            hand, deck = np.append(hand, fresh), deck[~np.isin(deck, fresh)]
-        hands.append(np.sort(hand))
-    return np.array(hands)
+        own, order = order[:n_seen], order[n_seen:]
+        if len(own) < n_seen:
+            order = random_state.permutation(n_features)
+            fresh = order[~np.isin(order, own)][: n_seen - len(own)]
+            own, order = np.append(own, fresh), order[~np.isin(order, fresh)]
+        seen.append(np.sort(own))
+    return np.array(seen)
 
 
 def check_output(architecture: Architecture, name: str, module: nn.Module, n_inputs: int, n_outputs: int) -> None:

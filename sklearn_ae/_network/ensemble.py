@@ -3,6 +3,8 @@
 Each member has rows and features of its own.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,7 @@ class Mask(nn.Module):
     """Switches off all but the first `n_active` components of a code."""
 
     supports_batched_weights = True  # see Linear
+    mask: Tensor
 
     def __init__(self, n_components: int, n_active: int):
         super().__init__()
@@ -41,6 +44,9 @@ class Ensemble(Stack):
     n_features : int
         Columns of the data.
     """
+
+    features: Tensor
+    weight: Tensor
 
     def __init__(self, members: list[Autoencoder], features: Tensor, active: list[int], n_features: int):
         super().__init__(members, features.shape[1])
@@ -120,7 +126,7 @@ class Ensemble(Stack):
         """Codes near those of some rows of `h`, which ``encoder_output`` gave."""
         return self._side_by_side(torch.stack([self.latent.sample_codes(one, rows, generator) for one in h.transpose(0, 1)]))
 
-    def seen(self, x: Tensor | None) -> Tensor | None:
+    def seen(self, x: Any) -> Any:
         """What each member sees of some rows, of shape (n_members, n_samples, n_seen)."""
         return None if x is None else x.T[self.features].transpose(1, 2)
 

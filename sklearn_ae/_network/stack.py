@@ -1,6 +1,7 @@
 """Several networks of one shape, with their parameters stacked and run as one batched computation."""
 
 import copy
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,8 @@ from sklearn_ae._data.batch import Batch
 from sklearn_ae._layers import ACTIVATIONS
 from sklearn_ae._network.autoencoder import Autoencoder
 from sklearn_ae.latents import Latent
+
+M = TypeVar("M", bound=nn.Module)
 
 ENTRY_BY_ENTRY = {*ACTIVATIONS.values(), nn.Dropout, nn.Sequential}
 
@@ -63,7 +66,7 @@ class Stack(nn.Module):
         loss = self.loss(raw.flatten(0, 1), batch.x.flatten(0, 1), mask).view(batch.x.shape[:2])
         if self.latent.stochastic:
             n_inputs = batch.x.shape[2]
-            observed = [n_inputs] * len(loss) if mask is None else batch.mask.sum(2)
+            observed = [n_inputs] * len(loss) if batch.mask is None else batch.mask.sum(2)
             loss = torch.stack([self.loss.negative_log_likelihood(*one) for one in zip(loss, observed, strict=True)])
         return loss if cost is None else loss + self.cost_weight[:, None] * cost
 
@@ -133,7 +136,7 @@ def stacked_tensors(network: Autoencoder) -> list[tuple[str, Tensor]]:
     return [(name, tensor) for name, tensor in named if not name.startswith("loss.")]
 
 
-def with_tensors(module: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
+def with_tensors(module: M, tensors: dict[str, Tensor]) -> M:
     """A copy of a module's objects, down to the last child, that holds other tensors; those that it names twice stay one.
 
     The module itself is left as it is, so that threads may do this at the same time.
@@ -142,7 +145,7 @@ def with_tensors(module: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
     new = {id(old): tensors.get(name, old) for name, old in named}
     copies: dict[int, nn.Module] = {}
 
-    def copied(old: nn.Module) -> nn.Module:
+    def copied(old: Any) -> Any:
         if id(old) in copies:
             return copies[id(old)]
         one = copies[id(old)] = old.__new__(type(old))

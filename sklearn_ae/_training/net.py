@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from typing import Any
 
 import numpy as np
 import torch
@@ -104,6 +105,12 @@ class AutoencoderNet(NeuralNet):
         What ended training, if Ctrl-C did.
     """
 
+    module_: Any  # a network of _network, or whatever has its methods
+    state_: Any  # a TrainingState while training, then None, as are the next three
+    _losses: Any
+    _objective: Any
+    _take_step: Any
+
     def __init__(
         self,
         *args,
@@ -196,7 +203,7 @@ class AutoencoderNet(NeuralNet):
         self._n_steps = self.max_epochs * len(self.get_iterator(X, training=True))
         self._batch_hooks = False  # there is no epoch yet whose batches could be noted
         _, held_out = self.get_split_datasets(X, y)
-        self.state_ = state = TrainingState(self.module_, self.optimizer_)
+        state = self.state_ = TrainingState(self.module_, self.optimizer_)
         if self.resume_from is not None:
             state.load_state_dict(self.resume_from)
         elif self.keep_best:
@@ -257,6 +264,8 @@ class AutoencoderNet(NeuralNet):
 
     def _train(self, batches: Batches) -> float:
         self._set_learning(True)
+        if not self._batch_hooks:
+            self.history.new_batch()  # the epoch counts as one batch: skorch's Checkpoint reads the last
         total = torch.zeros((), device=batches.source.device)
         for batch in batches:
             self._set_rates()

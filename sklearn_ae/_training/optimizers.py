@@ -96,7 +96,13 @@ class Adam(torch.optim.Optimizer):
             hook(self, (closure,), {})
         return loss
 
-    step.hooked = True  # the base class would wrap each step in a profiler's record; the hooks are called above
+    step.hooked = True  # type: ignore[attr-defined]  # the base class would wrap each step in a profiler's record; the hooks are called above
+
+    def state_dict(self):
+        """As torch's: each parameter counts its own steps, since torch's Adam, given these numbers, counts them one by one."""
+        packed = super().state_dict()
+        packed["state"] = {i: {**own, "step": own["step"].clone()} for i, own in packed["state"].items()}
+        return packed
 
     def load_state_dict(self, state_dict):
         """Go on from what ``state_dict`` gave, of this class or of torch's Adam."""

@@ -78,7 +78,7 @@ def n_held_out(validation: float | str, n: int, share: float = HELD_OUT, most: i
     ValueError
         If a share that the user has given leaves no rows to train or to validate on.
     """
-    if validation == "auto":
+    if isinstance(validation, str):  # "auto"
         return round(min(share * n, most))
     held_out = round(validation * n)
     if not 0 < held_out < n:
