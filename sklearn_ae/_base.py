@@ -26,7 +26,7 @@ from sklearn_ae._losses import LOSSES, check_range
 from sklearn_ae._network.blueprint import Blueprint, Prepared, make_parts
 from sklearn_ae._torch import find_device, plain_torch, torch_seed
 from sklearn_ae._training import rules
-from sklearn_ae._training.net import OPTIMIZERS, SCHEDULES, AutoencoderNet
+from sklearn_ae._training.net import OPTIMIZERS, SCHEDULES, AutoencoderNet, GivenSplit
 from sklearn_ae.architectures import Architecture
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
@@ -225,7 +225,7 @@ class BaseAutoencoder(FittedAutoencoder):
             lr=blueprint.learning_rate() if self.learning_rate == "auto" else self.learning_rate,
             max_epochs=blueprint.max_epochs(train.n_rows, batch_size) if self.max_epochs == "auto" else self.max_epochs,
             batch_size=batch_size,
-            train_split=None if held_out is None else lambda dataset, y=None: (train, held_out),
+            train_split=None if held_out is None else GivenSplit(train, held_out),
             callbacks=None if self.callbacks is None else list(self.callbacks),
             verbose=int(self.verbose),
             device=device,
