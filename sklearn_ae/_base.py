@@ -1,5 +1,7 @@
 """What the estimators share: parameters, their constraints, and how a network is fitted."""
 
+from __future__ import annotations  # so that help() shows the names of types and not what they stand for
+
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +21,7 @@ from sklearn.utils.validation import validate_data
 from torch import nn
 
 from sklearn_ae._component import parts_of, validate_slot
+from sklearn_ae._data.columns import refuse_columns
 from sklearn_ae._data.scaling import KINDS, Scaling, fit_scaling
 from sklearn_ae._data.sources import ArraySource, Scaled, Source
 from sklearn_ae._fitted import DTYPES, FittedAutoencoder
@@ -42,7 +45,7 @@ class BaseAutoencoder(FittedAutoencoder):
         "architecture": "no_validation",  # the slots have messages of their own
         "corruption": "no_validation",
         "latent": "no_validation",
-        "loss": [StrOptions(set(LOSSES)), nn.Module],
+        "loss": [StrOptions(set(LOSSES)), callable],
         "scaling": [StrOptions({"auto", *KINDS}), None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), type],
         "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
@@ -71,7 +74,7 @@ class BaseAutoencoder(FittedAutoencoder):
         architecture: Architecture | None = None,
         corruption: Corruption | Callable[[torch.Tensor], torch.Tensor] | None = None,
         latent: Latent | None = None,
-        loss: str | nn.Module = "squared_error",
+        loss: str | nn.Module | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = "squared_error",
         scaling: str | None = "auto",
         optimizer: str | type[torch.optim.Optimizer] = "adamw",
         learning_rate: float | str = "auto",
@@ -175,6 +178,7 @@ class BaseAutoencoder(FittedAutoencoder):
         """
         with all_or_nothing(self), plain_torch(), torch.enable_grad():
             self._validate_parts()
+            refuse_columns(X)
             X = validate_data(self, X, dtype=DTYPES)
             self._fit(ArraySource(X), check_random_state(self.random_state))
         self._raise_if_interrupted()
@@ -202,9 +206,10 @@ class BaseAutoencoder(FittedAutoencoder):
 
     def _make_blueprint(self, n_features: int, random_state: RandomState) -> Blueprint:
         """What is built, from this estimator's parameters."""
-        return Blueprint(**make_parts(self), scaling=self._scaling_kind(), n_features=n_features, n_components=self.n_components)
+        scaling = self._scaling_kind("standard" if self.corruption is None else "bounded")
+        return Blueprint(**make_parts(self), scaling=scaling, n_features=n_features, n_components=self.n_components)
 
-    def _scaling_kind(self, auto: str = "standard") -> str | None:
+    def _scaling_kind(self, auto: str) -> str | None:
         """The kind of scaling; `auto` is that of ``"auto"`` where the loss allows any."""
         scales = not isinstance(self.loss, str) or LOSSES[self.loss].scales
         if self.scaling == "auto":

@@ -10,13 +10,17 @@ corruption : part of :mod:`sklearn_ae.corruptions`, callable or None, default=No
     `SaltAndPepper`, or a function from a batch to one of the same shape. None corrupts nothing.
 latent : part of :mod:`sklearn_ae.latents` or None, default=None
     What the code is: `Sparse`, `Contractive` or `Variational`. None is a plain code.
-loss : {{"squared_error", "absolute_error", "huber", "binary_cross_entropy"}} or nn.Module, default="squared_error"
+loss : {{"squared_error", "absolute_error", "huber", "binary_cross_entropy"}} or callable, default="squared_error"
     Reconstruction loss, a mean over features in scaled units. ``"binary_cross_entropy"`` needs data in [0, 1] and gives
-    probabilities. A module is called as ``loss(raw, x)`` and must give one number per sample, or one per sample and feature.
-scaling : {{"auto", "standard", "robust"}} or None, default="auto"
-    An affine layer at both ends of the network, computed from the training data: ``"standard"`` uses mean and standard
-    deviation, ``"robust"`` median and the range from the 10% to the 90% quantile, None leaves the data as they are.
-    ``"auto"`` is None for cross-entropy, {scaling} otherwise.
+    probabilities. A function or an ``nn.Module`` is called as ``loss(raw, x)`` and must give one number per sample, or one per
+    sample and feature.
+scaling : {{"auto", "standard", "bounded", "robust", "whitened"}} or None, default="auto"
+    A map at both ends of the network, computed from the training data. ``"standard"`` subtracts the mean and divides by the
+    standard deviation. ``"bounded"`` does so too, but divides a feature that has one value in nine tenths of the rows by at
+    least half of its largest deviation. ``"robust"`` uses the median and the range from the 10% to the 90% quantile. ``"whitened"``
+    scales as ``"robust"``, then decorrelates the features in part (the more, the more features there are) and takes arcsinh;
+    the inverse undoes all of it. None leaves the data as they are. ``"auto"`` is None for cross-entropy, {scaling}
+    otherwise.
 optimizer : {{"adam", "adamw", "sgd", "rmsprop", "nadam", "radam", "adagrad"}} or class, default="{optimizer}"
     The optimiser, by name or as a class from ``torch.optim``. ``"sgd"`` has Nesterov momentum of 0.9.
 learning_rate : float or "auto", default="auto"

@@ -1,5 +1,7 @@
 """AutoencoderOutlierDetector."""
 
+from __future__ import annotations  # so that help() shows the names of types and not what they stand for
+
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 
@@ -110,7 +112,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         architecture: Architecture | None = None,
         corruption: Corruption | Callable[[torch.Tensor], torch.Tensor] | None = None,
         latent: Latent | None = None,
-        loss: str | nn.Module = "squared_error",
+        loss: str | nn.Module | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = "squared_error",
         scaling: str | None = "auto",
         optimizer: str | type[torch.optim.Optimizer] = "adam",
         learning_rate: float | str = "auto",
@@ -161,7 +163,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         self.n_estimators = n_estimators
         self.max_samples = max_samples
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> "AutoencoderOutlierDetector":
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> AutoencoderOutlierDetector:
         """Train on X.
 
         Parameters

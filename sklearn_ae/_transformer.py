@@ -6,7 +6,7 @@ from sklearn_ae._docs import describe
 
 @describe(
     architecture="None is ``Dense()``: two hidden layers of 128 units with a linear path beside them.",
-    scaling='``"standard"``',
+    scaling='``"bounded"`` with a corruption, ``"standard"``',
     optimizer="adamw",
     learning_rate="0.01 times the root of 256 / n_features if that is under 1",
     max_grad_norm=1.0,

@@ -26,6 +26,7 @@ from sklearn_ae._layers import ACTIVATIONS, Linear, WithLinearPath, linear_of, m
 __all__ = ["Convolutional", "Custom", "Dense"]
 
 Modules = tuple[nn.Module, nn.Module]
+LIKELY_CHANNELS = 3  # (3, 3) may well be a sequence, (28, 28) is rather an image
 
 
 class Architecture(Part):
@@ -206,7 +207,8 @@ class Convolutional(_WithLinearPath):
     ----------
     image_shape : tuple of int
         ``(channels, height, width)`` of an image or ``(channels, length)`` of a sequence; the product must be the number
-        of features. Rows are read in C order, as ``image.reshape(-1)`` writes them.
+        of features. Rows are read in C order, as ``image.reshape(-1)`` writes them. A sequence with as many channels as its length
+        is ``(channels, 1, length)``, so that nobody writes ``(28, 28)`` for a grey image.
     channels : sequence of int, default=(16, 32)
         Channels after each convolution.
     kernel_size : int, default=3
@@ -282,6 +284,11 @@ class Convolutional(_WithLinearPath):
             raise ValueError(
                 f"image_shape must be (channels, height, width) or (channels, length), got {self.image_shape!r}. "
                 "A grey image of 28 x 28 pixels is (1, 28, 28)."
+            )
+        if len(shape) == 2 and shape[0] == shape[1] > LIKELY_CHANNELS:
+            raise ValueError(
+                f"image_shape={shape} would be {shape[0]} channels of length {shape[1]}. Pass (1, {shape[0]}, {shape[1]}) for a "
+                f"grey image of {shape[0]} x {shape[1]} pixels, ({shape[0]}, 1, {shape[1]}) for a sequence of {shape[0]} channels."
             )
         if math.prod(shape) != n_features:
             raise ValueError(

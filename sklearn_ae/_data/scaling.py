@@ -1,7 +1,7 @@
 """The affine layer at both ends of the network, computed from the training data."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,11 @@ LIMIT = 1e15  # far enough, and squares stay finite in float32
 QUANTILE_ROWS = 10_000  # enough for quantiles to be known to a hundredth
 MOST_WHITENED = 1_000  # with more features than this, a whitening is computed from as many rows
 HALF_WHITENED = 64  # features with which data are whitened by half
-KINDS = ("standard", "robust", "whitened")
+COMMON = 0.9  # share of the rows that have the same value where a feature counts as nearly constant
+BOUND = 2.0  # largest scaled value of such a feature
+SQUARABLE = 1e-140, 1e140  # magnitudes whose squares, and sums of them, are exact in float64
+FLOAT32 = 1e-36, 1e36  # magnitudes that are safe in float32
+KINDS = ("standard", "bounded", "robust", "whitened")
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,15 @@ class Scaling:
         """The map from rows of this type in data units to float32 in scaled units. It leaves its input as it is."""
         if self.scale is None:
             return lambda x: x.clamp(*self.limits).to(torch.float32)
+        if not self._fits_float32():
+            dtype = torch.float64
         center, scale = (as_tensor(a).to(dtype) for a in (self.center, self.scale))
         low, high = self.limits
         return lambda x: x.sub(center).div_(scale).clamp_(low, high).float()
+
+    def _fits_float32(self) -> bool:
+        smallest, largest = FLOAT32
+        return self.scale.min() >= smallest and max(self.scale.max(), np.abs(self.center).max()) <= largest
 
     def inverse(self, x: Tensor) -> Tensor:
         """From scaled units to data units, in float64."""
@@ -96,28 +106,79 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
 
     Parameters
     ----------
-    kind : {"standard", "robust", "whitened"} or None
-        Mean and standard deviation; median and spread of the middle; that and whitened in part; or no scaling.
+    kind : {"standard", "bounded", "robust", "whitened"} or None
+        Mean and standard deviation; that, nearly constant features bounded; median and spread of the middle; that and whitened in
+        part; or no scaling.
     source : Source
         Rows in the data's own units.
     random_state : RandomState
         Chooses the rows from which quantiles are taken when there are many.
     """
     if kind is None:
+        check_moderate(source)
         return Scaling()
     if kind == "standard":
-        return Scaling(*standard(source))
+        return Scaling(*moments(lambda: arrays(source))[:2])
     some = few_rows(source, random_state)
+    if kind == "bounded":
+        return Scaling(*bounded(some, *moments(lambda: arrays(source))))
     center, scale = robust(some)
     return Scaling(center, scale) if kind == "robust" else whitening(some, center, scale)
 
 
-def standard(source: "Source") -> tuple[np.ndarray, np.ndarray]:
-    """Means and standard deviations, block by block; 1 for constant features."""
-    scaler = StandardScaler()
-    for block in source.blocks():
-        scaler.partial_fit(block.x.numpy())
-    return np.asarray(scaler.mean_, np.float64), np.asarray(scaler.scale_, np.float64)
+def arrays(source: "Source") -> Iterable[np.ndarray]:
+    return (block.x.numpy() for block in source.blocks())
+
+
+def check_moderate(source: "Source") -> None:
+    """Raise ValueError if values are too large or too small for a network that computes with them as they are."""
+    low, high = np.inf, -np.inf
+    for X in arrays(source):
+        low, high = np.fmin(low, np.fmin.reduce(X, axis=0)), np.fmax(high, np.fmax.reduce(X, axis=0))
+    feature = np.argmax(np.fmax(-low, high))
+    value = max(low[feature], high[feature], key=abs)
+    if 1 / LIMIT <= abs(value) <= LIMIT or value == 0:
+        return
+    raise ValueError(
+        f"The largest value of X, in column {feature}, is {value:g}. Without scaling the network computes with X as it is, in "
+        f"float32, and needs values from {1 / LIMIT:g} to {LIMIT:g}. Put a scaler such as sklearn.preprocessing.StandardScaler "
+        "before it, or leave scaling='auto'."
+    )
+
+
+def moments(arrays: Callable[[], Iterable[np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means, standard deviations (1 for constant features) and largest deviations from the mean, whatever the units.
+
+    Parameters
+    ----------
+    arrays : callable
+        Gives the blocks of rows anew at each call.
+    """
+    low, high, scaler = np.inf, -np.inf, StandardScaler()
+    with np.errstate(all="ignore"):  # squares out of range are computed again below
+        for X in arrays():
+            low, high = np.fmin(low, np.fmin.reduce(X, axis=0)), np.fmax(high, np.fmax.reduce(X, axis=0))
+            scaler.partial_fit(X)
+    mean, scale = np.asarray(scaler.mean_, np.float64), np.asarray(scaler.scale_, np.float64)
+    largest = np.fmax(-low, high).astype(np.float64)
+    far = (largest > SQUARABLE[1]) | ((largest > 0) & (largest < SQUARABLE[0]))
+    if far.any():
+        unit = np.exp2(np.floor(np.log2(largest, where=far, out=np.zeros_like(largest))))
+        scaler = StandardScaler()
+        for X in arrays():
+            scaler.partial_fit(X / unit)
+        mean, scale = scaler.mean_ * unit, scaler.scale_ * unit
+    return mean, scale, np.fmax(mean - low, high - mean)
+
+
+def bounded(X: np.ndarray, center: np.ndarray, scale: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Center and scale, the latter at least half of the largest deviation where nine tenths of the rows have the same value.
+
+    Divided by its standard deviation, such a feature is zero nearly always and dozens now and then; noise of the size that
+    other features have would be hundreds.
+    """
+    low, high = np.quantile(X, [(1 - COMMON) / 2, (1 + COMMON) / 2], axis=0)
+    return center, np.maximum(scale, np.where(high > low, 0, reach / BOUND))
 
 
 def robust(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -127,7 +188,7 @@ def robust(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     constant features.
     """
     low, center, high = np.quantile(X.astype(np.float64, copy=False), [0.1, 0.5, 0.9], axis=0)
-    deviation = StandardScaler().fit(X).scale_
+    _, deviation, _ = moments(lambda: [X])
     return center, np.maximum((high - low) / 2.5631, 0.3 * np.where(high > low, deviation, deviation / 0.3))
 
 

@@ -114,7 +114,8 @@ class Ensemble(Stack):
 
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Codes near those of some rows of `h`, which ``encoder_output`` gave."""
-        return self._side_by_side(torch.stack([self.latent.sample_codes(one, rows, generator) for one in h.transpose(0, 1)]))
+        members = zip(map(self.network_of, range(self.n_networks)), h.transpose(0, 1), strict=True)
+        return self._side_by_side(torch.stack([member.sample_codes(one, rows, generator) for member, one in members]))
 
     def seen(self, x: Tensor) -> Tensor:
         """What each member sees of some rows, of shape (n_members, n_samples, n_seen)."""

@@ -86,6 +86,10 @@ class Stack(nn.Module):
                 tensors[name].copy_(buffer)
         return result
 
+    def network_of(self, i: int) -> Autoencoder:
+        """One autoencoder, with views of its weights and buffers."""
+        return with_tensors(self.network, {name: tensor[i] for name, tensor in stacked_tensors(self.network)})
+
     def state_of(self, i: int) -> dict[str, Tensor]:
         """The weights and buffers of one autoencoder, by its names for them."""
         own = dict(stacked_tensors(self.network))
