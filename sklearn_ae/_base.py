@@ -289,7 +289,7 @@ class BaseAutoencoder(FittedAutoencoder):
             raise interrupt
 
     def _warn_if_not_converged(self) -> None:
-        if self.max_epochs == "auto":  # planned, with a schedule that comes to rest
+        if self.max_epochs == "auto":  # planned, with a schedule that ends at a rate of zero
             return
         net, curve = self.net_, self.loss_curve_
         anneals = net.schedule in ("one_cycle", "cosine")

@@ -140,7 +140,7 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
         A random training row's code (of at most 1,000 that are kept) is drawn from its posterior if the latent is variational,
         else moved by a normal kernel of Silverman's bandwidth, and decoded. Drawing from the codes that really occur, and not
-        from the prior, leaves out the regions between them where nothing was learnt.
+        from the prior, leaves out the regions between them, where the decoder is unreliable.
 
         Parameters
         ----------

@@ -122,7 +122,7 @@ class UserLoss(Loss):
         if values.shape != x.shape:
             raise ValueError(
                 f"{self.name} gives losses of shape {tuple(values.shape)}, not one per sample and feature "
-                f"{tuple(x.shape)}, so errors cannot be told apart by feature."
+                f"{tuple(x.shape)}, so there are no errors per feature."
             )
         return values
 

@@ -38,8 +38,8 @@ from sklearn_ae.latents import Latent
 class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     r"""Outlier detection by an ensemble of small autoencoders.
 
-    As in an isolation forest, each member sees a few rows and some of the features; it learns to reconstruct them, all but
-    the quarter that it reconstructs worst, so that outliers are not learnt. A row's outlyingness is the mean over members of
+    As in an isolation forest, each member sees a few rows and some of the features. It learns to reconstruct these rows, except
+    for the quarter that it reconstructs worst, so that outliers are not learnt. A row's outlyingness is the mean over members of
     its absolute residuals, each divided by a robust scale of that feature's residuals, and their sum by its median:
 
     .. math:: s(x) = \frac1t\sum_m \frac{1}{t_m}\sum_j \frac{|x_j - \hat x_{mj}|}{\sigma_{mj}}
@@ -55,7 +55,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         fourth has none and measures distances from the middle; a single autoencoder has the square root of the number of
         features.
     contamination : float in (0, 0.5] or "auto", default="auto"
-        Share of outliers in the training data, from which `offset_` follows. ``"auto"`` draws the upper whisker of a box
+        Share of outliers in the training data, from which `offset_` follows. ``"auto"`` takes the upper whisker of a box
         plot: a row is an outlier if its outlyingness is over :math:`Q_3 + 1.5\,(Q_3 - Q_1)`, the quartiles being those of rows
         that were held out, or if it is over their 99% quantile.
     n_estimators : int, default=128

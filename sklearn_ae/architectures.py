@@ -1,12 +1,12 @@
 """Architectures: the encoder and the decoder of an autoencoder.
 
-All take and give two-dimensional tensors of shape (n_samples, n_features), images too. An architecture of one's own
+All take and give two-dimensional tensors of shape (n_samples, n_features), images too. Your own architecture
 derives from `Architecture` and defines ``build``.
 
 The linear path
 ---------------
 A plain autoencoder is often worse than PCA. So encoder and decoder each are ``layers(x) + linear(x)``: the linear part
-starts at PCA's solution and the last of the layers at zero. Training starts where PCA ends, and bends from there.
+starts at PCA's solution and the last of the layers at zero. So training starts at PCA's solution.
 """
 
 import copy
@@ -54,7 +54,7 @@ class Architecture(Part):
         raise NotImplementedError
 
     def is_linear(self) -> bool:
-        """Whether there is nothing that bends, so that PCA's start is nearly the end and few steps are enough."""
+        """Whether the network is linear, so that PCA's solution is nearly optimal and few steps are enough."""
         return False
 
     def start(
@@ -201,7 +201,7 @@ class Dense(_WithLinearPath):
 class Convolutional(_WithLinearPath):
     """Convolutions over images or sequences that stand in flat rows.
 
-    Each layer shrinks the image by its stride and the decoder grows it back to the very size, odd ones too.
+    Each layer shrinks the image by its stride and the decoder restores its exact size, odd sizes too.
 
     Parameters
     ----------

@@ -72,7 +72,7 @@ class Whitening(Scaling):
 
     :math:`W = \Sigma^{-p/2}`, symmetric, so that column j is still feature j, partly decorrelated from the others. The power
     :math:`p = d / (d + 64)` grows with the number of features: few are left almost as they are, hundreds nearly whitened.
-    ``arcsinh`` leaves the bulk as it is and draws the tails in.
+    ``arcsinh`` leaves small values as they are and shrinks large ones.
 
     Attributes
     ----------
@@ -193,7 +193,8 @@ def robust(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def whitening(X: np.ndarray, center: np.ndarray, scale: np.ndarray) -> Whitening:
-    """Whiten scaled data in part; a tenth of the covariance is taken to be round, so that no direction is blown up."""
+    """Whiten scaled data in part; a tenth of the covariance is replaced by a multiple of the identity, so that no direction
+    is amplified too much."""
     x = torch.from_numpy(X)
     Z = Scaling(center, scale).transform_for(x.dtype)(x).numpy()
     if Z.shape[1] > MOST_WHITENED:
