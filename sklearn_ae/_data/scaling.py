@@ -48,7 +48,7 @@ class Scaling:
         """The map from rows of this type in data units to float32 in scaled units. It leaves its input as it is."""
         if self.scale is None:
             return lambda x: x.clamp(*self.limits).to(torch.float32)
-        if not self._fits_float32():
+        if dtype is not torch.float64 and not self._fits_float32():
             dtype = torch.float64
         center, scale = (as_tensor(a).to(dtype) for a in (self.center, self.scale))
         low, high = self.limits

@@ -158,7 +158,7 @@ def with_tensors(module: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
 
 
 def supports_batched_weights(module: nn.Module) -> bool:
-    """Whether a module is made of nothing but our layers, which take stacked weights, and of modules that compute entry by entry."""
+    """Whether a module consists of our layers, which take stacked weights, and of modules that compute entry by entry."""
 
     def known(m: nn.Module) -> bool:
         return type(m) in ENTRY_BY_ENTRY or "supports_batched_weights" in vars(type(m))
