@@ -1,5 +1,7 @@
 """What the estimators share: parameters, their constraints, and how a network is fitted."""
 
+from __future__ import annotations  # so that help() shows the names of types and not what they stand for
+
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +21,7 @@ from sklearn.utils.validation import validate_data
 from torch import nn
 
 from sklearn_ae._component import parts_of, validate_slot
+from sklearn_ae._data.columns import refuse_columns
 from sklearn_ae._data.scaling import KINDS, RunningScaling, Scaling, fit_scaling
 from sklearn_ae._data.sources import Scaled, Source, check_observed, make_source
 from sklearn_ae._fitted import ACCEPTED, FittedAutoencoder
@@ -26,7 +29,7 @@ from sklearn_ae._losses import LOSSES, check_range
 from sklearn_ae._network.blueprint import Blueprint, Prepared, make_parts
 from sklearn_ae._torch import find_device, plain_torch, torch_seed
 from sklearn_ae._training import rules
-from sklearn_ae._training.net import OPTIMIZERS, SCHEDULES, AutoencoderNet, warm_up
+from sklearn_ae._training.net import OPTIMIZERS, SCHEDULES, AutoencoderNet, GivenSplit, warm_up
 from sklearn_ae.architectures import Architecture
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
@@ -54,7 +57,7 @@ class BaseAutoencoder(FittedAutoencoder):
         "architecture": "no_validation",  # the slots have messages of their own
         "corruption": "no_validation",
         "latent": "no_validation",
-        "loss": [StrOptions(set(LOSSES)), nn.Module],
+        "loss": [StrOptions(set(LOSSES)), callable],
         "scaling": [StrOptions({"auto", *KINDS}), None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), type],
         "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
@@ -83,7 +86,7 @@ class BaseAutoencoder(FittedAutoencoder):
         architecture: Architecture | None = None,
         corruption: Corruption | Callable[[torch.Tensor], torch.Tensor] | None = None,
         latent: Latent | None = None,
-        loss: str | nn.Module = "squared_error",
+        loss: str | nn.Module | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = "squared_error",
         scaling: str | None = "auto",
         optimizer: str | type[torch.optim.Optimizer] = "adamw",
         learning_rate: float | str = "auto",
@@ -190,6 +193,7 @@ class BaseAutoencoder(FittedAutoencoder):
         """
         with all_or_nothing(self), plain_torch(), torch.enable_grad():
             self._validate_parts()
+            refuse_columns(X)
             source = make_source(validate_data(self, X, **ACCEPTED), sample_weight)
             check_observed(source)
             self._fit(source, check_random_state(self.random_state))
@@ -218,7 +222,7 @@ class BaseAutoencoder(FittedAutoencoder):
 
     def _make_blueprint(self, source: Source, random_state: RandomState) -> Blueprint:
         """What is built, from this estimator's parameters."""
-        auto = "uniform" if source.is_sparse else "standard"
+        auto = "uniform" if source.is_sparse else "standard" if self.corruption is None else "bounded"
         return Blueprint(**make_parts(self, source), scaling=self._scaling_kind(auto), n_components=self.n_components)
 
     def _scaling_kind(self, auto: str) -> str | None:
@@ -247,7 +251,7 @@ class BaseAutoencoder(FittedAutoencoder):
             lr=rate if self.learning_rate == "auto" else self.learning_rate,
             max_epochs=blueprint.max_epochs(n, batch_size) if self.max_epochs == "auto" else self.max_epochs,
             batch_size=batch_size,
-            train_split=None if held_out is None else lambda dataset, y=None: (train, held_out),
+            train_split=None if held_out is None else GivenSplit(train, held_out),
             callbacks=None if self.callbacks is None else list(self.callbacks),
             verbose=int(self.verbose),
             device=device,
@@ -376,7 +380,7 @@ class BaseAutoencoder(FittedAutoencoder):
             raise interrupt
 
     def _warn_if_not_converged(self) -> None:
-        if self.max_epochs == "auto":  # planned, with a schedule that comes to rest
+        if self.max_epochs == "auto":  # planned, with a schedule that ends at a rate of zero
             return
         net, curve = self.net_, self.loss_curve_
         anneals = net.schedule in ("one_cycle", "cosine")

@@ -1,5 +1,7 @@
 """What a fitted autoencoder does: encode, decode, score and draw rows, and go into a file."""
 
+from __future__ import annotations  # so that help() shows the names of types and not what they stand for
+
 from abc import ABCMeta
 from collections.abc import Callable
 from numbers import Integral
@@ -12,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from sklearn_ae._data.columns import refuse_columns
 from sklearn_ae._data.scaling import Scaling, as_tensor
 from sklearn_ae._data.sources import ArraySource, Source, make_source
 from sklearn_ae._losses import check_range
@@ -138,7 +141,7 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
         A random training row's code (of at most 1,000 that are kept) is drawn from its posterior if the latent is variational,
         else moved by a normal kernel of Silverman's bandwidth, and decoded. Drawing from the codes that really occur, and not
-        from the prior, leaves out the regions between them where nothing was learnt.
+        from the prior, leaves out the regions between them, where the decoder is unreliable.
 
         Parameters
         ----------
@@ -168,6 +171,7 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     def _check(self, X, scored: bool = False) -> np.ndarray:
         check_is_fitted(self)
+        refuse_columns(X)
         X = validate_data(self, X, reset=False, **ACCEPTED)
         if scored:
             check_range(self.net_.module_.loss, self._blueprint.loss, make_source(X))

@@ -1,5 +1,7 @@
 """AutoencoderOutlierDetector."""
 
+from __future__ import annotations  # so that help() shows the names of types and not what they stand for
+
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -37,8 +39,8 @@ from sklearn_ae.latents import Latent
 class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     r"""Outlier detection by an ensemble of small autoencoders.
 
-    As in an isolation forest, each member sees a few rows and some of the features; it learns to reconstruct them, all but
-    the quarter that it reconstructs worst, so that outliers are not learnt. A row's outlyingness is the mean over members of
+    As in an isolation forest, each member sees a few rows and some of the features. It learns to reconstruct these rows, except
+    for the quarter that it reconstructs worst, so that outliers are not learnt. A row's outlyingness is the mean over members of
     its absolute residuals, each divided by a robust scale of that feature's residuals, and their sum by its median:
 
     .. math:: s(x) = \frac1t\sum_m \frac{1}{t_m}\sum_j \frac{|x_j - \hat x_{mj}|}{\sigma_{mj}}
@@ -54,7 +56,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         fourth has none and measures distances from the middle; a single autoencoder has the square root of the number of
         features.
     contamination : float in (0, 0.5] or "auto", default="auto"
-        Share of outliers in the training data, from which `offset_` follows. ``"auto"`` draws the upper whisker of a box
+        Share of outliers in the training data, from which `offset_` follows. ``"auto"`` takes the upper whisker of a box
         plot: a row is an outlier if its outlyingness is over :math:`Q_3 + 1.5\,(Q_3 - Q_1)`, the quartiles being those of rows
         that were held out, or if it is over their 99% quantile.
     n_estimators : int, default=128
@@ -113,7 +115,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         architecture: Architecture | None = None,
         corruption: Corruption | Callable[[torch.Tensor], torch.Tensor] | None = None,
         latent: Latent | None = None,
-        loss: str | nn.Module = "squared_error",
+        loss: str | nn.Module | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = "squared_error",
         scaling: str | None = "auto",
         optimizer: str | type[torch.optim.Optimizer] = "adam",
         learning_rate: float | str = "auto",
@@ -164,7 +166,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         self.n_estimators = n_estimators
         self.max_samples = max_samples
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> "AutoencoderOutlierDetector":
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> AutoencoderOutlierDetector:
         """Train on X.
 
         Parameters

@@ -1,12 +1,12 @@
 """Architectures: the encoder and the decoder of an autoencoder.
 
-All take and give two-dimensional tensors of shape (n_samples, n_features), images too. An architecture of one's own
+All take and give two-dimensional tensors of shape (n_samples, n_features), images too. Your own architecture
 derives from `Architecture` and defines ``build``.
 
 The linear path
 ---------------
 A plain autoencoder is often worse than PCA. So encoder and decoder each are ``layers(x) + linear(x)``: the linear part
-starts at PCA's solution and the last of the layers at zero. Training starts where PCA ends, and bends from there.
+starts at PCA's solution and the last of the layers at zero. So training starts at PCA's solution.
 """
 
 import copy
@@ -27,6 +27,7 @@ from sklearn_ae._layers import ACTIVATIONS, Linear, WithLinearPath, linear_of, m
 __all__ = ["Convolutional", "Custom", "Dense"]
 
 Modules = tuple[nn.Module, nn.Module]
+LIKELY_CHANNELS = 3  # (3, 3) may well be a sequence, (28, 28) is rather an image
 
 
 class Architecture(Part):
@@ -54,7 +55,7 @@ class Architecture(Part):
         raise NotImplementedError
 
     def is_linear(self) -> bool:
-        """Whether there is nothing that bends, so that PCA's start is nearly the end and few steps are enough."""
+        """Whether the network is linear, so that PCA's solution is nearly optimal and few steps are enough."""
         return False
 
     def start(
@@ -203,13 +204,14 @@ class Dense(_WithLinearPath):
 class Convolutional(_WithLinearPath):
     """Convolutions over images or sequences that stand in flat rows.
 
-    Each layer shrinks the image by its stride and the decoder grows it back to the very size, odd ones too.
+    Each layer shrinks the image by its stride and the decoder restores its exact size, odd sizes too.
 
     Parameters
     ----------
     image_shape : tuple of int
         ``(channels, height, width)`` of an image or ``(channels, length)`` of a sequence; the product must be the number
-        of features. Rows are read in C order, as ``image.reshape(-1)`` writes them.
+        of features. Rows are read in C order, as ``image.reshape(-1)`` writes them. A sequence with as many channels as its length
+        is ``(channels, 1, length)``, so that nobody writes ``(28, 28)`` for a grey image.
     channels : sequence of int, default=(16, 32)
         Channels after each convolution.
     kernel_size : int, default=3
@@ -285,6 +287,11 @@ class Convolutional(_WithLinearPath):
             raise ValueError(
                 f"image_shape must be (channels, height, width) or (channels, length), got {self.image_shape!r}. "
                 "A grey image of 28 x 28 pixels is (1, 28, 28)."
+            )
+        if len(shape) == 2 and shape[0] == shape[1] > LIKELY_CHANNELS:
+            raise ValueError(
+                f"image_shape={shape} would be {shape[0]} channels of length {shape[1]}. Pass (1, {shape[0]}, {shape[1]}) for a "
+                f"grey image of {shape[0]} x {shape[1]} pixels, ({shape[0]}, 1, {shape[1]}) for a sequence of {shape[0]} channels."
             )
         if math.prod(shape) != n_features:
             raise ValueError(

@@ -3,9 +3,9 @@
 The network sees the corrupted batch and is compared with the clean one, so it learns to take the
 corruption away [1]_. Batches arrive scaled (see the estimators' ``scaling``): with
 ``scaling="standard"`` a noise of 0.3 means 0.3 standard deviations of each feature; with
-``scaling=None`` it means 0.3 units of the data. Nothing is corrupted outside ``fit``.
+``scaling=None`` it means 0.3 units of the data, which is right for pixels. Nothing is corrupted outside ``fit``.
 
-A corruption of one's own is a class with one method, ``corrupt(x)``, or simply a function from a batch
+Your own corruption is a class with one method, ``corrupt(x)``, or simply a function from a batch
 (a tensor of shape (n_samples, n_features)) to one of the same shape.
 
 References

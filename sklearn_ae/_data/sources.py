@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.sparse import issparse
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils.sparsefuncs import mean_variance_axis
+from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
 from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from sklearn_ae._data.batch import Batch
-from sklearn_ae._data.scaling import Scaling, as_tensor
+from sklearn_ae._data.scaling import SQUARABLE, Moments, Scaling, as_tensor, moments_of
 
 RESIDENT_BYTES = 2**26  # on the CPU, a scaled copy of the rows is kept up to this size
 BLOCK_BYTES = 2**24  # rows that are read in order come in blocks of about this size
@@ -85,13 +84,9 @@ class Source(Dataset):
         ends = [(float(block.x.min()), float(block.x.max())) for block in self.blocks()]
         return min(low for low, _ in ends), max(high for _, high in ends)
 
-    def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Means and variances of the features (n_features,), float64, over what was observed."""
-        scaler = StandardScaler()
-        for block in self.blocks():
-            x = block.x if block.mask is None else torch.where(block.mask, block.x, torch.nan)
-            scaler.partial_fit(x.numpy(), sample_weight=None if block.weight is None else block.weight.numpy())
-        return np.asarray(scaler.mean_, np.float64), np.asarray(scaler.var_, np.float64)
+    def moments(self) -> Moments:
+        """Means, deviations and ends of the features, over what was observed."""
+        return moments_of(lambda: map(observed, self.blocks()))
 
     def representative(self, n: int, random_state: np.random.RandomState) -> np.ndarray:
         """Positions of about `n` rows in random order, each as often as its weight asks for: all of them if they are few."""
@@ -178,10 +173,13 @@ class SparseSource(Source):
     def range(self) -> tuple[float, float]:
         return (min(0.0, float(np.nanmin(self.X.data))), max(0.0, float(np.nanmax(self.X.data)))) if self.X.nnz else (0.0, 0.0)
 
-    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+    def moments(self) -> Moments:
+        low, high = min_max_axis(self.X, axis=0, ignore_nan=True)
+        if max(-np.nanmin(low), np.nanmax(high), 1.0) > SQUARABLE[1]:
+            return super().moments()
         weight = None if self.weight is None else self.weight.numpy().astype(self.X.dtype)
         mean, variance = mean_variance_axis(self.X, axis=0, weights=weight)
-        return mean.astype(np.float64), variance.astype(np.float64)
+        return Moments(mean.astype(np.float64), np.sqrt(variance).astype(np.float64), low, high)
 
 
 class Scaled(Source):
@@ -281,6 +279,12 @@ class Members(Source):
             None if self.weight is None else torch.stack([batch.weight for batch in batches]),
             torch.stack([batch.mask.index_select(1, features) for batch, features in pairs]) if self.has_gaps else None,
         )
+
+
+def observed(batch: Batch) -> tuple[np.ndarray, np.ndarray | None]:
+    """Rows with NaN where a value is missing, and their weights."""
+    x = batch.x if batch.mask is None else torch.where(batch.mask, batch.x, torch.nan)
+    return x.numpy(), None if batch.weight is None else batch.weight.numpy()
 
 
 def make_source(X: np.ndarray, sample_weight=None) -> Source:

@@ -1,5 +1,7 @@
 """The autoencoder itself: corrupt, encode, code, decode."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -138,7 +140,8 @@ class Autoencoder(nn.Module):
 
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Random codes near those of some rows of `h`, which ``encoder_output`` gave."""
-        return self.latent.sample_codes(h, rows, generator)
+        latent = copy.deepcopy(self.latent).to(h.device) if isinstance(self.latent, nn.Module) else self.latent
+        return latent.sample_codes(h, rows, generator)
 
 
 def hide(mask: Tensor) -> Tensor:

@@ -405,7 +405,7 @@ def assign_features(n_features: int, n_seen: int, n_members: int, random_state: 
 
 
 def check_output(architecture: Architecture, name: str, module: nn.Module, n_inputs: int, n_outputs: int) -> None:
-    """Try a module on two rows, so that sizes that do not fit are told here and not from deep within."""
+    """Try a module on two rows, so that sizes that do not fit are reported with the part's name."""
     was_training = module.training
     message = f"The {name} of {type(architecture).__name__} must take (n_samples, {n_inputs}) and give (n_samples, {n_outputs})"
     try:

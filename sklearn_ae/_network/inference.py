@@ -92,7 +92,7 @@ def share(work: Callable[[Iterable], None], items: Sequence, n_threads: int, tor
     n_threads : int
         At most as many, this one included; each has one thread of torch.
     torch_threads : int
-        Threads of torch that threads have which somebody else starts meanwhile.
+        Torch's threads for Python threads that are started elsewhere in the meantime.
     """
     n_threads = min(n_threads, len(items))
     if n_threads < 2:

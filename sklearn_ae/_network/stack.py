@@ -93,6 +93,10 @@ class Stack(nn.Module):
                 tensors[name].copy_(buffer)
         return result
 
+    def network_of(self, i: int) -> Autoencoder:
+        """One autoencoder, with views of its weights and buffers."""
+        return with_tensors(self.network, {name: tensor[i] for name, tensor in stacked_tensors(self.network)})
+
     def state_of(self, i: int) -> dict[str, Tensor]:
         """The weights and buffers of one autoencoder, by its names for them."""
         own = dict(stacked_tensors(self.network))
@@ -161,7 +165,7 @@ def with_tensors(module: M, tensors: dict[str, Tensor]) -> M:
 
 
 def supports_batched_weights(module: nn.Module) -> bool:
-    """Whether a module is made of nothing but our layers, which take stacked weights, and of what computes entry by entry."""
+    """Whether a module consists of our layers, which take stacked weights, and of modules that compute entry by entry."""
 
     def known(m: nn.Module) -> bool:
         return type(m) in ENTRY_BY_ENTRY or "supports_batched_weights" in vars(type(m))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PrintLog
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer, LRScheduler, PrintLog
 from skorch.utils import TeeGenerator
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -66,11 +66,25 @@ OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict]] = {
 }
 
 
+class GivenSplit:
+    """Rows to train and to validate on that were chosen beforehand. A pickle of the net does not take them along."""
+
+    def __init__(self, train: Dataset | None = None, held_out: Dataset | None = None):
+        self.train, self.held_out = train, held_out
+
+    def __call__(self, dataset, y=None):
+        return self.train, self.held_out
+
+    def __reduce__(self):
+        return GivenSplit, ()
+
+
 class AutoencoderNet(NeuralNet):
     """skorch's net, without its cost per batch.
 
-    Batches are slices of rows that are already on the device; the loss is read once an epoch; batch hooks and per-batch
-    history are there only when a callback asks for them. All that a step changes is in ``state_``.
+    Batches are slices of rows that are already on the device; the loss is read once an epoch. Batch hooks are called, and batches
+    noted in the history, only when a callback asks for them; otherwise the history has one entry for all batches of an epoch, which
+    `Checkpoint` and `PassthroughScoring` read. Targets are the clean rows. All that a step changes is in ``state_``.
 
     Parameters
     ----------
@@ -125,7 +139,8 @@ class AutoencoderNet(NeuralNet):
         resume_from=None,
         **kwargs,
     ):
-        super().__init__(*args, **kwargs)
+        # a source of rows holds no y that skorch could find, so scorers always take what training has predicted
+        super().__init__(*args, **{"use_caching": True, **kwargs})
         self.compile_step = compile_step
         self.mixed_precision = mixed_precision
         self.schedule = schedule
@@ -200,6 +215,7 @@ class AutoencoderNet(NeuralNet):
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         super().on_train_begin(net, X=X, y=y, **kwargs)
+        self._check_schedulers()
         self._n_steps = self.max_epochs * len(self.get_iterator(X, training=True))
         self._batch_hooks = False  # there is no epoch yet whose batches could be noted
         _, held_out = self.get_split_datasets(X, y)
@@ -258,14 +274,14 @@ class AutoencoderNet(NeuralNet):
                 loss = self._evaluate(iterator)
         if not math.isfinite(loss):
             raise FloatingPointError(self._divergence(loss))
+        if not self._batch_hooks:
+            self._note_batches(prefix, loss, iterator.source.n_rows)
         best = min((epoch.get(f"{prefix}_loss", math.inf) for epoch in self.history[:-1]), default=math.inf)
         self.history.record(f"{prefix}_loss", loss)
         self.history.record(f"{prefix}_loss_best", loss < best)
 
     def _train(self, batches: Batches) -> float:
         self._set_learning(True)
-        if not self._batch_hooks:
-            self.history.new_batch()  # the epoch counts as one batch: skorch's Checkpoint reads the last
         total = torch.zeros((), device=batches.source.device)
         for batch in batches:
             self._set_rates()
@@ -283,10 +299,21 @@ class AutoencoderNet(NeuralNet):
     def _record(self, batch: Batch, training: bool, loss: Tensor) -> None:
         """Note a batch's loss in the history and tell callbacks that it has ended, if any asks for batches."""
         if self._batch_hooks:
-            prefix = "train" if training else "valid"
-            self.history.record_batch(f"{prefix}_loss", float(loss.mean()))
-            self.history.record_batch(f"{prefix}_batch_size", batch.n_rows)
-            self.notify("on_batch_end", batch=(batch.x, batch.x), training=training, loss=loss, y_pred=self._raw)
+            self._note_batch("train" if training else "valid", float(loss.mean()), batch.n_rows)
+            target, raw = batch.x, self._raw
+            if target.dim() == 3:  # networks side by side: one below the other, as scorers take them
+                judged = len(loss) if loss.dim() else len(target)  # folds are validated without the last
+                target, raw = target[:judged].flatten(0, 1), raw[:judged].flatten(0, 1)
+            self.notify("on_batch_end", batch=(batch.x, target), training=training, loss=loss, y_pred=raw)
+
+    def _note_batches(self, prefix: str, loss: float, n_rows: int) -> None:
+        """Note all batches of an epoch as if they were one."""
+        self.history.new_batch()
+        self._note_batch(prefix, loss, n_rows)
+
+    def _note_batch(self, prefix: str, loss: float, n_rows: int) -> None:
+        self.history.record_batch(f"{prefix}_loss", loss)
+        self.history.record_batch(f"{prefix}_batch_size", n_rows)
 
     def _step_once(self, batch: Batch) -> Tensor:
         """One step of the optimiser on one batch; gives the batch's mean objective."""
@@ -344,6 +371,9 @@ class AutoencoderNet(NeuralNet):
     def get_loss(self, y_pred, y_true, X=None, training=False):
         return self.module_.objective(Batch(y_true), *y_pred).mean()
 
+    def _get_predict_nonlinearity(self):
+        return self.module_.loss.inverse_link
+
     def _set_learning(self, training: bool) -> None:
         module = self.module_
         module.train(training)
@@ -381,6 +411,17 @@ class AutoencoderNet(NeuralNet):
                 state.waited = 0
             else:
                 state.stopped = True
+
+    def _check_schedulers(self) -> None:
+        """Refuse a callback that sets the learning rate beside a schedule that sets it anew at every step."""
+        if SCHEDULES.get(self.schedule, self.schedule) is None:
+            return
+        for _, callback in self.callbacks_:
+            if isinstance(callback, LRScheduler):
+                raise ValueError(
+                    f"callbacks holds an LRScheduler, but learning_rate_schedule={self.schedule!r} sets the rate at every step; "
+                    "pass learning_rate_schedule='constant', or leave the callback out."
+                )
 
     def _lower_rates(self) -> bool:
         """Lower the learning rates; False once they are a thousandth of the first."""

@@ -168,7 +168,7 @@ class Flat:
         return [part[: p.numel()].view_as(p) for p, part in parts]
 
     def collect_gradients(self) -> None:
-        """Put gradients back in place that somebody has replaced, for example by ``module.zero_grad()`` and a backward pass."""
+        """Put gradients back in place that were replaced, for example by ``module.zero_grad()`` and a backward pass."""
         for p, gradient in zip(self.parameters, self.gradients, strict=True):
             if p.grad is not gradient:
                 gradient.zero_() if p.grad is None else gradient.copy_(p.grad)
