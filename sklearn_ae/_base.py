@@ -23,8 +23,8 @@ from sklearn_ae._data.scaling import KINDS, Scaling, fit_scaling
 from sklearn_ae._data.sources import ArraySource, Scaled, Source
 from sklearn_ae._fitted import DTYPES, FittedAutoencoder
 from sklearn_ae._losses import LOSSES, check_range
-from sklearn_ae._network.blueprint import Blueprint, Prepared, make_parts
-from sklearn_ae._torch import find_device, plain_torch, torch_seed
+from sklearn_ae._network.blueprint import Blueprint, Prepared, check_batch_norm, make_parts
+from sklearn_ae._torch import available_threads, find_device, plain_torch, torch_seed
 from sklearn_ae._training import rules
 from sklearn_ae._training.net import OPTIMIZERS, SCHEDULES, AutoencoderNet
 from sklearn_ae.architectures import Architecture
@@ -218,6 +218,7 @@ class BaseAutoencoder(FittedAutoencoder):
     def _make_net(self, blueprint: Blueprint, prepared: Prepared, device: torch.device) -> AutoencoderNet:
         module, train, held_out = prepared
         batch_size = blueprint.batch_size(train.n_rows) if self.batch_size == "auto" else min(self.batch_size, train.n_rows)
+        check_batch_norm(module, train, batch_size)
         n_parameters = sum(p.numel() for p in module.parameters())
         return AutoencoderNet(
             module.to(device),
@@ -236,7 +237,7 @@ class BaseAutoencoder(FittedAutoencoder):
             tol=self.tol,
             keep_best=held_out is not None,
             max_norm=self.max_grad_norm,
-            n_threads=rules.training_threads(n_parameters, batch_size, blueprint.n_features),
+            n_threads=rules.training_threads(n_parameters, batch_size, blueprint.n_features) or available_threads(),
             **self._optimizer_params(),
         )
 

@@ -114,7 +114,7 @@ class UserLoss(Loss):
             self.module.reduction = "none"  # torch's own losses reduce to one number by default
 
     def elements(self, raw: Tensor, x: Tensor) -> Tensor:
-        values = self.module(raw, x.clone())  # which may work in place
+        values = self._values(raw, x)
         if values.shape != x.shape:
             raise ValueError(
                 f"{type(self.module).__name__} gives losses of shape {tuple(values.shape)}, not one per sample and feature "
@@ -123,7 +123,7 @@ class UserLoss(Loss):
         return values
 
     def forward(self, raw: Tensor, x: Tensor) -> Tensor:
-        values = self.module(raw, x.clone())  # which may work in place
+        values = self._values(raw, x)
         if values.shape == x.shape:
             return values.mean(1)
         if values.shape != x.shape[:1]:
@@ -132,6 +132,9 @@ class UserLoss(Loss):
                 f"feature {tuple(x.shape)}, got shape {tuple(values.shape)}. Do not reduce over samples."
             )
         return values
+
+    def _values(self, raw: Tensor, x: Tensor) -> Tensor:
+        return self.module(raw.clone(), x.clone())  # which may work in place
 
 
 LOSSES: dict[str, type[Loss]] = {

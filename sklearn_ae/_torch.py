@@ -13,10 +13,38 @@ from torch.overrides import TorchFunctionMode
 FITTING = threading.RLock()  # torch's generators are the process's, so threads that train take turns
 
 
+class Float32Default:
+    """float32 as torch's default type while any thread is inside the block: torch has one default for all of them."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.n_inside = 0
+        self.callers = torch.float32  # the default outside
+
+    def __enter__(self) -> None:
+        with self.lock:
+            now = torch.get_default_dtype()
+            if self.n_inside == 0 or now is not torch.float32:
+                self.callers = now
+            if now is not torch.float32:
+                torch.set_default_dtype(torch.float32)
+            self.n_inside += 1
+
+    def __exit__(self, *error) -> None:
+        with self.lock:
+            self.n_inside -= 1
+            if self.n_inside == 0 and self.callers is not torch.float32:
+                torch.set_default_dtype(self.callers)
+
+
+FLOAT32 = Float32Default()
+
+
 def _unlock_in_child() -> None:
     """A child process starts with no fit under way, whatever the other threads of its parent were doing."""
     global FITTING
     FITTING = threading.RLock()
+    FLOAT32.lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -69,18 +97,14 @@ class PrivateGenerator(TorchFunctionMode):
 @contextmanager
 def plain_torch() -> Iterator[None]:
     """float32, the CPU, no autocast and no inference mode inside the block, whatever the caller has switched on."""
-    dtype = torch.get_default_dtype()
-    with ExitStack() as stack:
+    with FLOAT32, ExitStack() as stack:
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
-        if torch.get_default_device().type != "cpu":
+        if torch.empty(0).device.type != "cpu":
             stack.enter_context(torch.device("cpu"))
-        if dtype is not torch.float32:
-            torch.set_default_dtype(torch.float32)
-            stack.callback(torch.set_default_dtype, dtype)
         yield
 
 

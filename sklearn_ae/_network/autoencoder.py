@@ -22,7 +22,7 @@ class Autoencoder(nn.Module):
     corruption : callable or None
         Applied to the input in training.
     copies_input : bool
-        Whether the encoder gets a copy of each batch, since it may work in place or ask for rows that are contiguous.
+        Whether encoder and decoder get copies of what they map, since they may work in place or ask for rows that are contiguous.
     """
 
     def __init__(self, encoder, decoder, latent, loss, corruption=None, copies_input=False):
@@ -42,8 +42,9 @@ class Autoencoder(nn.Module):
             x = self.corruption(x)
         h = self.encoder_output(x)
         z = self.latent.code(h, sample=self.learning)
-        cost = self.latent.cost(h, x, self.encoder)
-        return (self.decoder(z),) if cost is None else (self.decoder(z), cost)
+        cost = self.latent.cost(h, self._own(x), self.encoder)
+        raw = self.decoder(self._own(z))
+        return (raw,) if cost is None else (raw, cost)
 
     def objective(self, batch: Batch, raw: Tensor, cost: Tensor | None = None) -> Tensor:
         """Loss and cost of each row (n_samples,), whose weighted mean training lowers; the batch is clean."""
@@ -54,7 +55,11 @@ class Autoencoder(nn.Module):
 
     def encoder_output(self, x: Tensor) -> Tensor:
         """What the encoder gives (n_samples, n_outputs)."""
-        return self.encoder(x.clone(memory_format=torch.contiguous_format) if self.copies_input else x)
+        return self.encoder(self._own(x))
+
+    def _own(self, x: Tensor) -> Tensor:
+        """`x` as encoder and decoder may have it."""
+        return x.clone(memory_format=torch.contiguous_format) if self.copies_input else x
 
     # Nothing random from here on
 
@@ -64,11 +69,11 @@ class Autoencoder(nn.Module):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Raw reconstructions (n_samples, n_features)."""
-        return self.decoder(self.encode(x))
+        return self.decoder(self._own(self.encode(x)))
 
     def decode(self, z: Tensor) -> Tensor:
         """Reconstructions (n_samples, n_features) in scaled units."""
-        return self.loss.inverse_link(self.decoder(z))
+        return self.loss.inverse_link(self.decoder(self._own(z)))
 
     def elements(self, x: Tensor) -> Tensor:
         """The loss of each entry (n_samples, n_features)."""

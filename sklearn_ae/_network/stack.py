@@ -1,7 +1,5 @@
 """Several networks of one shape, with their parameters stacked and run as one batched computation."""
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
@@ -101,16 +99,23 @@ class Stack(nn.Module):
         plain = one.corruption is None and type(one.latent) is Latent and not one.copies_input
         if plain and supports_batched_weights(one.encoder) and supports_batched_weights(one.decoder):
             return "together"
-        before = copy.deepcopy(self.network.state_dict())
-        self.mode, self.learning = "vmap", True
+        modes = [(module, module.training) for module in one.modules()]
+        before = [(buffer, buffer.clone()) for buffer in one.buffers()]
+        self.mode = "vmap"
         try:
             with torch.no_grad():
-                self.each("forward", torch.zeros(self.n_networks, 2, n_inputs))
-        except (RuntimeError, ValueError):
+                for training in (True, False):
+                    one.train(training)
+                    self.learning = training
+                    self.each("forward", torch.zeros(self.n_networks, 2, n_inputs))
+        except Exception:  # whatever a user's module raises; if it was not vmap's fault, it will be raised again
             return "loop"
         finally:
             self.learning = False
-            self.network.load_state_dict(before)  # statistics that the trial has moved
+            for module, training in modes:
+                module.training = training
+            for buffer, values in before:  # statistics that the trial has moved
+                buffer.copy_(values)
         return "vmap"
 
 
