@@ -130,8 +130,10 @@ def threads(n: int | None) -> Iterator[None]:
 def limit_this_thread(n: int, others: int) -> None:
     """`n` threads for what this thread computes, and `others` for threads that are yet to start.
 
-    ``torch.set_num_threads`` sets both. So another thread, which ends at once, sets the second back.
+    ``torch.set_num_threads`` sets both. So another thread, which ends at once, sets the second back. A thread takes the
+    second when it first asks for it or computes, so this one asks before.
     """
+    torch.get_num_threads()
     torch.set_num_threads(n)
     if others != n:
         other = threading.Thread(target=torch.set_num_threads, args=(others,))

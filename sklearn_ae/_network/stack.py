@@ -86,9 +86,9 @@ class Stack(nn.Module):
 
     def state_of(self, i: int) -> dict[str, Tensor]:
         """The weights and buffers of one autoencoder, by its names for them."""
-        own = dict(stacked_tensors(self.network))
-        state = self.network.state_dict()
-        return {name: (tensor[i] if name in own else tensor).detach().clone() for name, tensor in state.items()}
+        own = {id(tensor) for _, tensor in stacked_tensors(self.network)}  # one that is shared has several names
+        state = self.network.state_dict(keep_vars=True)
+        return {name: (tensor[i] if id(tensor) in own else tensor).detach().clone() for name, tensor in state.items()}
 
     def _find_mode(self, n_inputs: int) -> str:
         """How networks are called: ``"together"``, by ``"vmap"``, or in a ``"loop"`` where parts cannot be batched.
