@@ -24,7 +24,7 @@ from sklearn_ae._data.sources import ArraySource, Scaled, Source
 from sklearn_ae._fitted import DTYPES, FittedAutoencoder
 from sklearn_ae._losses import LOSSES, check_range
 from sklearn_ae._network.blueprint import Blueprint, Prepared, check_batch_norm, make_parts
-from sklearn_ae._torch import available_threads, find_device, plain_torch, torch_seed
+from sklearn_ae._torch import available_threads, find_device, one_blas_thread, plain_torch, threads, torch_seed
 from sklearn_ae._training import rules
 from sklearn_ae._training.net import OPTIMIZERS, SCHEDULES, AutoencoderNet
 from sklearn_ae.architectures import Architecture
@@ -173,7 +173,7 @@ class BaseAutoencoder(FittedAutoencoder):
             If Ctrl-C is pressed. After the first epoch the estimator then keeps the best weights so far; before that it is left as
             it was.
         """
-        with all_or_nothing(self), plain_torch(), torch.enable_grad():
+        with all_or_nothing(self), plain_torch(), torch.enable_grad(), threads(1):  # training may take more
             self._validate_parts()
             X = validate_data(self, X, dtype=DTYPES)
             self._fit(ArraySource(X), check_random_state(self.random_state))
@@ -191,10 +191,11 @@ class BaseAutoencoder(FittedAutoencoder):
         loss = blueprint.make_loss()
         check_range(loss, blueprint.loss, source)
         with torch_seed(seed, device):
-            scaling = self._scaling if previous else fit_scaling(blueprint.scaling, source, random_state).within(loss.range)
-            rows = Scaled(source, scaling, device)
-            validation = self.validation_fraction if self.early_stopping else None
-            prepared = blueprint.prepare(rows, validation, previous and previous.module_, random_state)
+            with one_blas_thread():
+                scaling = self._scaling if previous else fit_scaling(blueprint.scaling, source, random_state).within(loss.range)
+                rows = Scaled(source, scaling, device)
+                validation = self.validation_fraction if self.early_stopping else None
+                prepared = blueprint.prepare(rows, validation, previous and previous.module_, random_state)
             net = self._make_net(blueprint, prepared, device)
             net.fit(prepared.train)
             net.keep(blueprint.finish(net.module_, prepared.train))
