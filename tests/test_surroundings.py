@@ -16,7 +16,8 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
-from sklearn_ae._torch import plain_torch, threads, torch_seed
+from sklearn_ae._torch import libraries, plain_torch, threads, torch_seed
+from sklearn_ae._training import rules
 from sklearn_ae.architectures import Convolutional, Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.latents import Contractive, Variational
@@ -195,6 +196,41 @@ def test_threads_that_start_meanwhile_have_as_many_threads():
         assert torch.get_num_threads() == found() == 3
     finally:
         torch.set_num_threads(before)
+
+
+class NotesThreads(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        self.found = torch.get_num_threads()
+
+
+@pytest.mark.parametrize("model", ["plain", "ensemble"])
+@pytest.mark.parametrize("large", [False, True])
+def test_only_very_large_steps_use_several_threads(large, model, table, monkeypatch):
+    monkeypatch.setattr(rules, "THREADED_WORK", 1 if large else 2**34)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 3)  # as in a container with a quota, where torch sees all processors
+    before, notes = torch.get_num_threads(), NotesThreads()
+    torch.set_num_threads(5)
+    try:
+        fitted = MODELS[model]().set_params(callbacks=[notes]).fit(table)
+        assert notes.found == fitted.net_.n_threads == (3 if large else 1)
+        assert torch.get_num_threads() == 5
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_linear_algebra_of_the_start_has_one_thread(table):
+    def threads_of_blas():
+        return {library["num_threads"] for library in libraries().info() if library["user_api"] == "blas"}
+
+    class Notes(Dense):
+        def start(self, *args):
+            found.append(threads_of_blas())
+            super().start(*args)
+
+    found, before = [], threads_of_blas()
+    AutoencoderTransformer(2, architecture=Notes((8,)), **QUICK).fit(table)
+    assert found[0] == {1}
+    assert threads_of_blas() == before
 
 
 def test_a_fit_leaves_torchs_generator_as_it_is(table):
