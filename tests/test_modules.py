@@ -42,6 +42,11 @@ def halving(in_place, reads=False):
     return Custom(encoder, nn.Sequential(Half(in_place, reads), nn.Linear(2, SEEN)))
 
 
+def bounded():
+    torch.manual_seed(0)
+    return Custom(nn.Linear(SEEN, 2), nn.Sequential(nn.Linear(2, SEEN), nn.Tanh()))  # whose gradient needs its output
+
+
 class Shifted(Corruption):
     def __init__(self, in_place):
         self.in_place = in_place
@@ -93,6 +98,7 @@ IN_PLACE = {
     "convolutional": lambda p: {"architecture": Convolutional((1, SEEN), channels=(2,), activation=own_activation(p))},
     "corruption": lambda p: {"corruption": Shifted(p)},
     "loss": lambda p: {"loss": Distance(p)},
+    "loss of an activation": lambda p: {"architecture": bounded(), "loss": Distance(p)},
 }
 MODELS = {
     "folds": lambda slots: AutoencoderTransformer(2, **slots, **QUICK),
