@@ -26,8 +26,8 @@ from sklearn_ae._data.scaling import KINDS, RunningScaling, Scaling, fit_scaling
 from sklearn_ae._data.sources import Scaled, Source, check_observed, make_source
 from sklearn_ae._fitted import ACCEPTED, FittedAutoencoder
 from sklearn_ae._losses import LOSSES, check_range
-from sklearn_ae._network.blueprint import Blueprint, Prepared, make_parts
-from sklearn_ae._torch import find_device, plain_torch, torch_seed
+from sklearn_ae._network.blueprint import Blueprint, Prepared, check_batch_norm, make_parts
+from sklearn_ae._torch import available_threads, find_device, one_blas_thread, plain_torch, threads, torch_seed
 from sklearn_ae._training import rules
 from sklearn_ae._training.net import OPTIMIZERS, SCHEDULES, AutoencoderNet, GivenSplit, warm_up
 from sklearn_ae.architectures import Architecture
@@ -191,7 +191,7 @@ class BaseAutoencoder(FittedAutoencoder):
             If Ctrl-C is pressed. After the first epoch the estimator then keeps the best weights so far; before that it is left as
             it was.
         """
-        with all_or_nothing(self), plain_torch(), torch.enable_grad():
+        with all_or_nothing(self), plain_torch(), torch.enable_grad(), threads(1):  # training may take more
             self._validate_parts()
             refuse_columns(X)
             source = make_source(validate_data(self, X, **ACCEPTED), sample_weight)
@@ -211,10 +211,11 @@ class BaseAutoencoder(FittedAutoencoder):
         loss = blueprint.make_loss()
         check_range(loss, blueprint.loss, source)
         with torch_seed(seed, device):
-            scaling = self._scaling if previous else fit_scaling(blueprint.scaling, source, random_state).within(loss.range)
-            rows = Scaled(source, scaling, device)
-            validation = self.validation_fraction if self.early_stopping else None
-            prepared = blueprint.prepare(rows, validation, previous and previous.module_, random_state)
+            with one_blas_thread():
+                scaling = self._scaling if previous else fit_scaling(blueprint.scaling, source, random_state).within(loss.range)
+                rows = Scaled(source, scaling, device)
+                validation = self.validation_fraction if self.early_stopping else None
+                prepared = blueprint.prepare(rows, validation, previous and previous.module_, random_state)
             net = self._make_net(blueprint, prepared, device)
             net.fit(prepared.train)
             net.keep(blueprint.finish(net.module_, prepared.train))
@@ -244,6 +245,7 @@ class BaseAutoencoder(FittedAutoencoder):
         if stream:
             batch_size = rules.USUAL_BATCH if self.batch_size == "auto" else self.batch_size
             rate, schedule = rules.STREAM_RATE * rules.width_factor(blueprint.n_features), warm_up
+        check_batch_norm(module, train, batch_size)
         n_parameters = sum(p.numel() for p in module.parameters())
         return AutoencoderNet(
             module.to(device),
@@ -262,7 +264,7 @@ class BaseAutoencoder(FittedAutoencoder):
             tol=self.tol,
             keep_best=held_out is not None,
             max_norm=self.max_grad_norm,
-            n_threads=rules.training_threads(n_parameters, batch_size, blueprint.n_features),
+            n_threads=rules.training_threads(n_parameters, batch_size, blueprint.n_features) or available_threads(),
             **self._optimizer_params(),
         )
 

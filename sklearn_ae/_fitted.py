@@ -159,10 +159,11 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be a whole number of at least 1, got {n_samples!r}.")
         random_state = check_random_state(self.random_state if random_state is None else random_state)
-        rows = torch.from_numpy(random_state.randint(len(self._codes), size=n_samples))
-        generator = torch.Generator().manual_seed(int(random_state.randint(np.iinfo(np.int32).max)))
+        rows, seed = random_state.randint(len(self._codes), size=n_samples), random_state.randint(np.iinfo(np.int32).max)
         with plain_torch(), torch.inference_mode():
-            Z = self.net_.module_.sample_codes(as_tensor(self._codes), rows, generator).double().numpy()
+            generator = torch.Generator().manual_seed(int(seed))
+            codes = as_tensor(self._codes).clone()  # a latent may work in place
+            Z = self.net_.module_.sample_codes(codes, torch.from_numpy(rows), generator).double().numpy()
         return self.inverse_transform(Z)
 
     @property
@@ -205,12 +206,13 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             self._rebuild(weights)
 
     def _rebuild(self, weights: dict[str, np.ndarray]) -> None:
-        with plain_torch(), PrivateGenerator():
-            module = self._blueprint.build()
-        module.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
-        device = find_device(self.device, missing="cpu")
-        net = AutoencoderNet(module.eval(), criterion=nn.Identity, device=device, train_split=None, verbose=0)
-        net.initialize()
+        with plain_torch():
+            with PrivateGenerator():
+                module = self._blueprint.build()
+            module.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
+            device = find_device(self.device, missing="cpu")
+            net = AutoencoderNet(module.eval(), criterion=nn.Identity, device=device, train_split=None, verbose=0)
+            net.initialize()
         self.net_ = net
 
     def __sklearn_is_fitted__(self) -> bool:
