@@ -31,15 +31,16 @@ def with_faults(X, rng):
 
 
 # %%
-# To see averages and not one lucky split, all is repeated twenty times: 2,000 clean rows to train on, of which the detector holds a
-# fifth out, and 400 new rows with 40 faults.
+# To see averages and not one lucky split, all is repeated twelve times: 2,000 clean rows to train on, of which the detector holds a
+# fifth out, and 400 new rows with 40 faults. The training rows are clean, so one network that learns from all of them
+# (``n_estimators=1``) is better than the default ensemble, whose members see 32 rows each.
 
 levels = np.array([0.05, 0.1, 0.2, 0.3, 0.4])
 
 
 def one_round(seed):
     rng = np.random.default_rng(seed)
-    detector = AutoencoderOutlierDetector(random_state=seed).fit(machine(2_000, rng))
+    detector = AutoencoderOutlierDetector(2, n_estimators=1, max_epochs=40, random_state=seed).fit(machine(2_000, rng))
     rows = machine(400, rng)
     rows[360:] = with_faults(rows[360:], rng)
     p = detector.p_values(rows)
@@ -48,7 +49,7 @@ def one_round(seed):
     return p, false, alarms[:, 360:].mean(axis=1)
 
 
-p, false, found = (np.array(part) for part in zip(*(one_round(seed) for seed in range(20)), strict=True))
+p, false, found = (np.array(part) for part in zip(*(one_round(seed) for seed in range(12)), strict=True))
 for level, f, power in zip(levels, false.mean(axis=0), found.mean(axis=0), strict=True):
     print(f"asked for at most {level:.0%} false alarms: {f:.1%} were false, {power:.0%} of the faults were found")
 
@@ -66,6 +67,6 @@ axes[0].legend()
 axes[1].plot(levels, levels, "k--", lw=1, label="the bound")
 axes[1].plot(levels, false.mean(axis=0), "o-", label="false among the alarms")
 axes[1].plot(levels, found.mean(axis=0), "s-", label="faults found")
-axes[1].set(xlabel="share of false alarms asked for", ylabel="share", title="Mean of 20 rounds", ylim=(0, 1))
+axes[1].set(xlabel="share of false alarms asked for", ylabel="share", title="Mean of 12 rounds", ylim=(0, 1))
 axes[1].legend()
 plt.show()

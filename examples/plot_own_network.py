@@ -29,7 +29,7 @@ X = np.column_stack([np.cos(angle), np.sin(angle), 0.6 * np.sin(2 * angle)]) + 0
 class ToAngle(nn.Module):
     def __init__(self, n_features, n_outputs):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(n_features, 64), nn.SiLU(), nn.Linear(64, 2 * n_outputs))
+        self.layers = nn.Sequential(nn.Linear(n_features, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 2 * n_outputs))
 
     def forward(self, x):
         sine, cosine = self.layers(x).chunk(2, dim=1)
@@ -39,14 +39,15 @@ class ToAngle(nn.Module):
 class FromAngle(nn.Module):
     def __init__(self, n_components, n_features):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(2 * n_components, 64), nn.SiLU(), nn.Linear(64, n_features))
+        self.layers = nn.Sequential(nn.Linear(2 * n_components, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, n_features))
 
     def forward(self, z):
         return self.layers(torch.cat([torch.sin(z), torch.cos(z)], dim=1))
 
 
-circular = AutoencoderTransformer(1, architecture=Custom(ToAngle, FromAngle), random_state=0).fit(X)
-plain = AutoencoderTransformer(1, random_state=0).fit(X)
+settings = {"scaling": None, "learning_rate": 3e-3, "random_state": 0}
+circular = AutoencoderTransformer(1, architecture=Custom(ToAngle, FromAngle), **settings).fit(X)
+plain = AutoencoderTransformer(1, **settings).fit(X)
 
 # %%
 # How far is a point from where its code puts it?
