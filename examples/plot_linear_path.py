@@ -32,7 +32,7 @@ for table, load in tables.items():
     without = AutoencoderTransformer(
         k, architecture=Dense(linear_path=False), validation_fraction=0.1, random_state=0
     ).fit(X_train)
-    mlp = MLPRegressor((64, k, 64), max_iter=100, early_stopping=True, random_state=0).fit(X_train, X_train)
+    mlp = MLPRegressor(hidden_layer_sizes=(64, k, 64), max_iter=200, early_stopping=True, random_state=0).fit(X_train, X_train)
     ratios[table] = {
         "with linear path": ((linear_path.reconstruct(X_test) - X_test) ** 2).mean() / base,
         "without": ((without.reconstruct(X_test) - X_test) ** 2).mean() / base,
