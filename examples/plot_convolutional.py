@@ -39,9 +39,7 @@ shared = {"scaling": None, "max_epochs": 40, "random_state": 0}
 models = {
     f"PCA({k})": PCA(k),
     "Dense": AutoencoderTransformer(k, **shared),
-    "Convolutional": AutoencoderTransformer(
-        k, architecture=Convolutional((1, SIDE, SIDE), hidden_layer_sizes=(128,)), **shared
-    ),
+    "Convolutional": AutoencoderTransformer(k, architecture=Convolutional((1, SIDE, SIDE), hidden_layer_sizes=(128,)), **shared),
 }
 images, error = {"original": X_test}, {}
 for name, model in models.items():
@@ -64,3 +62,8 @@ for row, (name, rows) in zip(axes, {**images, "a walk": walk}.items(), strict=Tr
         ax.set(xticks=[], yticks=[])
     row[0].set_ylabel(f"{name}\n{error[name]:.4f}" if name in error else name, rotation=0, ha="right", va="center")
 plt.show()
+
+# %%
+# **What this run showed.** In this run six numbers of an autoencoder gave the images back with about a tenth to a sixth of PCA's error, and convolutions were better than dense
+# layers by about a third, in more time. PCA needs many more than six components, since an ellipse that moves is not a sum of few fixed
+# images.

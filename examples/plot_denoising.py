@@ -59,3 +59,8 @@ for row, (name, images) in zip(axes, results.items(), strict=True):
         ax.set(xticks=[], yticks=[])
     row[0].set_ylabel(f"{name}\n{error(images):.4f}" if name != "clean" else name, rotation=0, ha="right", va="center")
 plt.show()
+
+# %%
+# **What this run showed.** In this run the denoising autoencoder left half the error of PCA's best, and less than a fifth of the noise. The plain autoencoder, trained without
+# noise, was hardly better than doing nothing: it takes the noise for content. What a network is trained against matters more than that it is
+# a network.

@@ -50,7 +50,9 @@ for i, j in enumerate(columns):
     changed[i, j] = ranked[3] if normal[i, j] > np.median(ranked) else ranked[-4]
 order = np.argsort(-detector.feature_contributions(changed), axis=1)
 place = (order == columns[:, None]).argmax(axis=1)
-print(f"changed column comes first in {np.mean(place == 0):.0%}, among the first three in {np.mean(place < 3):.0%} of {len(normal)} rows")
+print(
+    f"changed column comes first in {np.mean(place == 0):.0%}, among the first three in {np.mean(place < 3):.0%} of {len(normal)} rows"
+)
 
 # %%
 # The three most outlying tumours, and what made them so.
@@ -67,3 +69,8 @@ for ax, i in zip(axes, np.argsort(scores), strict=False):
 axes[0].legend(loc="lower right")
 fig.supxlabel("contribution to the outlyingness")
 plt.show()
+
+# %%
+# **What this run showed.** In this run the ranking was about as good as IsolationForest's, and most alarms were malignant, but more than half of the malignant tumours were not
+# called outliers: many of them are not unusual. Where the answer was known, the column that had been changed came first in over nine of ten
+# rows. Contributions say in which columns a row differs from what the others lead to expect; they do not say why.

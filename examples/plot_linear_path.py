@@ -5,9 +5,12 @@ Why training starts at PCA
 A plain autoencoder is often worse than PCA. Here the network is a linear map beside hidden layers, and the linear map starts as PCA's.
 """
 
+import warnings
+
 import matplotlib.pyplot as plt
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPRegressor
 from sklearn.preprocessing import StandardScaler
@@ -19,6 +22,8 @@ from sklearn_ae.architectures import Dense
 # Four tables, standardised, a third held out; codes of a length of the square root of the number of columns. Three
 # autoencoders: ours, ours without the linear path, and scikit-learn's ``MLPRegressor`` fitted to its own input.
 
+warnings.simplefilter("ignore", ConvergenceWarning)  # of MLPRegressor
+
 tables = {"wine": load_wine, "diabetes": load_diabetes, "breast cancer": load_breast_cancer, "digits": load_digits}
 ratios, curves = {}, {}
 for table, load in tables.items():
@@ -28,10 +33,8 @@ for table, load in tables.items():
     k = round(X_train.shape[1] ** 0.5)
     pca = PCA(k).fit(X_train)
     base = ((pca.inverse_transform(pca.transform(X_test)) - X_test) ** 2).mean()
-    linear_path = AutoencoderTransformer(k, validation_fraction=0.1, random_state=0).fit(X_train)
-    without = AutoencoderTransformer(
-        k, architecture=Dense(linear_path=False), validation_fraction=0.1, random_state=0
-    ).fit(X_train)
+    linear_path = AutoencoderTransformer(k, random_state=0).fit(X_train)
+    without = AutoencoderTransformer(k, architecture=Dense(linear_path=False), random_state=0).fit(X_train)
     mlp = MLPRegressor(hidden_layer_sizes=(64, k, 64), max_iter=200, early_stopping=True, random_state=0).fit(X_train, X_train)
     ratios[table] = {
         "with linear path": ((linear_path.reconstruct(X_test) - X_test) ** 2).mean() / base,

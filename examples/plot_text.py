@@ -58,3 +58,7 @@ for ax, (name, Z) in zip(axes, codes.items(), strict=True):
     ax.set(title=f"{name}\n{accuracy[name]:.0%}", xticks=[], yticks=[])
 axes[1].legend(fontsize=8)
 plt.show()
+
+# %%
+# **What this run showed.** In this run two codes told the modules of the docstrings apart much better than the two first components of a linear reduction. The autoencoder had seen
+# all texts, but no labels. With 264 texts, all of one style, this says little about other collections.
