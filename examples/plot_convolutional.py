@@ -13,8 +13,8 @@ from sklearn_ae import AutoencoderTransformer
 from sklearn_ae.architectures import Convolutional
 
 # %%
-# The images show an ellipse that differs in place, angle and size: five numbers for each image. ``Convolutional`` takes flat
-# rows, as everything in scikit-learn, and is told the shape: one channel, height, width.
+# The images show an ellipse that differs in place, angle and size: five numbers for each image. ``Convolutional``
+# takes flat rows, as everything in scikit-learn, and is told the shape: one channel, height, width.
 
 SIDE = 16
 
@@ -64,6 +64,6 @@ for row, (name, rows) in zip(axes, {**images, "a walk": walk}.items(), strict=Tr
 plt.show()
 
 # %%
-# **What this run showed.** In this run six numbers of an autoencoder gave the images back with about a tenth to a sixth of PCA's error, and convolutions were better than dense
-# layers by about a third, in more time. PCA needs many more than six components, since an ellipse that moves is not a sum of few fixed
-# images.
+# **What this run showed.** In this run six numbers of an autoencoder gave the images back with about a tenth to a
+# sixth of PCA's error, and convolutions were better than dense layers by about a third, in more time. PCA needs many
+# more than six components, since an ellipse that moves is not a sum of few fixed images.

@@ -2,8 +2,8 @@
 Denoise images
 ==============
 
-A denoising autoencoder is trained to give the clean image for a noisy one. The noise is made in training, so only clean images
-are needed.
+A denoising autoencoder is trained to give the clean image for a noisy one. The noise is made in training, so only
+clean images are needed.
 """
 
 import matplotlib.pyplot as plt
@@ -16,9 +16,9 @@ from sklearn_ae import AutoencoderTransformer
 from sklearn_ae.corruptions import GaussianNoise
 
 # %%
-# Pixels lie in [0, 1] after a division by 16. With ``scaling=None`` the noise of 0.3 means 0.3 of that range, for each pixel
-# alike. With the default scaling it would mean 0.3 standard deviations of each pixel, which is next to nothing for the
-# pixels in the corners, and scaled errors of those pixels would count as much as all others.
+# Pixels lie in [0, 1] after a division by 16. With ``scaling=None`` the noise of 0.3 means 0.3 of that range, for
+# each pixel alike. With the default scaling it would mean 0.3 standard deviations of each pixel, which is next to
+# nothing for the pixels in the corners, and scaled errors of those pixels would count as much as all others.
 
 X, _ = load_digits(return_X_y=True)
 X_train, X_test = train_test_split(X / 16, random_state=0)
@@ -61,6 +61,6 @@ for row, (name, images) in zip(axes, results.items(), strict=True):
 plt.show()
 
 # %%
-# **What this run showed.** In this run the denoising autoencoder left half the error of PCA's best, and less than a fifth of the noise. The plain autoencoder, trained without
-# noise, was hardly better than doing nothing: it takes the noise for content. What a network is trained against matters more than that it is
-# a network.
+# **What this run showed.** In this run the denoising autoencoder left half the error of PCA's best, and less than a
+# fifth of the noise. The plain autoencoder, trained without noise, was hardly better than doing nothing: it takes the
+# noise for content. What a network is trained against matters more than that it is a network.

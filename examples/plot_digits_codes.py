@@ -2,7 +2,8 @@
 Digits in two dimensions, beside PCA and t-SNE
 ==============================================
 
-Images of digits have 64 pixels. An autoencoder, PCA and t-SNE each reduce them to two numbers, so that they can be drawn.
+Images of digits have 64 pixels. An autoencoder, PCA and t-SNE each reduce them to two numbers, so that they can be
+drawn.
 """
 
 import matplotlib.pyplot as plt
@@ -15,8 +16,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn_ae import AutoencoderTransformer
 
 # %%
-# A fifth of the digits is held out. The autoencoder and PCA encode digits that they have never seen. t-SNE cannot, so it is
-# fitted to the held-out digits themselves, which is an advantage.
+# A fifth of the digits is held out. The autoencoder and PCA encode digits that they have never seen. t-SNE cannot, so
+# it is fitted to the held-out digits themselves, which is an advantage.
 
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X / 16, y, test_size=0.2, random_state=0)
@@ -51,6 +52,7 @@ fig.colorbar(points, ax=axes, ticks=range(10), label="digit", shrink=0.8)
 plt.show()
 
 # %%
-# **What this run showed.** In this run two codes of the autoencoder kept the digits apart for about nine of ten held-out images, two components of PCA for
-# about six of ten, and the images decoded from the codes had half of PCA's error. t-SNE separated the digits better still, on the very rows that
-# it was fitted to; it can neither encode new rows nor decode.
+# **What this run showed.** In this run two codes of the autoencoder kept the digits apart for about nine of ten
+# held-out images, two components of PCA for about six of ten, and the images decoded from the codes had half of PCA's
+# error. t-SNE separated the digits better still, on the very rows that it was fitted to; it can neither encode new
+# rows nor decode.

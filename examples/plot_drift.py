@@ -2,8 +2,8 @@
 A drift alarm from p-values
 ===========================
 
-As long as new rows come from the distribution of the training rows, their p-values are uniform. When that distribution changes, they become
-small. A window of rows with too many small p-values is an alarm.
+As long as new rows come from the distribution of the training rows, their p-values are uniform. When that
+distribution changes, they become small. A window of rows with too many small p-values is an alarm.
 """
 
 import matplotlib.pyplot as plt
@@ -14,8 +14,8 @@ from sklearn.ensemble import IsolationForest
 from sklearn_ae import AutoencoderOutlierDetector
 
 # %%
-# Eight sensors of a made-up machine, driven by two hidden states. From row 5,000 on, one sensor slowly loses its calibration. Its own
-# values stay in their usual range, but they no longer fit the others.
+# Eight sensors of a made-up machine, driven by two hidden states. From row 5,000 on, one sensor slowly loses its
+# calibration. Its own values stay in their usual range, but they no longer fit the others.
 
 rng = np.random.default_rng(0)
 
@@ -31,9 +31,10 @@ shift = np.clip((np.arange(10_000) - 5_000) / 5_000, 0, 1)
 stream[:, 6] -= 0.3 * shift
 
 # %%
-# The detector holds 800 rows out for the p-values. Windows have 250 rows, and the statistic is the share of p-values of at most 0.05.
-# Two limits are drawn: the binomial one takes 0.05 as exact. The other allows for the fact that 800 rows tell
-# the true share only roughly: it adds two standard errors. The training rows are clean, hence ``n_estimators=1``.
+# The detector holds 800 rows out for the p-values. Windows have 250 rows, and the statistic is the share of p-values
+# of at most 0.05. Two limits are drawn: the binomial one takes 0.05 as exact. The other allows for the fact that 800
+# rows tell the true share only roughly: it adds two standard errors. The training rows are clean, hence
+# ``n_estimators=1``.
 
 detector = AutoencoderOutlierDetector(2, n_estimators=1, random_state=0).fit(X_train)
 p = detector.p_values(stream)
@@ -49,9 +50,7 @@ print(
     f"with the plain binomial limit {((share > optimistic) & (start < 5_000)).sum()}"
 )
 first = alarms[alarms >= 5_000][0]
-print(
-    f"first alarm in the window from row {first}, when the sensor was off by {0.3 * shift[first]:.2f} to {0.3 * shift[first + window - 1]:.2f}"
-)
+print(f"first alarm: window from row {first}, the sensor off by {0.3 * shift[first]:.2f} to {0.3 * shift[first + window - 1]:.2f}")
 
 # %%
 # The same chart for one sensor at a time, the usual way, and for IsolationForest with the same rows held out.
@@ -88,5 +87,6 @@ right.legend()
 plt.show()
 
 # %%
-# **What this run showed.** In this run there was no false alarm, and the drift was noticed when the sensor was off by less than a tenth of its range. The sensor by itself
-# raised an alarm much later, and IsolationForest, which looks at one column at a time, not at all. The contributions name the sensor.
+# **What this run showed.** In this run there was no false alarm, and the drift was noticed when the sensor was off by
+# less than a tenth of its range. The sensor by itself raised an alarm much later, and IsolationForest, which looks at
+# one column at a time, not at all. The contributions name the sensor.

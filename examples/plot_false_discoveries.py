@@ -2,8 +2,8 @@
 Novelties, with a bound on false alarms
 =======================================
 
-A detector is trained on clean rows. In a stream of new rows, some are of a kind that it has never seen. p-values and the procedure of
-Benjamini and Hochberg choose alarms so that, on average, at most a given share of them is false.
+A detector is trained on clean rows. In a stream of new rows, some are of a kind that it has never seen. p-values and
+the procedure of Benjamini and Hochberg choose alarms so that, on average, at most a given share of them is false.
 """
 
 import matplotlib.pyplot as plt
@@ -13,8 +13,8 @@ from scipy.stats import false_discovery_control
 from sklearn_ae import AutoencoderOutlierDetector
 
 # %%
-# A made-up machine: two hidden states, load and temperature, drive eight sensors. In a fault, one sensor no longer follows: it
-# gives the value that it had at another time. Each value by itself is usual, only the combination is not.
+# A made-up machine: two hidden states, load and temperature, drive eight sensors. In a fault, one sensor no longer
+# follows: it gives the value that it had at another time. Each value by itself is usual, only the combination is not.
 
 
 def machine(n, rng):
@@ -31,9 +31,9 @@ def with_faults(X, rng):
 
 
 # %%
-# To see averages and not one lucky split, all is repeated twelve times: 2,000 clean rows to train on, of which the detector holds a
-# fifth out, and 400 new rows with 40 faults. The training rows are clean, so one network that learns from all of them
-# (``n_estimators=1``) is better than the default ensemble, whose members see 32 rows each.
+# To see averages and not one lucky split, all is repeated twelve times: 2,000 clean rows to train on, of which the
+# detector holds a fifth out, and 400 new rows with 40 faults. The training rows are clean, so one network that learns
+# from all of them (``n_estimators=1``) is better than the default ensemble, whose members see 32 rows each.
 
 levels = np.array([0.05, 0.1, 0.2, 0.3, 0.4])
 
@@ -54,8 +54,8 @@ for level, f, power in zip(levels, false.mean(axis=0), found.mean(axis=0), stric
     print(f"asked for at most {level:.0%} false alarms: {f:.1%} were false, {power:.0%} of the faults were found")
 
 # %%
-# p-values of rows of a known kind are uniform: that is the guarantee. Those of faults are small, if the detector is good at
-# this kind of fault.
+# p-values of rows of a known kind are uniform: that is the guarantee. Those of faults are small, if the detector is
+# good at this kind of fault.
 
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
 bins = np.linspace(0, 1, 21)
@@ -72,6 +72,7 @@ axes[1].legend()
 plt.show()
 
 # %%
-# **What this run showed.** In this run the share of false alarms kept to its bound, up to the chance of twelve rounds. What it costs is power: at a bound of a tenth somewhat
-# more than half of the faults were found. Others cannot be found by anyone, since the value that the broken sensor gives fits the others by
-# accident. The bound holds for the average over rounds, not for each of them.
+# **What this run showed.** In this run the share of false alarms kept to its bound, up to the chance of twelve
+# rounds. What it costs is power: at a bound of a tenth somewhat more than half of the faults were found. Others
+# cannot be found by anyone, since the value that the broken sensor gives fits the others by accident. The bound holds
+# for the average over rounds, not for each of them.

@@ -2,8 +2,8 @@
 Draw digits that nobody wrote
 =============================
 
-A variational autoencoder gives each image a small cloud of codes in place of a point. Nearby codes then decode to similar
-images, so new images can be drawn, and one image can be changed into another step by step.
+A variational autoencoder gives each image a small cloud of codes in place of a point. Nearby codes then decode to
+similar images, so new images can be drawn, and one image can be changed into another step by step.
 """
 
 import matplotlib.pyplot as plt
@@ -19,9 +19,9 @@ from sklearn_ae import AutoencoderTransformer
 from sklearn_ae.latents import Variational
 
 # %%
-# Fit, and draw 1,000 images. A classifier trained on real digits counts how many of them it recognises with a probability
-# over 0.95. For comparison it gets held-out real digits, and draws from a normal distribution with the mean and covariance of the
-# training images.
+# Fit, and draw 1,000 images. A classifier trained on real digits counts how many of them it recognises with a
+# probability over 0.95. For comparison it gets held-out real digits, and draws from a normal distribution with the
+# mean and covariance of the training images.
 
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X / 16, y, random_state=0)
@@ -34,7 +34,8 @@ for name, images in {"real digits": X_test, "drawn": drawn, "drawn from a normal
     print(f"{name:20} recognised with certainty: {(classifier.predict_proba(images).max(1) > 0.95).mean():.0%}")
 
 # %%
-# Are they copies of training images? The distance to the nearest training image tells. Held-out real digits are the measure.
+# Are they copies of training images? The distance to the nearest training image tells. Held-out real digits are the
+# measure.
 
 nearest = NearestNeighbors(n_neighbors=1).fit(X_train)
 distances = {name: np.median(nearest.kneighbors(images)[0]) for name, images in {"real": X_test, "drawn": drawn}.items()}
@@ -65,6 +66,7 @@ bottom.suptitle("From one digit to another")
 plt.show()
 
 # %%
-# **What this run showed.** In this run the classifier was as certain about drawn digits as about real ones, and far less certain about draws from a normal
-# distribution. Drawn digits lie *nearer* to a training image than real ones do: they are smooth and typical, not copies, but they do not show the
-# full variety either. Between codes, the walk passes through digits; between pixels, it shows two digits at once.
+# **What this run showed.** In this run the classifier was as certain about drawn digits as about real ones, and far
+# less certain about draws from a normal distribution. Drawn digits lie *nearer* to a training image than real ones
+# do: they are smooth and typical, not copies, but they do not show the full variety either. Between codes, the walk
+# passes through digits; between pixels, it shows two digits at once.

@@ -2,8 +2,8 @@
 Search over codes inside a pipeline
 ===================================
 
-The length of the code and the kind of code are parameters like any other. A grid search chooses both by what is wanted in the end,
-here the accuracy of a classifier.
+The length of the code and the kind of code are parameters like any other. A grid search chooses both by what is
+wanted in the end, here the accuracy of a classifier.
 """
 
 import matplotlib.pyplot as plt
@@ -22,9 +22,9 @@ X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X / 16, y, random_state=0)
 
 # %%
-# A search fits many models, so each is made cheap: ``max_epochs=30`` trains for a shorter time, and ``validation_fraction=0.1`` trains
-# one network where the default, for fewer than 1,000 rows, trains six (see :doc:`/guide/search`). The winner is fitted once more with
-# the defaults.
+# A search fits many models, so each is made cheap: ``max_epochs=30`` trains for a shorter time, and
+# ``validation_fraction=0.1`` trains one network where the default, for fewer than 1,000 rows, trains six (see
+# :doc:`/guide/search`). The winner is fitted once more with the defaults.
 
 pipeline = make_pipeline(
     AutoencoderTransformer(max_epochs=30, validation_fraction=0.1, random_state=0),
@@ -81,5 +81,6 @@ fig.colorbar(image)
 plt.show()
 
 # %%
-# **What this run showed.** In this run the longest plain code won, and in front of a linear classifier its advantage over PCA was small with eight codes and large with two.
-# Codes that cost something (sparse, variational) did not help this classifier. A search that finds so is worth its time too.
+# **What this run showed.** In this run the longest plain code won, and in front of a linear classifier its advantage
+# over PCA was small with eight codes and large with two. Codes that cost something (sparse, variational) did not help
+# this classifier. A search that finds so is worth its time too.

@@ -18,8 +18,9 @@ X, _ = load_digits(return_X_y=True)
 X_train, X_test = train_test_split(X / 16, random_state=0)
 
 # %%
-# For each: the error of held-out images, the share of entries of the code that are small (under a twentieth of the largest one of that image),
-# and how far the code moves when noise with a standard deviation of 0.1 is added to the image, as a share of the codes' own spread.
+# For each: the error of held-out images, the share of entries of the code that are small (under a twentieth of the
+# largest one of that image), and how far the code moves when noise with a standard deviation of 0.1 is added to the
+# image, as a share of the codes' own spread.
 
 kinds = {
     "plain": {},
@@ -50,6 +51,7 @@ axes[0, 0].set_ylabel("24 images")
 plt.show()
 
 # %%
-# **What this run showed.** In this run the plain code reconstructed best and the variational one nearly as well, at a spread of 1, where it can be sampled. ``Sparse`` and ``Contractive``
-# first of all made the codes *small*: the decoder makes up for it, so that few entries became zero, and relative to their spread the codes
-# moved no less. Only with ``relu`` did the sparse code get somewhat more zeros. Penalties on a code do less than their names promise.
+# **What this run showed.** In this run the plain code reconstructed best and the variational one nearly as well, at a
+# spread of 1, where it can be sampled. ``Sparse`` and ``Contractive`` first of all made the codes *small*: the
+# decoder makes up for it, so that few entries became zero, and relative to their spread the codes moved no less. Only
+# with ``relu`` did the sparse code get somewhat more zeros. Penalties on a code do less than their names promise.

@@ -2,7 +2,8 @@
 Why training starts at PCA
 ==========================
 
-A plain autoencoder is often worse than PCA. Here the network is a linear map beside hidden layers, and the linear map starts as PCA's.
+A plain autoencoder is often worse than PCA. Here the network is a linear map beside hidden layers, and the linear map
+starts as PCA's.
 """
 
 import warnings

@@ -2,8 +2,8 @@
 Numbers and categories in one table
 ===================================
 
-Tables have columns of both kinds. A ``ColumnTransformer`` turns categories into columns of zeros and ones, the detector takes them, and
-its contributions are added up again for each column of the table.
+Tables have columns of both kinds. A ``ColumnTransformer`` turns categories into columns of zeros and ones, the
+detector takes them, and its contributions are added up again for each column of the table.
 """
 
 import matplotlib.pyplot as plt
@@ -18,8 +18,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn_ae import AutoencoderOutlierDetector
 
 # %%
-# A made-up table of flats. Rent follows from area, district and year. In 30 of 1,500 rows the district is wrong: one that exists, but
-# in which such a rent is not usual.
+# A made-up table of flats. Rent follows from area, district and year. In 30 of 1,500 rows the district is wrong: one
+# that exists, but in which such a rent is not usual.
 
 rng = np.random.default_rng(0)
 n = 1_500
@@ -38,7 +38,8 @@ flats.loc[wrong, "district"] = np.where(rent_level[wrong] > 12, "west", "centre"
 y = np.isin(np.arange(n), wrong)
 
 # %%
-# Rents and areas are ratios, so their logarithms are taken. ``sparse_output=False`` because the detector takes dense arrays.
+# Rents and areas are ratios, so their logarithms are taken. ``sparse_output=False`` because the detector takes dense
+# arrays.
 
 log = ["area", "rent"]
 numbers = ["year", "rooms"]
@@ -86,6 +87,7 @@ axes[1].set(xticks=range(5), xticklabels=districts, ylabel="log(rent / area)", t
 plt.show()
 
 # %%
-# **What this run showed.** In this run one network on all rows (``n_estimators=1``) ranked the wrong districts best: where columns follow closely from each other, it pays to
-# learn from all rows. The ensemble came second, IsolationForest last. Districts and rents got most of the blame, and rightly both: if they do not fit, either
-# may be wrong.
+# **What this run showed.** In this run one network on all rows (``n_estimators=1``) ranked the wrong districts best:
+# where columns follow closely from each other, it pays to learn from all rows. The ensemble came second,
+# IsolationForest last. Districts and rents got most of the blame, and rightly both: if they do not fit, either may be
+# wrong.

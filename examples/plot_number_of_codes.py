@@ -2,8 +2,8 @@
 How many codes
 ==============
 
-The reconstruction error falls with every code that is added. Where it stops falling for rows that the model has not seen is the number of
-codes that the data call for.
+The reconstruction error falls with every code that is added. Where it stops falling for rows that the model has not
+seen is the number of codes that the data call for.
 """
 
 import matplotlib.pyplot as plt
@@ -22,7 +22,8 @@ features = np.column_stack([hidden, hidden**2, np.sin(3 * hidden), hidden * hidd
 X = features @ rng.normal(size=(12, 20)) / np.sqrt(12) + 0.1 * rng.normal(size=(1_600, 20))
 
 # %%
-# Three folds, each length of the code. Both methods are asked for the error of rows left out, in the data's own units.
+# Three folds, each length of the code. Both methods are asked for the error of rows left out, in the data's own
+# units.
 
 lengths = [1, 2, 3, 4, 5, 6]
 
@@ -49,6 +50,6 @@ ax.legend()
 plt.show()
 
 # %%
-# **What this run showed.** In this run the autoencoder's error fell steeply up to three codes, the number that the data were made from, and only slightly afterwards, near the
-# variance of the noise. PCA's error shows no such bend: it needs a component for each of the curved features, and with six it had not
-# arrived yet.
+# **What this run showed.** In this run the autoencoder's error fell steeply up to three codes, the number that the
+# data were made from, and only slightly afterwards, near the variance of the noise. PCA's error shows no such bend:
+# it needs a component for each of the curved features, and with six it had not arrived yet.

@@ -2,8 +2,8 @@
 What counts as an outlier
 =========================
 
-In the plane one can see what detectors have learnt. Three sets of points, each with a tenth of outliers among the training rows, and
-four detectors with their defaults.
+In the plane one can see what detectors have learnt. Three sets of points, each with a tenth of outliers among the
+training rows, and four detectors with their defaults.
 """
 
 import matplotlib.pyplot as plt
@@ -56,5 +56,6 @@ for row, (shape, X) in zip(axes, inliers.items(), strict=True):
 plt.show()
 
 # %%
-# **What this run showed.** In this run no detector won everywhere, and the default ensemble won nowhere. With two columns it has little to work with: its strength are tables with
-# many columns that depend on each other. On the curve one network on all rows was as good as IsolationForest; LocalOutlierFactor was best on both curved shapes.
+# **What this run showed.** In this run no detector won everywhere, and the default ensemble won nowhere. With two
+# columns it has little to work with: its strength are tables with many columns that depend on each other. On the
+# curve one network on all rows was as good as IsolationForest; LocalOutlierFactor was best on both curved shapes.

@@ -2,8 +2,8 @@
 Write a part of your own
 ========================
 
-A corruption, a latent and an architecture that are not in the package, each in a few lines. They have parameters, so a search finds them,
-and they combine with all other parts.
+A corruption, a latent and an architecture that are not in the package, each in a few lines. They have parameters, so
+a search finds them, and they combine with all other parts.
 """
 
 import matplotlib.pyplot as plt
@@ -53,7 +53,8 @@ class HiddenPatch(Corruption):
 # [end]
 
 # %%
-# **A latent** says what the code is and what it costs: one number for each row, or None. This one puts codes on a sphere.
+# **A latent** says what the code is and what it costs: one number for each row, or None. This one puts codes on a
+# sphere.
 
 
 # [latent]
@@ -80,8 +81,8 @@ class OnSphere(Latent):
 # [end]
 
 # %%
-# **An architecture** builds two modules. This one shares the weights of encoder and decoder. For a fixed pair of modules, ``Custom`` does
-# without a class.
+# **An architecture** builds two modules. This one shares the weights of encoder and decoder. For a fixed pair of
+# modules, ``Custom`` does without a class.
 
 
 # [architecture]
@@ -117,7 +118,8 @@ class TiedDecoder(nn.Module):
 # [end]
 
 # %%
-# **A loss** is a module that gives one number for each entry. This one makes ink that is left out cost more than ink that is added.
+# **A loss** is a module that gives one number for each entry. This one makes ink that is left out cost more than ink
+# that is added.
 
 
 # [loss]
@@ -175,5 +177,6 @@ for row, (name, images) in zip(axes, rows.items(), strict=True):
 plt.show()
 
 # %%
-# **What this run showed.** In this run the network that was trained with hidden patches filled them with about an eighth of the error of the plain one, which takes the patch for
-# content. The asymmetric loss gave more ink, as it should. Each part took one class and one or two methods.
+# **What this run showed.** In this run the network that was trained with hidden patches filled them with about an
+# eighth of the error of the plain one, which takes the patch for content. The asymmetric loss gave more ink, as it
+# should. Each part took one class and one or two methods.

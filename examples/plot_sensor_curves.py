@@ -2,7 +2,8 @@
 Sensor curves as one-dimensional images
 =======================================
 
-Each row is a curve over time: one cycle of a pump. ``Convolutional((1, 96))`` reads it as a sequence with one channel.
+Each row is a curve over time: one cycle of a pump. ``Convolutional((1, 96))`` reads it as a sequence with one
+channel.
 """
 
 import matplotlib.pyplot as plt
@@ -15,8 +16,8 @@ from sklearn_ae import AutoencoderOutlierDetector
 from sklearn_ae.architectures import Convolutional
 
 # %%
-# Cycles begin at different times, last for different times and have different heights. In 5% of the new cycles there is a
-# short dip, much smaller than the pulse itself.
+# Cycles begin at different times, last for different times and have different heights. In 5% of the new cycles there
+# is a short dip, much smaller than the pulse itself.
 
 t = np.linspace(0, 1, 96)
 
@@ -35,8 +36,8 @@ where = rng.uniform(0.4, 0.5, 50)
 X_new[y] -= 0.25 * np.exp(-(((t - where[:, None]) / 0.015) ** 2))
 
 # %%
-# The training cycles are clean, so one network that sees all of them (``n_estimators=1``) fits better than an ensemble of networks that
-# see 32 each.
+# The training cycles are clean, so one network that sees all of them (``n_estimators=1``) fits better than an
+# ensemble of networks that see 32 each.
 
 convolutional = AutoencoderOutlierDetector(
     6, n_estimators=1, architecture=Convolutional((1, 96), kernel_size=5), scaling=None, max_epochs=60, random_state=0
@@ -71,6 +72,7 @@ fig.supxlabel("time")
 plt.show()
 
 # %%
-# **What this run showed.** In this run the convolutional network found nearly all of the dips, and its contributions pointed at the right time. PCA, the default ensemble and
-# IsolationForest found few: pulses that begin at different times have no short description that is linear, and beside that variety the dips are
-# small. The architecture must suit the data.
+# **What this run showed.** In this run the convolutional network found nearly all of the dips, and its contributions
+# pointed at the right time. PCA, the default ensemble and IsolationForest found few: pulses that begin at different
+# times have no short description that is linear, and beside that variety the dips are small. The architecture must
+# suit the data.

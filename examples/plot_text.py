@@ -2,8 +2,8 @@
 Texts in two dimensions
 =======================
 
-Texts become rows by counting words, rows with thousands of columns that are mostly zero. They are reduced in two steps: a
-linear one that takes sparse matrices, and an autoencoder.
+Texts become rows by counting words, rows with thousands of columns that are mostly zero. They are reduced in two
+steps: a linear one that takes sparse matrices, and an autoencoder.
 """
 
 import inspect
@@ -60,5 +60,6 @@ axes[1].legend(fontsize=8)
 plt.show()
 
 # %%
-# **What this run showed.** In this run two codes told the modules of the docstrings apart much better than the two first components of a linear reduction. The autoencoder had seen
-# all texts, but no labels. With 264 texts, all of one style, this says little about other collections.
+# **What this run showed.** In this run two codes told the modules of the docstrings apart much better than the two
+# first components of a linear reduction. The autoencoder had seen all texts, but no labels. With 264 texts, all of
+# one style, this says little about other collections.
