@@ -90,7 +90,6 @@ html_theme_options = {
     "navbar_align": "left",
     "navbar_end": ["theme-switcher"],
     "header_links_before_dropdown": 6,
-    "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],
@@ -101,11 +100,15 @@ html_theme_options = {
 html_sidebars = {"index": [], "faq": [], "changes": [], "benchmarks": [], "comparison": []}
 
 
-def drop_bits_of_scripts(app, what, name, obj, options, lines):
-    """Docstrings are written for a terminal: a reference to a private name becomes plain code."""
+def mend_for_html(app, what, name, obj, options, lines):
+    """Docstrings are written to be read in a terminal; some of what they hold means something else to docutils."""
     for i, line in enumerate(lines):
-        lines[i] = re.sub(r":class:`(~sklearn\.[\w.]+)`", lambda m: f"``{m[1].rpartition('.')[2]}``", line)
+        line = line.replace("(n_features_in_,)", r"(n_features_in\_,)")  # a name with an underscore is not a link
+        line = re.sub(r":class:`~(sklearn\.[\w.]+)`", lambda m: f"``{m[1].rpartition('.')[2]}``", line)
+        if what == "method":
+            line = re.sub(r" \[\d+\]_", "", line)  # references stand in the class's docstring
+        lines[i] = line
 
 
 def setup(app):
-    app.connect("autodoc-process-docstring", drop_bits_of_scripts)
+    app.connect("autodoc-process-docstring", mend_for_html, priority=400)  # before numpydoc

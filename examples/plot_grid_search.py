@@ -27,7 +27,7 @@ X_train, X_test, y_train, y_test = train_test_split(X / 16, y, random_state=0)
 # :doc:`/guide/search`). The winner is fitted once more with the defaults.
 
 pipeline = make_pipeline(
-    AutoencoderTransformer(max_epochs=30, validation_fraction=0.1, random_state=0),
+    AutoencoderTransformer(scaling=None, max_epochs=30, validation_fraction=0.1, random_state=0),
     StandardScaler(),
     LogisticRegression(max_iter=1_000),
 )

@@ -57,3 +57,9 @@ for curve, name in zip(curves["digits"], ("with linear path", "without"), strict
 right.set(xlabel="epoch", ylabel="loss on rows held out", title="digits", yscale="log")
 right.legend()
 plt.show()
+
+# %%
+# **What this run showed.** Both of our networks were better than PCA on all four tables, ``MLPRegressor`` on none by
+# more than a hundredth. The linear path gained something on the digits and on the tumours, nothing on wine, and cost a
+# little on diabetes. What it does for certain shows on the right: training starts at PCA's loss, half of what the other
+# network starts from. After epoch 90 it overfits, which does no harm, since the best epoch is kept.

@@ -87,7 +87,7 @@ axes[1].set(xticks=range(5), xticklabels=districts, ylabel="log(rent / area)", t
 plt.show()
 
 # %%
-# **What this run showed.** In this run one network on all rows (``n_estimators=1``) ranked the wrong districts best:
-# where columns follow closely from each other, it pays to learn from all rows. The ensemble came second,
-# IsolationForest last. Districts and rents got most of the blame, and rightly both: if they do not fit, either may be
-# wrong.
+# **What this run showed.** One network on all rows (``n_estimators=1``) ranked the wrong districts best: where columns follow closely
+# from each other, it pays to learn from all rows. The ensemble came second, IsolationForest last. The blame went to rent and
+# area, hardly to the district itself: the network believes the district and finds that rent and area do not fit it. Both
+# readings are right. If two columns disagree, a residual cannot tell which of the two is wrong.

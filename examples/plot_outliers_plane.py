@@ -50,7 +50,7 @@ for row, (shape, X) in zip(axes, inliers.items(), strict=True):
         ax.scatter(*X[~y].T, s=4, color="k")
         ax.scatter(*X[y].T, s=8, color="tab:orange")
         ax.set(xticks=[], yticks=[], xlim=(-7, 7), ylim=(-7, 7), xlabel=f"{auc:.2f}")
-        if row is axes[0]:
+        if ax in axes[0]:
             ax.set_title(name, fontsize=10)
     row[0].set_ylabel(shape)
 plt.show()
