@@ -53,6 +53,8 @@ html_math_renderer = "mathml"
 
 autosummary_generate = True
 autodoc_typehints = "none"
+python_maximum_signature_line_length = 88
+toc_object_entries_show_parents = "hide"
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
@@ -64,7 +66,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"/plot_|/quickstart",
-    "within_subsection_order": "ExampleTitleSortKey",
+    "within_subsection_order": "gallery_order.place",
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("sklearn_ae",),
     "reference_url": {"sklearn_ae": None},
@@ -77,6 +79,7 @@ sphinx_gallery_conf = {
     "thumbnail_size": (400, 280),
     "min_reported_time": 1_000,
     "show_signature": False,
+    "default_thumb_file": str(Path(__file__).parent / "_static" / "logo.svg"),
 }
 
 html_theme = "pydata_sphinx_theme"
@@ -97,7 +100,7 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = {"index": [], "faq": [], "changes": [], "benchmarks": [], "comparison": []}
+html_sidebars = {"index": [], "faq": [], "changes": [], "benchmarks": [], "comparison": [], "from_other_libraries": []}
 
 
 def mend_for_html(app, what, name, obj, options, lines):

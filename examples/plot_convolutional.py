@@ -13,8 +13,9 @@ from sklearn_ae import AutoencoderTransformer
 from sklearn_ae.architectures import Convolutional
 
 # %%
-# The images show an ellipse that differs in place, angle and size: five numbers for each image. ``Convolutional``
-# takes flat rows, as everything in scikit-learn, and is told the shape: one channel, height, width.
+# The images show an ellipse that differs in place, angle and size: five numbers for each image.
+# ``Convolutional`` takes flat rows, as everything in scikit-learn, and is told the shape: one
+# channel, height, width.
 
 SIDE = 16
 
@@ -22,7 +23,9 @@ SIDE = 16
 def ellipses(n, rng):
     y, x = np.mgrid[:SIDE, :SIDE] / (SIDE - 1) * 2 - 1
     x0, y0 = rng.uniform(-0.4, 0.4, (2, n, 1, 1))
-    angle, width, height = (rng.uniform(*limits, (n, 1, 1)) for limits in ((0, np.pi), (0.4, 0.65), (0.15, 0.3)))
+    angle, width, height = (
+        rng.uniform(*limits, (n, 1, 1)) for limits in ((0, np.pi), (0.4, 0.65), (0.15, 0.3))
+    )
     along = (x - x0) * np.cos(angle) + (y - y0) * np.sin(angle)
     across = (y - y0) * np.cos(angle) - (x - x0) * np.sin(angle)
     return (1 / (1 + np.exp(8 * (np.hypot(along / width, across / height) - 1)))).reshape(n, -1)
@@ -32,14 +35,17 @@ rng = np.random.default_rng(0)
 X_train, X_test = ellipses(2_000, rng), ellipses(500, rng)
 
 # %%
-# Pixels share a unit, so they are not scaled. All three are judged on images that they have not seen.
+# Pixels share a unit, so they are not scaled. All three are judged on images that they have not
+# seen.
 
 k = 6
 shared = {"scaling": None, "max_epochs": 40, "random_state": 0}
 models = {
     f"PCA({k})": PCA(k),
     "Dense": AutoencoderTransformer(k, **shared),
-    "Convolutional": AutoencoderTransformer(k, architecture=Convolutional((1, SIDE, SIDE), hidden_layer_sizes=(128,)), **shared),
+    "Convolutional": AutoencoderTransformer(
+        k, architecture=Convolutional((1, SIDE, SIDE), hidden_layer_sizes=(128,)), **shared
+    ),
 }
 images, error = {"original": X_test}, {}
 for name, model in models.items():
@@ -60,10 +66,16 @@ for row, (name, rows) in zip(axes, {**images, "a walk": walk}.items(), strict=Tr
     for ax, image in zip(row, rows[:10], strict=True):
         ax.imshow(image.reshape(SIDE, SIDE), cmap="gray_r", vmin=0, vmax=1)
         ax.set(xticks=[], yticks=[])
-    row[0].set_ylabel(f"{name}\n{error[name]:.4f}" if name in error else name, rotation=0, ha="right", va="center")
+    row[0].set_ylabel(
+        f"{name}\n{error[name]:.4f}" if name in error else name,
+        rotation=0,
+        ha="right",
+        va="center",
+    )
 plt.show()
 
 # %%
-# **What this run showed.** In this run six numbers of an autoencoder gave the images back with about a tenth to a
-# sixth of PCA's error, and convolutions were better than dense layers by about a third, in more time. PCA needs many
-# more than six components, since an ellipse that moves is not a sum of few fixed images.
+# **What this run showed.** In this run six numbers of an autoencoder gave the images back with
+# about a tenth to a sixth of PCA's error, and convolutions were better than dense layers by
+# about a third, in more time. PCA needs many more than six components, since an ellipse that
+# moves is not a sum of few fixed images.

@@ -2,8 +2,9 @@
 A drift alarm from p-values
 ===========================
 
-As long as new rows come from the distribution of the training rows, their p-values are uniform. When that
-distribution changes, they become small. A window of rows with too many small p-values is an alarm.
+As long as new rows come from the distribution of the training rows, their p-values are uniform.
+When that distribution changes, they become small. A window of rows with too many small p-values
+is an alarm.
 """
 
 import matplotlib.pyplot as plt
@@ -14,15 +15,25 @@ from sklearn.ensemble import IsolationForest
 from sklearn_ae import AutoencoderOutlierDetector
 
 # %%
-# Eight sensors of a made-up machine, driven by two hidden states. From row 5,000 on, one sensor slowly loses its
-# calibration. Its own values stay in their usual range, but they no longer fit the others.
+# Eight sensors of a made-up machine, driven by two hidden states. From row 5,000 on, one sensor
+# slowly loses its calibration. Its own values stay in their usual range, but they no longer fit
+# the others.
 
 rng = np.random.default_rng(0)
 
 
 def machine(n):
     load, heat = rng.uniform(0, 1, n), rng.normal(size=n)
-    sensors = [load, load**2, np.sqrt(load), load * heat, heat, heat**2, np.sin(3 * load), heat - load]
+    sensors = [
+        load,
+        load**2,
+        np.sqrt(load),
+        load * heat,
+        heat,
+        heat**2,
+        np.sin(3 * load),
+        heat - load,
+    ]
     return np.column_stack(sensors) + 0.05 * rng.normal(size=(n, 8))
 
 
@@ -31,10 +42,10 @@ shift = np.clip((np.arange(10_000) - 5_000) / 5_000, 0, 1)
 stream[:, 6] -= 0.3 * shift
 
 # %%
-# The detector holds 800 rows out for the p-values. Windows have 250 rows, and the statistic is the share of p-values
-# of at most 0.05. Two limits are drawn: the binomial one takes 0.05 as exact. The other allows for the fact that 800
-# rows tell the true share only roughly: it adds two standard errors. The training rows are clean, hence
-# ``n_estimators=1``.
+# The detector holds 800 rows out for the p-values. Windows have 250 rows, and the statistic is
+# the share of p-values of at most 0.05. Two limits are drawn: the binomial one takes 0.05 as
+# exact. The other allows for the fact that 800 rows tell the true share only roughly: it adds
+# two standard errors. The training rows are clean, hence ``n_estimators=1``.
 
 detector = AutoencoderOutlierDetector(2, n_estimators=1, random_state=0).fit(X_train)
 p = detector.p_values(stream)
@@ -50,10 +61,13 @@ print(
     f"with the plain binomial limit {((share > optimistic) & (start < 5_000)).sum()}"
 )
 first = alarms[alarms >= 5_000][0]
-print(f"first alarm: window from row {first}, the sensor off by {0.3 * shift[first]:.2f} to {0.3 * shift[first + window - 1]:.2f}")
+print(
+    f"first alarm: window from row {first}, the sensor off by {0.3 * shift[first]:.2f} to {0.3 * shift[first + window - 1]:.2f}"
+)
 
 # %%
-# The same chart for one sensor at a time, the usual way, and for IsolationForest with the same rows held out.
+# The same chart for one sensor at a time, the usual way, and for IsolationForest with the same
+# rows held out.
 
 low, high = np.quantile(X_train[:, 6], [0.025, 0.975])
 alone = ((stream[:, 6] < low) | (stream[:, 6] > high)).reshape(-1, window).mean(axis=1)
@@ -67,9 +81,13 @@ for name, values in {"sensor 6 alone": alone, "IsolationForest": trees}.items():
 # %%
 # Which sensor drifts? The contributions say so.
 
-before, after = (detector.feature_contributions(rows).mean(axis=0) for rows in (stream[:5_000], stream[8_000:]))
+before, after = (
+    detector.feature_contributions(rows).mean(axis=0) for rows in (stream[:5_000], stream[8_000:])
+)
 
-fig, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained", width_ratios=[2.2, 1])
+fig, (left, right) = plt.subplots(
+    1, 2, figsize=(11, 3.8), layout="constrained", width_ratios=[2.2, 1]
+)
 for name, values, colour in (
     ("detector", share, "tab:red"),
     ("IsolationForest", trees, "tab:green"),
@@ -87,6 +105,7 @@ right.legend()
 plt.show()
 
 # %%
-# **What this run showed.** In this run there was no false alarm, and the drift was noticed when the sensor was off by
-# less than a tenth of its range. The sensor by itself raised an alarm much later, and IsolationForest, which looks at
-# one column at a time, not at all. The contributions name the sensor.
+# **What this run showed.** In this run there was no false alarm, and the drift was noticed when
+# the sensor was off by less than a tenth of its range. The sensor by itself raised an alarm much
+# later, and IsolationForest, which looks at one column at a time, not at all. The contributions
+# name the sensor.

@@ -2,7 +2,8 @@
 Kinds of code
 =============
 
-A plain code, two sparse ones, a contractive and a variational one, of the same length, on the same images.
+A plain code, two sparse ones, a contractive and a variational one, of the same length, on the
+same images.
 """
 
 import matplotlib.pyplot as plt
@@ -18,26 +19,35 @@ X, _ = load_digits(return_X_y=True)
 X_train, X_test = train_test_split(X / 16, random_state=0)
 
 # %%
-# For each: the error of held-out images, the share of entries of the code that are small (under a twentieth of the
-# largest one of that image), and how far the code moves when noise with a standard deviation of 0.1 is added to the
-# image, as a share of the codes' own spread.
+# For each: the error of held-out images, the share of entries of the code that are small (under
+# a twentieth of the largest one of that image), and how far the code moves when noise with a
+# standard deviation of 0.1 is added to the image, as a share of the codes' own spread.
 
 kinds = {
     "plain": {},
     "Sparse(1e-3)": {"latent": Sparse(1e-3)},
-    "Sparse(1e-3), relu": {"latent": Sparse(1e-3), "architecture": Dense(latent_activation="relu")},
+    "Sparse(1e-3), relu": {
+        "latent": Sparse(1e-3),
+        "architecture": Dense(latent_activation="relu"),
+    },
     "Contractive(1e-3)": {"latent": Contractive(1e-3)},
     "Variational()": {"latent": Variational()},
 }
 noise = 0.1 * np.random.default_rng(0).normal(size=X_test.shape)
 codes = {}
 for name, parts in kinds.items():
-    model = AutoencoderTransformer(16, **parts, scaling=None, max_epochs=50, random_state=0).fit(X_train)
+    model = AutoencoderTransformer(16, **parts, scaling=None, max_epochs=50, random_state=0).fit(
+        X_train
+    )
     Z = codes[name] = model.transform(X_test)
     error = ((model.reconstruct(X_test) - X_test) ** 2).mean()
     small = (np.abs(Z) < 0.05 * np.abs(Z).max(axis=1, keepdims=True)).mean()
-    moved = np.sqrt(((model.transform(X_test + noise) - Z) ** 2).sum() / ((Z - Z.mean(axis=0)) ** 2).sum())
-    print(f"{name:18} error {error:.4f}, small entries {small:.0%}, moved by noise {moved:.0%}, spread {Z.std(axis=0).mean():.2f}")
+    moved = np.sqrt(
+        ((model.transform(X_test + noise) - Z) ** 2).sum() / ((Z - Z.mean(axis=0)) ** 2).sum()
+    )
+    print(
+        f"{name:18} error {error:.4f}, small entries {small:.0%}, moved by noise {moved:.0%}, spread {Z.std(axis=0).mean():.2f}"
+    )
 
 # %%
 fig, axes = plt.subplots(2, 5, figsize=(12, 5), layout="constrained", height_ratios=[1.3, 1])
@@ -51,7 +61,8 @@ axes[0, 0].set_ylabel("24 images")
 plt.show()
 
 # %%
-# **What this run showed.** In this run the plain code reconstructed best and the variational one nearly as well, at a
-# spread of 1, where it can be sampled. ``Sparse`` and ``Contractive`` first of all made the codes *small*: the
-# decoder makes up for it, so that few entries became zero, and relative to their spread the codes moved no less. Only
-# with ``relu`` did the sparse code get somewhat more zeros. Penalties on a code do less than their names promise.
+# **What this run showed.** In this run the plain code reconstructed best and the variational one
+# nearly as well, at a spread of 1, where it can be sampled. ``Sparse`` and ``Contractive`` first
+# of all made the codes *small*: the decoder makes up for it, so that few entries became zero,
+# and relative to their spread the codes moved no less. Only with ``relu`` did the sparse code
+# get somewhat more zeros. Penalties on a code do less than their names promise.

@@ -2,8 +2,8 @@
 What counts as an outlier
 =========================
 
-In the plane one can see what detectors have learnt. Three sets of points, each with a tenth of outliers among the
-training rows, and four detectors with their defaults.
+In the plane one can see what detectors have learnt. Three sets of points, each with a tenth of
+outliers among the training rows, and four detectors with their defaults.
 """
 
 import matplotlib.pyplot as plt
@@ -19,17 +19,22 @@ rng = np.random.default_rng(0)
 n, n_outliers = 450, 50
 t = rng.uniform(-2, 2, n)
 inliers = {
-    "two clusters": make_blobs(n, centers=[[-3, -3], [3, 3]], cluster_std=[0.4, 1.2], random_state=0)[0],
+    "two clusters": make_blobs(
+        n, centers=[[-3, -3], [3, 3]], cluster_std=[0.4, 1.2], random_state=0
+    )[0],
     "a curve": np.column_stack([2.5 * t, 2 * t**2 - 4 + 0.4 * rng.normal(size=n)]),
     "two moons": 3.5 * (make_moons(n, noise=0.06, random_state=0)[0] - [0.5, 0.25]),
 }
 
 # %%
-# None of them is told which points are outliers. The area under the ROC curve says how well they are ranked.
+# None of them is told which points are outliers. The area under the ROC curve says how well they
+# are ranked.
 
 detectors = {
     "AutoencoderOutlierDetector": AutoencoderOutlierDetector(contamination=0.1, random_state=0),
-    "the same, n_estimators=1": AutoencoderOutlierDetector(1, n_estimators=1, contamination=0.1, random_state=0),
+    "the same, n_estimators=1": AutoencoderOutlierDetector(
+        1, n_estimators=1, contamination=0.1, random_state=0
+    ),
     "IsolationForest": IsolationForest(contamination=0.1, random_state=0),
     "LocalOutlierFactor": LocalOutlierFactor(contamination=0.1, novelty=True),
 }
@@ -45,7 +50,9 @@ for row, (shape, X) in zip(axes, inliers.items(), strict=True):
         auc = roc_auc_score(y, -detector.score_samples(X))
         print(f"{shape:13} {name:27} {auc:.3f}")
         ranks = detector.decision_function(grid).reshape(80, 80)
-        ax.contourf(side, side, ranks, levels=np.quantile(ranks, np.linspace(0, 1, 12)), cmap="Blues_r")
+        ax.contourf(
+            side, side, ranks, levels=np.quantile(ranks, np.linspace(0, 1, 12)), cmap="Blues_r"
+        )
         ax.contour(side, side, ranks, levels=[0], colors="tab:red")
         ax.scatter(*X[~y].T, s=4, color="k")
         ax.scatter(*X[y].T, s=8, color="tab:orange")
@@ -56,6 +63,7 @@ for row, (shape, X) in zip(axes, inliers.items(), strict=True):
 plt.show()
 
 # %%
-# **What this run showed.** In this run no detector won everywhere, and the default ensemble won nowhere. With two
-# columns it has little to work with: its strength are tables with many columns that depend on each other. On the
-# curve one network on all rows was as good as IsolationForest; LocalOutlierFactor was best on both curved shapes.
+# **What this run showed.** In this run no detector won everywhere, and the default ensemble won
+# nowhere. With two columns it has little to work with: its strength are tables with many columns
+# that depend on each other. On the curve one network on all rows was as good as IsolationForest;
+# LocalOutlierFactor was best on both curved shapes.

@@ -2,8 +2,8 @@
 Write a part of your own
 ========================
 
-A corruption, a latent and an architecture that are not in the package, each in a few lines. They have parameters, so
-a search finds them, and they combine with all other parts.
+A corruption, a latent and an architecture that are not in the package, each in a few lines. They
+have parameters, so a search finds them, and they combine with all other parts.
 """
 
 import matplotlib.pyplot as plt
@@ -21,10 +21,10 @@ from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
 
 # %%
-# **A corruption** changes a batch and returns one of the same shape. This one hides a square patch of an image.
+# **A corruption** changes a batch and returns one of the same shape. This one hides a square
+# patch of an image.
 
 
-# [corruption]
 class HiddenPatch(Corruption):
     """Set a square patch at a random place to zero.
 
@@ -50,14 +50,11 @@ class HiddenPatch(Corruption):
         return x.masked_fill(hidden.flatten(1), 0.0)
 
 
-# [end]
-
 # %%
-# **A latent** says what the code is and what it costs: one number for each row, or None. This one puts codes on a
-# sphere.
+# **A latent** says what the code is and what it costs: one number for each row, or None. This
+# one puts codes on a sphere.
 
 
-# [latent]
 class OnSphere(Latent):
     """A code of length 1, and a cost for codes that crowd together.
 
@@ -75,17 +72,16 @@ class OnSphere(Latent):
 
     def cost(self, h, x, encoder):
         z = F.normalize(h)
-        return self.alpha * (z @ z.mean(0))  # the more a code points where all do, the more it costs
+        return self.alpha * (
+            z @ z.mean(0)
+        )  # the more a code points where all do, the more it costs
 
-
-# [end]
 
 # %%
-# **An architecture** builds two modules. This one shares the weights of encoder and decoder. For a fixed pair of
-# modules, ``Custom`` does without a class.
+# **An architecture** builds two modules. This one shares the weights of encoder and decoder. For
+# a fixed pair of modules, ``Custom`` does without a class.
 
 
-# [architecture]
 class Tied(Architecture):
     """One hidden layer; the decoder uses the encoder's weights, transposed.
 
@@ -99,7 +95,9 @@ class Tied(Architecture):
         self.width = width
 
     def build(self, n_features, n_outputs, n_components):
-        encoder = nn.Sequential(nn.Linear(n_features, self.width), nn.Tanh(), nn.Linear(self.width, n_outputs))
+        encoder = nn.Sequential(
+            nn.Linear(n_features, self.width), nn.Tanh(), nn.Linear(self.width, n_outputs)
+        )
         return encoder, TiedDecoder(encoder, n_features)
 
 
@@ -115,14 +113,11 @@ class TiedDecoder(nn.Module):
         return F.linear(h, self.first.weight.T, self.bias)
 
 
-# [end]
-
 # %%
-# **A loss** is a module that gives one number for each entry. This one makes ink that is left out cost more than ink
-# that is added.
+# **A loss** is a module that gives one number for each entry. This one makes ink that is left
+# out cost more than ink that is added.
 
 
-# [loss]
 class Asymmetric(nn.Module):
     def __init__(self, weight=2.0):
         super().__init__()
@@ -132,8 +127,6 @@ class Asymmetric(nn.Module):
         return torch.where(raw < x, self.weight, 1.0) * (raw - x) ** 2
 
 
-# [end]
-
 # %%
 # The parts can be cloned, printed, searched and combined.
 
@@ -142,20 +135,28 @@ X_train, X_test = train_test_split(X / 16, random_state=0)
 
 print(clone(AutoencoderTransformer(3, latent=OnSphere(0.1), corruption=HiddenPatch((8, 8)))))
 
-model = AutoencoderTransformer(4, architecture=Tied(), scaling=None, validation_fraction=0.1, max_epochs=60, random_state=0)
+model = AutoencoderTransformer(
+    4, architecture=Tied(), scaling=None, validation_fraction=0.1, max_epochs=60, random_state=0
+)
 search = GridSearchCV(model, {"architecture__width": [32, 256]}, cv=2).fit(X_train)
-print(f"best width: {search.best_params_['architecture__width']}, error of held-out digits {-search.score(X_test):.4f}")
+print(
+    f"best width: {search.best_params_['architecture__width']}, error of held-out digits {-search.score(X_test):.4f}"
+)
 
 shared = {"architecture": Tied(256), "scaling": None, "max_epochs": 60, "random_state": 0}
 for name, loss in {"squared_error": "squared_error", "Asymmetric": Asymmetric(4.0)}.items():
-    model = AutoencoderTransformer(4, corruption=HiddenPatch((8, 8), 2), loss=loss, **shared).fit(X_train)
+    model = AutoencoderTransformer(4, corruption=HiddenPatch((8, 8), 2), loss=loss, **shared).fit(
+        X_train
+    )
     ink = model.reconstruct(X_test).mean() / X_test.mean() - 1
     print(f"ink of decoded digits with {name}: {ink:+.1%}")
 
 # %%
 # What does the hidden patch teach? Patches of new images are hidden, and filled in.
 
-inpaint = AutoencoderTransformer(32, corruption=HiddenPatch((8, 8), 4), scaling=None, random_state=0).fit(X_train)
+inpaint = AutoencoderTransformer(
+    32, corruption=HiddenPatch((8, 8), 4), scaling=None, random_state=0
+).fit(X_train)
 plain = AutoencoderTransformer(32, scaling=None, random_state=0).fit(X_train)
 damaged = X_test.reshape(-1, 8, 8).copy()
 damaged[:, 2:6, 2:6] = 0
@@ -164,7 +165,12 @@ hidden = np.zeros((8, 8), bool)
 hidden[2:6, 2:6] = True
 hidden = hidden.ravel()
 
-rows = {"damaged": damaged, "plain": plain.reconstruct(damaged), "HiddenPatch": inpaint.reconstruct(damaged), "whole": X_test}
+rows = {
+    "damaged": damaged,
+    "plain": plain.reconstruct(damaged),
+    "HiddenPatch": inpaint.reconstruct(damaged),
+    "whole": X_test,
+}
 for name, images in rows.items():
     print(f"{name:12} squared error in the patch {((images - X_test)[:, hidden] ** 2).mean():.4f}")
 
@@ -177,6 +183,6 @@ for row, (name, images) in zip(axes, rows.items(), strict=True):
 plt.show()
 
 # %%
-# **What this run showed.** In this run the network that was trained with hidden patches filled them with about an
-# eighth of the error of the plain one, which takes the patch for content. The asymmetric loss gave more ink, as it
-# should. Each part took one class and one or two methods.
+# **What this run showed.** In this run the network that was trained with hidden patches filled
+# them with about an eighth of the error of the plain one, which takes the patch for content. The
+# asymmetric loss gave more ink, as it should. Each part took one class and one or two methods.

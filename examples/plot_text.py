@@ -2,8 +2,8 @@
 Texts in two dimensions
 =======================
 
-Texts become rows by counting words, rows with thousands of columns that are mostly zero. They are reduced in two
-steps: a linear one that takes sparse matrices, and an autoencoder.
+Texts become rows by counting words, rows with thousands of columns that are mostly zero. They
+are reduced in two steps: a linear one that takes sparse matrices, and an autoencoder.
 """
 
 import inspect
@@ -21,7 +21,8 @@ from sklearn.utils.discovery import all_functions
 from sklearn_ae import AutoencoderTransformer
 
 # %%
-# The texts are scikit-learn's own docstrings, and the class of each is the module that it stands in.
+# The texts are scikit-learn's own docstrings, and the class of each is the module that it stands
+# in.
 
 topics = ["cluster", "ensemble", "linear_model", "metrics", "preprocessing", "datasets"]
 texts, y = [], []
@@ -32,21 +33,28 @@ for _, thing in all_estimators() + all_functions():
         y.append(topics.index(topic))
 y = np.array(y)
 
-words = TfidfVectorizer(stop_words="english", min_df=3, sublinear_tf=True, token_pattern=r"[a-z]{3,}")
+words = TfidfVectorizer(
+    stop_words="english", min_df=3, sublinear_tf=True, token_pattern=r"[a-z]{3,}"
+)
 X = words.fit_transform(texts)
-print(f"{X.shape[0]} texts, {X.shape[1]} words, {X.nnz / np.prod(X.shape):.1%} of the entries are not zero")
+print(
+    f"{X.shape[0]} texts, {X.shape[1]} words, {X.nnz / np.prod(X.shape):.1%} of the entries are not zero"
+)
 
 # %%
 # ``TruncatedSVD`` takes the sparse matrix to 50 columns, the autoencoder from there to two.
 
 two_steps = make_pipeline(
-    TruncatedSVD(50, random_state=0), AutoencoderTransformer(2, scaling=None, validation_fraction=0.1, random_state=0)
+    TruncatedSVD(50, random_state=0),
+    AutoencoderTransformer(2, scaling=None, validation_fraction=0.1, random_state=0),
 )
 codes = {
     "TruncatedSVD(50), AutoencoderTransformer(2)": two_steps.fit_transform(X),
     "TruncatedSVD(2)": TruncatedSVD(2, random_state=0).fit_transform(X),
 }
-accuracy = {name: cross_val_score(KNeighborsClassifier(7), Z, y, cv=5).mean() for name, Z in codes.items()}
+accuracy = {
+    name: cross_val_score(KNeighborsClassifier(7), Z, y, cv=5).mean() for name, Z in codes.items()
+}
 for name, value in accuracy.items():
     print(f"{name:44} 7 nearest neighbours name the module for {value:.0%}")
 
@@ -60,6 +68,6 @@ axes[1].legend(fontsize=8)
 plt.show()
 
 # %%
-# **What this run showed.** In this run two codes told the modules of the docstrings apart much better than the two
-# first components of a linear reduction. The autoencoder had seen all texts, but no labels. With 264 texts, all of
-# one style, this says little about other collections.
+# **What this run showed.** In this run two codes told the modules of the docstrings apart much
+# better than the two first components of a linear reduction. The autoencoder had seen all texts,
+# but no labels. With 264 texts, all of one style, this says little about other collections.

@@ -1,7 +1,7 @@
 """Every Python block of the README and of the documentation's pages runs as it is written.
 
-The blocks of a page run in order, in one namespace. What a page takes for granted, such as an X, stands in a comment that readers do
-not see: ``<!-- setup`` ... ``-->``. So do assertions about what a block claims. Code of other libraries stands in a directive,
+The blocks of a page run in order, in one namespace. What a page takes for granted, such as an X, stands in a comment that readers
+do not see: ``<!-- setup`` ... ``-->``. So do assertions about what a block claims. Code of other libraries stands in a directive,
 ``{code-block} python``, and does not run.
 """
 
