@@ -43,7 +43,7 @@ if os.environ.get("DOCS_INTERSPHINX"):  # links to other projects' pages need a 
         "skorch": ("https://skorch.readthedocs.io/en/stable", None),
     }
 
-exclude_patterns = ["_build", "_templates", "**/README*"]
+exclude_patterns = ["_build", "_diagrams", "_templates", "**/README*"]
 templates_path = ["_templates"]
 root_doc = "index"
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
