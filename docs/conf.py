@@ -72,6 +72,7 @@ sphinx_gallery_conf = {
     "reference_url": {"sklearn_ae": None},
     "download_all_examples": False,
     "show_memory": False,
+    "write_computation_times": False,
     "remove_config_comments": True,
     "matplotlib_animations": False,
     "abort_on_example_error": True,

@@ -70,7 +70,7 @@ for row, (name, images) in zip(axes, results.items(), strict=True):
 plt.show()
 
 # %%
-# **What this run showed.** In this run the denoising autoencoder left half the error of PCA's
-# best, and less than a fifth of the noise. The plain autoencoder, trained without noise, was
-# hardly better than doing nothing: it takes the noise for content. What a network is trained
-# against matters more than that it is a network.
+# **What this run showed.** The denoising autoencoder left half the error of PCA's best, and less
+# than a fifth of the noise. The plain autoencoder, trained without noise, was hardly better than
+# doing nothing: it takes the noise for content. What a network is trained against matters more
+# than that it is a network.

@@ -105,7 +105,7 @@ right.legend()
 plt.show()
 
 # %%
-# **What this run showed.** In this run there was no false alarm, and the drift was noticed when
-# the sensor was off by less than a tenth of its range. The sensor by itself raised an alarm much
-# later, and IsolationForest, which looks at one column at a time, not at all. The contributions
-# name the sensor.
+# **What this run showed.** There was no false alarm, and the drift was noticed when the sensor
+# was off by less than a tenth of its range. The sensor by itself raised an alarm much later, and
+# IsolationForest, which looks at one column at a time, not at all. The contributions name the
+# sensor.

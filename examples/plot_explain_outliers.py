@@ -77,8 +77,8 @@ fig.supxlabel("contribution to the outlyingness")
 plt.show()
 
 # %%
-# **What this run showed.** In this run the ranking was about as good as IsolationForest's, and
-# most alarms were malignant, but more than half of the malignant tumours were not called
-# outliers: many of them are not unusual. Where the answer was known, the column that had been
-# changed came first in over nine of ten rows. Contributions say in which columns a row differs
-# from what the others lead to expect; they do not say why.
+# **What this run showed.** The ranking was about as good as IsolationForest's, and most alarms
+# were malignant, but more than half of the malignant tumours were not called outliers: many of
+# them are not unusual. Where the answer was known, the column that had been changed came first
+# in over nine of ten rows. Contributions say in which columns a row differs from what the others
+# lead to expect; they do not say why.

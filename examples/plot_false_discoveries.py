@@ -95,8 +95,8 @@ axes[1].legend()
 plt.show()
 
 # %%
-# **What this run showed.** In this run the share of false alarms kept to its bound, up to the
-# chance of twelve rounds. What it costs is power: at a bound of a tenth somewhat more than half
-# of the faults were found. Others cannot be found by anyone, since the value that the broken
-# sensor gives fits the others by accident. The bound holds for the average over rounds, not for
-# each of them.
+# **What this run showed.** The share of false alarms kept to its bound, up to the chance of
+# twelve rounds. What it costs is power: at a bound of a tenth somewhat more than half of the
+# faults were found. Others cannot be found by anyone, since the value that the broken sensor
+# gives fits the others by accident. The bound holds for the average over rounds, not for each of
+# them.

@@ -80,8 +80,8 @@ bottom.suptitle("From one digit to another")
 plt.show()
 
 # %%
-# **What this run showed.** In this run the classifier was as certain about drawn digits as about
-# real ones, and far less certain about draws from a normal distribution. Drawn digits lie
-# *nearer* to a training image than real ones do: they are smooth and typical, not copies, but
-# they do not show the full variety either. Between codes, the walk passes through digits;
-# between pixels, it shows two digits at once.
+# **What this run showed.** The classifier was as certain about drawn digits as about real ones,
+# and far less certain about draws from a normal distribution. Drawn digits lie *nearer* to a
+# training image than real ones do: they are smooth and typical, not copies, but they do not show
+# the full variety either. Between codes, the walk passes through digits; between pixels, it
+# shows two digits at once.

@@ -61,8 +61,8 @@ axes[0, 0].set_ylabel("24 images")
 plt.show()
 
 # %%
-# **What this run showed.** In this run the plain code reconstructed best and the variational one
-# nearly as well, at a spread of 1, where it can be sampled. ``Sparse`` and ``Contractive`` first
-# of all made the codes *small*: the decoder makes up for it, so that few entries became zero,
-# and relative to their spread the codes moved no less. Only with ``relu`` did the sparse code
-# get somewhat more zeros. Penalties on a code do less than their names promise.
+# **What this run showed.** The plain code reconstructed best and the variational one nearly as
+# well, at a spread of 1, where it can be sampled. ``Sparse`` and ``Contractive`` first of all
+# made the codes *small*: the decoder makes up for it, so that few entries became zero, and
+# relative to their spread the codes moved no less. Only with ``relu`` did the sparse code get
+# somewhat more zeros. Penalties on a code do less than their names promise.

@@ -58,7 +58,7 @@ ax.legend()
 plt.show()
 
 # %%
-# **What this run showed.** In this run the autoencoder's error fell steeply up to three codes,
-# the number that the data were made from, and only slightly afterwards, near the variance of the
-# noise. PCA's error shows no such bend: it needs a component for each of the curved features,
-# and with six it had not arrived yet.
+# **What this run showed.** The autoencoder's error fell steeply up to three codes, the number
+# that the data were made from, and only slightly afterwards, near the variance of the noise.
+# PCA's error shows no such bend: it needs a component for each of the curved features, and with
+# six it had not arrived yet.

@@ -63,7 +63,7 @@ for row, (shape, X) in zip(axes, inliers.items(), strict=True):
 plt.show()
 
 # %%
-# **What this run showed.** In this run no detector won everywhere, and the default ensemble won
-# nowhere. With two columns it has little to work with: its strength are tables with many columns
-# that depend on each other. On the curve one network on all rows was as good as IsolationForest;
+# **What this run showed.** No detector won everywhere, and the default ensemble won nowhere.
+# With two columns it has little to work with: its strength are tables with many columns that
+# depend on each other. On the curve one network on all rows was as good as IsolationForest;
 # LocalOutlierFactor was best on both curved shapes.

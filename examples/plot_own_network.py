@@ -88,7 +88,7 @@ for position, (name, model) in enumerate(models.items(), start=1):
 plt.show()
 
 # %%
-# **What this run showed.** In this run the code on a circle described every point of the curve
-# well. The code on a line was good on average but had to cut the curve somewhere: points near
-# the cut are put far from where they are. The network that knows the shape of the data needed
-# some twenty lines.
+# **What this run showed.** The code on a circle described every point of the curve well. The
+# code on a line was good on average but had to cut the curve somewhere: points near the cut are
+# put far from where they are. The network that knows the shape of the data needed some twenty
+# lines.

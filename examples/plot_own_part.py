@@ -183,6 +183,6 @@ for row, (name, images) in zip(axes, rows.items(), strict=True):
 plt.show()
 
 # %%
-# **What this run showed.** In this run the network that was trained with hidden patches filled
-# them with about an eighth of the error of the plain one, which takes the patch for content. The
+# **What this run showed.** The network that was trained with hidden patches filled them with
+# about an eighth of the error of the plain one, which takes the patch for content. The
 # asymmetric loss gave more ink, as it should. Each part took one class and one or two methods.

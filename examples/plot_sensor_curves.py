@@ -89,7 +89,7 @@ fig.supxlabel("time")
 plt.show()
 
 # %%
-# **What this run showed.** In this run the convolutional network found nearly all of the dips,
-# and its contributions pointed at the right time. PCA, the default ensemble and IsolationForest
-# found few: pulses that begin at different times have no short description that is linear, and
-# beside that variety the dips are small. The architecture must suit the data.
+# **What this run showed.** The convolutional network found nearly all of the dips, and its
+# contributions pointed at the right time. PCA, the default ensemble and IsolationForest found
+# few: pulses that begin at different times have no short description that is linear, and beside
+# that variety the dips are small. The architecture must suit the data.

@@ -68,6 +68,6 @@ axes[1].legend(fontsize=8)
 plt.show()
 
 # %%
-# **What this run showed.** In this run two codes told the modules of the docstrings apart much
-# better than the two first components of a linear reduction. The autoencoder had seen all texts,
-# but no labels. With 264 texts, all of one style, this says little about other collections.
+# **What this run showed.** Two codes told the modules of the docstrings apart much better than
+# the two first components of a linear reduction. The autoencoder had seen all texts, but no
+# labels. With 264 texts, all of one style, this says little about other collections.
