@@ -6,7 +6,9 @@ import sys
 import warnings
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # the gallery's examples are small
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # the gallery's examples are small
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 import matplotlib as mpl
@@ -33,7 +35,9 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-if os.environ.get("DOCS_INTERSPHINX"):  # links to other projects' pages need a network
+if os.environ.get(
+    "DOCS_INTERSPHINX"
+):  # links to other projects' pages need a network
     extensions.append("sphinx.ext.intersphinx")
     intersphinx_mapping = {
         "python": ("https://docs.python.org/3", None),
@@ -47,7 +51,12 @@ exclude_patterns = ["_build", "_diagrams", "_templates", "**/README*"]
 templates_path = ["_templates"]
 root_doc = "index"
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-myst_enable_extensions = ["colon_fence", "dollarmath", "deflist", "html_image"]
+myst_enable_extensions = [
+    "colon_fence",
+    "dollarmath",
+    "deflist",
+    "html_image",
+]
 myst_heading_anchors = 3
 html_math_renderer = "mathml"
 
@@ -80,7 +89,9 @@ sphinx_gallery_conf = {
     "thumbnail_size": (400, 280),
     "min_reported_time": 1_000,
     "show_signature": False,
-    "default_thumb_file": str(Path(__file__).parent / "_static" / "logo.svg"),
+    "default_thumb_file": str(
+        Path(__file__).parent / "_static" / "logo.svg"
+    ),
 }
 
 html_theme = "pydata_sphinx_theme"
@@ -90,7 +101,11 @@ html_css_files = ["custom.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
-    "logo": {"text": "sklearn-ae", "image_light": "_static/logo.svg", "image_dark": "_static/logo.svg"},
+    "logo": {
+        "text": "sklearn-ae",
+        "image_light": "_static/logo.svg",
+        "image_dark": "_static/logo.svg",
+    },
     "navbar_align": "left",
     "navbar_end": ["theme-switcher"],
     "header_links_before_dropdown": 6,
@@ -101,18 +116,35 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = {"index": [], "faq": [], "changes": [], "benchmarks": [], "comparison": [], "from_other_libraries": []}
+html_sidebars = {
+    "index": [],
+    "faq": [],
+    "changes": [],
+    "benchmarks": [],
+    "comparison": [],
+    "from_other_libraries": [],
+}
 
 
 def mend_for_html(app, what, name, obj, options, lines):
     """Docstrings are written to be read in a terminal; some of what they hold means something else to docutils."""
     for i, line in enumerate(lines):
-        line = line.replace("(n_features_in_,)", r"(n_features_in\_,)")  # a name with an underscore is not a link
-        line = re.sub(r":class:`~(sklearn\.[\w.]+)`", lambda m: f"``{m[1].rpartition('.')[2]}``", line)
+        line = line.replace(
+            "(n_features_in_,)", r"(n_features_in\_,)"
+        )  # a name with an underscore is not a link
+        line = re.sub(
+            r":class:`~(sklearn\.[\w.]+)`",
+            lambda m: f"``{m[1].rpartition('.')[2]}``",
+            line,
+        )
         if what == "method":
-            line = re.sub(r" \[\d+\]_", "", line)  # references stand in the class's docstring
+            line = re.sub(
+                r" \[\d+\]_", "", line
+            )  # references stand in the class's docstring
         lines[i] = line
 
 
 def setup(app):
-    app.connect("autodoc-process-docstring", mend_for_html, priority=400)  # before numpydoc
+    app.connect(
+        "autodoc-process-docstring", mend_for_html, priority=400
+    )  # before numpydoc

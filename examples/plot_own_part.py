@@ -41,13 +41,14 @@ class HiddenPatch(Corruption):
 
     def corrupt(self, x):
         height, width = self.shape
-        rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device)
-        top = torch.randint(height - self.size + 1, (len(x), 1), device=x.device)
-        left = torch.randint(width - self.size + 1, (len(x), 1), device=x.device)
-        in_rows = (rows >= top) & (rows < top + self.size)  # (n_samples, height)
-        in_columns = (columns >= left) & (columns < left + self.size)
-        hidden = in_rows[:, :, None] & in_columns[:, None, :]
-        return x.masked_fill(hidden.flatten(1), 0.0)
+        n, size = len(x), self.size
+        rows, columns = torch.arange(height), torch.arange(width)
+        top = torch.randint(height - size + 1, (n, 1))
+        left = torch.randint(width - size + 1, (n, 1))
+        in_rows = (rows >= top) & (rows < top + size)
+        in_columns = (columns >= left) & (columns < left + size)
+        hidden = in_rows[:, :, None] & in_columns[:, None, :]  # (n, height, width)
+        return x.masked_fill(hidden.flatten(1).to(x.device), 0.0)
 
 
 # %%
@@ -72,9 +73,8 @@ class OnSphere(Latent):
 
     def cost(self, h, x, encoder):
         z = F.normalize(h)
-        return self.alpha * (
-            z @ z.mean(0)
-        )  # the more a code points where all do, the more it costs
+        # the more a code points where all do, the more it costs
+        return self.alpha * (z @ z.mean(0))
 
 
 # %%
