@@ -10,14 +10,9 @@ N_FOLDS = 4  # besides the rows held out, which are a fold of their own
 
 
 def auto_offset(scores: np.ndarray) -> float:
-    """Minus the upper whisker of a box plot of the outlyingness (Tukey, 1977), but never beyond its most outlying hundredth.
-
-    Of fewer than 99 scores none is known to be in that hundredth, and the whisker stands alone.
-    """
-    third, first = np.percentile(scores, [25, 75])  # scores are minus the outlyingness
-    whisker = third - 1.5 * (first - third)
-    rank = (len(scores) + 1) // 100
-    return float(max(whisker, np.sort(scores)[rank - 1]) if rank else whisker)
+    """Minus the upper whisker of a box plot of the outlyingness (Tukey, 1977), but never beyond its most outlying hundredth."""
+    lowest, third, first = np.percentile(scores, [1, 25, 75])  # scores are minus the outlyingness
+    return float(max(third - 1.5 * (first - third), lowest))
 
 
 def folds(learnt: np.ndarray, n: int, random_state: RandomState) -> Iterator[tuple[np.ndarray, np.ndarray]]:

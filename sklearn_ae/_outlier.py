@@ -22,6 +22,8 @@ from sklearn_ae.architectures import Architecture
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
 
+FEW_OUTLIERS = 0.4  # share of rows; classes of about equal size are not labels of outliers
+
 
 @describe(
     architecture="None is, in an ensemble, one hidden layer of 16 to 64 units; for a single autoencoder ``Dense()``.",
@@ -337,7 +339,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
 
 
 def check_labels(y: ArrayLike | None) -> None:
-    """Refuse labels by which a search would be silently reversed, and warn of 0 and 1.
+    """Refuse labels by which a search would be silently reversed, and warn of 0 and 1 where the ones are few, as outliers are.
 
     scikit-learn's scorers take the greater of two labels for the positive class, so inliers must have it: 1, with -1 for outliers.
     """
@@ -350,7 +352,7 @@ def check_labels(y: ArrayLike | None) -> None:
     if labels.dtype.kind in "USOb":
         names = sorted(found, key=str)
         raise ValueError(f"y must be 1 for inliers and -1 for outliers, got {names}: scorers would not know which is which.")
-    if found == {0, 1}:
+    if found == {0, 1} and labels.mean() < FEW_OUTLIERS:
         warnings.warn(
             "y is 0 and 1. fit does not use it, but scikit-learn's scorers take the greater label for the positive class, which "
             "must be the inliers: if 1 is an outlier here, a search by roc_auc is reversed. Give 1 for inliers and -1 for "
