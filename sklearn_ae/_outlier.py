@@ -64,8 +64,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
 
         ``"auto"`` looks at no row that was trained on. It draws the upper whisker of a box plot: a row is an outlier if its
         outlyingness is over :math:`Q_3 + 1.5\,(Q_3 - Q_1)`, the quartiles being those of rows that were held out, or if it is
-        among the hundredth that is the most outlying. How many rows that makes depends on the tails: one to three in a
-        hundred, up to a tenth where they are heavy, and a whole group of rows if they are fewer than a quarter and are all
+        among the hundredth that is the most outlying. How many rows that makes depends on the tails: one to five in a
+        hundred, up to a tenth where they are heavy or rows are fewer than 100, and a whole group of rows if they are fewer than a quarter and are all
         reconstructed much worse than the others. With fewer than 20 rows held out (fewer than 100 in all), four more models
         are fitted, each without a part of the rows, which it then scores; that takes five times as long.
     n_estimators : int, default=128
