@@ -65,9 +65,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         ``"auto"`` looks at no row that was trained on. It draws the upper whisker of a box plot: a row is an outlier if its
         outlyingness is over :math:`Q_3 + 1.5\,(Q_3 - Q_1)`, the quartiles being those of rows that were held out, or if it is
         among the hundredth that is the most outlying. How many rows that makes depends on the tails: one to five in a
-        hundred, up to a tenth where they are heavy or rows are fewer than 100, and a whole group of rows if they are fewer than a quarter and are all
-        reconstructed much worse than the others. With fewer than 20 rows held out (fewer than 100 in all), four more models
-        are fitted, each without a part of the rows, which it then scores; that takes five times as long.
+        hundred, up to a tenth where they are heavy or rows are fewer than 100, and a whole group of rows if they are fewer than
+        a quarter and are all reconstructed much worse than the others. With fewer than 20 rows held out (fewer than 100 in
+        all), four more models are fitted, each without a part of the rows, which it then scores; that takes five times as long.
     n_estimators : int, default=128
         Members of the ensemble.
     max_samples : int, float in (0, 1] or "auto", default="auto"
@@ -250,8 +250,10 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         .. math:: p(x) = \frac{1 + \#\{i : s(x_i) \ge s(x)\}}{n + 1}
 
         over the `n` rows that were held out. If a row comes from the same distribution as those, :math:`P(p \le t) \le t` for
-        every t, exactly and whatever the model has learnt [2]_; outliers among the rows held out make p-values larger. Their
-        smallest value is 1 / (n + 1). To bound the share of false alarms among all alarms by q, apply Benjamini and Hochberg's
+        every t, exactly and whatever the model has learnt [2]_; outliers among the rows held out make p-values larger. With
+        ``warm_start=True`` that holds too, whether rows come again, are added or are replaced; if equal rows occur often and the
+        second fit's are other rows, it holds about. The smallest
+        value is 1 / (n + 1). To bound the share of false alarms among all alarms by q, apply Benjamini and Hochberg's
         procedure: ``scipy.stats.false_discovery_control(detector.p_values(X)) <= q``.
 
         Parameters
