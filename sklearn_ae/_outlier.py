@@ -252,9 +252,10 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         over the `n` rows that were held out. If a row comes from the same distribution as those, :math:`P(p \le t) \le t` for
         every t, exactly and whatever the model has learnt [2]_; outliers among the rows held out make p-values larger. With
         ``warm_start=True`` that holds too, whether rows come again, are added or are replaced; if equal rows occur often and the
-        second fit's are other rows, it holds about. The smallest
-        value is 1 / (n + 1). To bound the share of false alarms among all alarms by q, apply Benjamini and Hochberg's
-        procedure: ``scipy.stats.false_discovery_control(detector.p_values(X)) <= q``.
+        second fit's are other rows, it holds only about. The smallest value is 1 / (n + 1).
+
+        To bound the share of false alarms among all alarms by q, apply Benjamini and Hochberg's procedure:
+        ``scipy.stats.false_discovery_control(detector.p_values(X)) <= q``.
 
         Parameters
         ----------
