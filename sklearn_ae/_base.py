@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.random import RandomState
 from numpy.typing import ArrayLike
+from sklearn import get_config
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -22,6 +23,7 @@ from torch import nn
 
 from sklearn_ae._component import parts_of, validate_slot
 from sklearn_ae._data.columns import refuse_columns
+from sklearn_ae._data.held_out import HeldOutRows
 from sklearn_ae._data.scaling import KINDS, RunningScaling, Scaling, fit_scaling
 from sklearn_ae._data.sources import Scaled, Source, check_observed, make_source
 from sklearn_ae._fitted import ACCEPTED, FittedAutoencoder
@@ -211,15 +213,34 @@ class BaseAutoencoder(FittedAutoencoder):
         loss = blueprint.make_loss()
         check_range(loss, blueprint.loss, source)
         with torch_seed(seed, device):
+            validation = self.validation_fraction if self._stops_early() else None
+            if self.warm_start and validation is not None:
+                n_held_out = rules.n_held_out(validation, source.n_rows)
+                memory = self._memory("_validation_memory", "warm_start=True and early_stopping=True")
+                validation, self._validation_memory = memory.choose(source, min(n_held_out, source.n_rows - 1), random_state)
+            else:
+                self._validation_memory = None
             with one_blas_thread():
                 scaling = self._scaling if previous else fit_scaling(blueprint.scaling, source, random_state).within(loss.range)
                 rows = Scaled(source, scaling, device)
-                validation = self.validation_fraction if self.early_stopping else None
                 prepared = blueprint.prepare(rows, validation, previous and previous.module_, random_state)
             net = self._make_net(blueprint, prepared, device)
             net.fit(prepared.train)
             net.keep(blueprint.finish(net.module_, prepared.train))
         self._keep_fitted(blueprint, scaling, net, rows)
+
+    def _stops_early(self) -> bool:
+        return self.early_stopping
+
+    def _memory(self, name: str, needed: str) -> HeldOutRows:
+        """The rows of earlier fits, with which a warm start goes on."""
+        memory = getattr(self, name, None)
+        if memory is None and hasattr(self, "net_"):
+            raise ValueError(
+                "warm_start=True goes on from the last fit and holds out rows that it has not learnt from; but that fit was made "
+                f"without {needed} and has not noted its rows. Set {needed} before the first fit; clone(estimator) begins anew."
+            )
+        return memory or HeldOutRows()
 
     def _make_blueprint(self, source: Source, random_state: RandomState) -> Blueprint:
         """What is built, from this estimator's parameters."""
@@ -417,6 +438,19 @@ def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
         estimator.__dict__.clear()
         estimator.__dict__.update(before)
         raise
+
+
+def check_finite(X: np.ndarray) -> None:
+    """Look for NaN and infinity even where scikit-learn has been told that there are none: no training could go on with them."""
+    if not get_config()["assume_finite"] or np.isfinite(X.sum(dtype=np.float64)):
+        return
+    bad = np.argwhere(~np.isfinite(X))
+    if len(bad):
+        row, column = bad[0]
+        raise ValueError(
+            f"X must be finite, but X[{row}, {column}] is {X[row, column]}, although scikit-learn's assume_finite=True promises "
+            "that there is no such value. Remove these rows, or fill them with sklearn.impute.SimpleImputer."
+        )
 
 
 def check_same(before: Blueprint, now: Blueprint) -> None:

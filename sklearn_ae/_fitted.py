@@ -63,6 +63,11 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         -------
         X : ndarray of shape (n_samples, n_features)
             Reconstructions in the data's own units (probabilities for binary cross-entropy).
+
+        Raises
+        ------
+        ValueError
+            If the decoder gives NaN or infinity for a code.
         """
         check_is_fitted(self)
         codes = check_array(Z, dtype=DTYPES, input_name="Z")
@@ -70,7 +75,8 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             raise ValueError(f"Z has {codes.shape[1]} columns, but codes have {self._n_features_out}.")
         module = self.net_.module_
         X = self._apply(lambda z: self._scaling.inverse(module.decode(z)), ArraySource(codes), scaling=Scaling())
-        return X.astype(codes.dtype, copy=False)
+        check_decoded(X, codes)
+        return within_type(X, codes.dtype)
 
     def reconstruct(self, X: ArrayLike) -> np.ndarray:
         """Encode and decode rows: their denoised, compressed selves.
@@ -87,7 +93,7 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         X = self._check(X)
         module = self.net_.module_
         R = self._apply(lambda *x: self._scaling.inverse(module.decode(module.encode(*x))), make_source(X))
-        return R.astype(X.dtype, copy=False)
+        return within_type(R, X.dtype)
 
     def reconstruction_errors(self, X: ArrayLike) -> np.ndarray:
         """The loss of each entry; for a single autoencoder, the mean over a row is minus its score.
@@ -224,3 +230,22 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         tags.input_tags.allow_nan = True
         tags.input_tags.sparse = True
         return tags
+
+
+def within_type(X: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """X in a precision whose largest numbers stand for those beyond them."""
+    if X.dtype == dtype:
+        return X
+    most = np.finfo(dtype).max
+    return X.clip(-most, most).astype(dtype)
+
+
+def check_decoded(X: np.ndarray, Z: np.ndarray) -> None:
+    """Raise ValueError if codes were decoded to NaN or infinity."""
+    bad = np.flatnonzero(~np.isfinite(X).all(axis=1))
+    if len(bad):
+        row = bad[0]
+        raise ValueError(
+            f"The decoder gives values that are not finite for Z[{row}], whose largest value is {np.abs(Z[row]).max():g}. Codes "
+            "must be near those that transform gives."
+        )

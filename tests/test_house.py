@@ -16,6 +16,7 @@ PARTS = {"architectures", "corruptions", "latents"}
 STAGES = {"_data", "_network", "_training"}
 ALLOWED = {
     **{name: set() for name in FOUNDATION | {"_docs"}},
+    "_component": {"_torch"},
     **{name: {"_component", "_layers"} for name in PARTS},
     "_losses": FOUNDATION,
     "_data": FOUNDATION | PARTS | {"_losses", "_data"},

@@ -341,13 +341,6 @@ def test_warm_start_keeps_the_members(rng):
     assert len(detector.loss_curve_) == 10
 
 
-def test_warm_start_holds_out_the_same_rows(rng):
-    X = correlated(rng, 100)
-    detector = AutoencoderOutlierDetector(n_estimators=1, warm_start=True, max_epochs=5).fit(X)
-    rows = detector._calibration["rows"]
-    np.testing.assert_array_equal(detector.fit(X)._calibration["rows"], rows)
-
-
 def test_rows_of_rows_are_the_right_ones(rng):
     X = correlated(rng, 50)
     rows = Scaled(ArraySource(X).subset(np.arange(10, 40)), Scaling(), torch.device("cpu"))

@@ -82,7 +82,7 @@ class Blueprint:
         return make_loss(self.loss)
 
     def prepare(
-        self, rows: Scaled, validation: float | str | None, previous: nn.Module | None, random_state: RandomState
+        self, rows: Scaled, validation: float | str | np.ndarray | None, previous: nn.Module | None, random_state: RandomState
     ) -> Prepared:
         """A network to train, the rows to train it on and those to validate it on.
 
@@ -91,14 +91,14 @@ class Blueprint:
         Parameters
         ----------
         rows : Scaled
-        validation : float, "auto" or None
-            The share of rows held out; None for no validation.
+        validation : float, "auto", ndarray of integers or None
+            The share of rows held out, or which; None for no validation.
         previous : nn.Module or None
             The network of the last fit to go on with. None starts from what the architecture makes of the rows.
         random_state : RandomState
         """
         module = self.build()
-        if previous is None and validation == "auto" and rules.uses_folds(rows.n_rows, rows.n_features):
+        if previous is None and isinstance(validation, str) and rules.uses_folds(rows.n_rows, rows.n_features):
             learnt, left_out = fold_positions(rows.n_rows, rules.N_FOLDS, random_state)
             copies = make_copies(module, rules.N_FOLDS + 1)
             for one, positions in zip(copies, learnt, strict=True):
@@ -260,7 +260,7 @@ class EnsembleBlueprint(Blueprint):
         return Ensemble(members, torch.tensor(self.features), list(self.active), self.n_features)
 
     def prepare(
-        self, rows: Scaled, validation: float | str | None, previous: nn.Module | None, random_state: RandomState
+        self, rows: Scaled, validation: float | str | np.ndarray | None, previous: nn.Module | None, random_state: RandomState
     ) -> Prepared:
         """As for a single autoencoder, but members start at random, for their variety."""
         module = self.build()
@@ -356,13 +356,14 @@ def make_members(parts: dict, n_components: int | str, n_members: int, small: bo
     return {**parts, "n_components": n_components, "active": tuple(active.tolist()), "features": features}
 
 
-def split(rows: Scaled, validation: float | str | None, random_state: RandomState) -> tuple[Scaled, Scaled | None]:
+def split(rows: Scaled, validation: float | str | np.ndarray | None, random_state: RandomState) -> tuple[Scaled, Scaled | None]:
     """The rows to train on, and those held out to choose the best epoch by."""
-    n_held_out = 0 if validation is None else rules.n_held_out(validation, rows.n_rows)
-    if n_held_out < 1:
+    if not isinstance(validation, np.ndarray):
+        n_held_out = 0 if validation is None else rules.n_held_out(validation, rows.n_rows)
+        validation = np.sort(random_state.permutation(rows.n_rows)[:n_held_out])
+    if not len(validation):
         return rows, None
-    order = random_state.permutation(rows.n_rows)
-    return rows.subset(np.sort(order[n_held_out:])), rows.subset(np.sort(order[:n_held_out]))
+    return rows.subset(np.setdiff1d(np.arange(rows.n_rows), validation)), rows.subset(validation)
 
 
 def start_positions(rows: Scaled) -> Tensor:
