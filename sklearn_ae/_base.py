@@ -13,20 +13,18 @@ import numpy as np
 import torch
 from numpy.random import RandomState
 from numpy.typing import ArrayLike
-from sklearn import get_config
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import validate_data
 from torch import nn
 
 from sklearn_ae._component import parts_of, validate_slot
-from sklearn_ae._data.columns import refuse_columns
 from sklearn_ae._data.held_out import HeldOutRows
+from sklearn_ae._data.inputs import as_source
 from sklearn_ae._data.scaling import KINDS, RunningScaling, Scaling, fit_scaling
-from sklearn_ae._data.sources import Scaled, Source, check_observed, make_source
-from sklearn_ae._fitted import ACCEPTED, FittedAutoencoder
+from sklearn_ae._data.sources import Scaled, Source
+from sklearn_ae._fitted import FittedAutoencoder
 from sklearn_ae._losses import LOSSES, check_range
 from sklearn_ae._network.blueprint import Blueprint, Prepared, check_batch_norm, make_parts
 from sklearn_ae._torch import available_threads, find_device, one_blas_thread, plain_torch, threads, torch_seed
@@ -195,9 +193,7 @@ class BaseAutoencoder(FittedAutoencoder):
         """
         with all_or_nothing(self), plain_torch(), torch.enable_grad(), threads(1):  # training may take more
             self._validate_parts()
-            refuse_columns(X)
-            source = make_source(validate_data(self, X, **ACCEPTED), sample_weight)
-            check_observed(source)
+            source = as_source(self, X, sample_weight, reset=True)
             self._fit(source, check_random_state(self.random_state))
         self._raise_if_interrupted()
         self._warn_if_not_converged()
@@ -355,10 +351,7 @@ class BaseAutoencoder(FittedAutoencoder):
         first = not self.__sklearn_is_fitted__()
         with all_or_nothing(self), plain_torch(), torch.enable_grad():
             self._validate_parts()
-            X = validate_data(self, X, reset=first, **ACCEPTED)
-            source = make_source(X, sample_weight)
-            if first:
-                check_observed(source)
+            source = as_source(self, X, sample_weight, reset=first)
             self._partial_fit(source)
         return self
 
@@ -438,19 +431,6 @@ def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
         estimator.__dict__.clear()
         estimator.__dict__.update(before)
         raise
-
-
-def check_finite(X: np.ndarray) -> None:
-    """Look for NaN and infinity even where scikit-learn has been told that there are none: no training could go on with them."""
-    if not get_config()["assume_finite"] or np.isfinite(X.sum(dtype=np.float64)):
-        return
-    bad = np.argwhere(~np.isfinite(X))
-    if len(bad):
-        row, column = bad[0]
-        raise ValueError(
-            f"X must be finite, but X[{row}, {column}] is {X[row, column]}, although scikit-learn's assume_finite=True promises "
-            "that there is no such value. Remove these rows, or fill them with sklearn.impute.SimpleImputer."
-        )
 
 
 def check_same(before: Blueprint, now: Blueprint) -> None:

@@ -5,27 +5,25 @@ from __future__ import annotations  # so that help() shows the names of types an
 from abc import ABCMeta
 from collections.abc import Callable
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted
 from torch import Tensor, nn
 
-from sklearn_ae._data.columns import refuse_columns
+from sklearn_ae._data.inputs import DTYPES, as_source
 from sklearn_ae._data.scaling import Scaling, as_tensor
-from sklearn_ae._data.sources import ArraySource, Source, make_source
+from sklearn_ae._data.sources import ArraySource, Source
 from sklearn_ae._losses import check_range
 from sklearn_ae._network.blueprint import Blueprint
 from sklearn_ae._network.inference import apply_in_chunks
 from sklearn_ae._torch import PrivateGenerator, find_device, plain_torch
 from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae._training.rules import chunk_rows
-
-DTYPES = (np.float64, np.float32)
-ACCEPTED = {"dtype": DTYPES, "ensure_all_finite": "allow-nan", "accept_sparse": "csr"}  # what rows may be
 
 
 class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta):
@@ -49,8 +47,8 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         Z : ndarray of shape (n_samples, n_components)
             The codes, in X's precision. Nothing random: a variational code is its posterior mean.
         """
-        X = self._check(X)
-        return self._apply(self.net_.module_.encode, make_source(X)).astype(X.dtype, copy=False)
+        source = self._check(X)
+        return source.result(self._apply(self.net_.module_.encode, source).astype(source.dtype, copy=False))
 
     def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
         """Decode codes.
@@ -90,10 +88,9 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         X_reconstructed : ndarray of shape (n_samples, n_features)
             In the data's own units.
         """
-        X = self._check(X)
-        module = self.net_.module_
-        R = self._apply(lambda *x: self._scaling.inverse(module.decode(module.encode(*x))), make_source(X))
-        return within_type(R, X.dtype)
+        source, module = self._check(X), self.net_.module_
+        R = self._apply(lambda *x: self._scaling.inverse(module.decode(module.encode(*x))), source)
+        return source.result(within_type(R, source.dtype))
 
     def reconstruction_errors(self, X: ArrayLike) -> np.ndarray:
         """The loss of each entry; for a single autoencoder, the mean over a row is minus its score.
@@ -107,8 +104,8 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         errors : ndarray of shape (n_samples, n_features), float64
             In units of the loss, on scaled data.
         """
-        X = self._check(X, scored=True)
-        return self._apply(self.net_.module_.elements, make_source(X)).astype(np.float64)
+        source = self._check(X, scored=True)
+        return source.result(self._apply(self.net_.module_.elements, source).astype(np.float64))
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Minus the reconstruction loss of each row: higher is more normal.
@@ -121,13 +118,13 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         -------
         scores : ndarray of shape (n_samples,), float64
         """
-        X = self._check(X, scored=True)
-        return self._score_rows(make_source(X))
+        source = self._check(X, scored=True)
+        return source.result(self._score_rows(source))
 
     def _score_rows(self, source: Source) -> np.ndarray:
         return np.negative(self._apply(self.net_.module_.losses, source), dtype=np.float64)
 
-    def score(self, X: ArrayLike, y: object = None) -> float:
+    def score(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> float:
         """The mean of `score_samples`, so that a search needs no labels.
 
         Parameters
@@ -135,12 +132,17 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         X : array-like of shape (n_samples, n_features)
         y : None
             Ignored.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows.
 
         Returns
         -------
         score : float
         """
-        return float(np.mean(self.score_samples(X)))
+        scores = np.asarray(self.score_samples(X))
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, scores, dtype=np.float64, ensure_non_negative=True)
+        return float(np.average(scores, weights=sample_weight))
 
     def sample(self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None) -> np.ndarray:
         """Draw new rows.
@@ -176,13 +178,12 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def _n_features_out(self) -> int:
         return self._blueprint.n_features_out
 
-    def _check(self, X, scored: bool = False) -> np.ndarray:
+    def _check(self, X: Any, scored: bool = False) -> Source:
         check_is_fitted(self)
-        refuse_columns(X)
-        X = validate_data(self, X, reset=False, **ACCEPTED)
+        source = as_source(self, X)
         if scored:
-            check_range(self.net_.module_.loss, self._blueprint.loss, make_source(X))
-        return X
+            check_range(self.net_.module_.loss, self._blueprint.loss, source)
+        return source
 
     def _apply(self, function: Callable[[Tensor], Tensor], source: Source, scaling: Scaling | None = None) -> np.ndarray:
         """Map rows through the network, nothing random."""

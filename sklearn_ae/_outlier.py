@@ -16,8 +16,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from sklearn_ae._base import BaseAutoencoder
-from sklearn_ae._calibration import ENOUGH_SCORES, auto_offset, folds
-from sklearn_ae._data.sources import Source, make_source
+from sklearn_ae._calibration import ENOUGH_SCORES, Scores, auto_offset, folds
+from sklearn_ae._data.sources import Source
 from sklearn_ae._docs import describe
 from sklearn_ae._network.blueprint import Blueprint, EnsembleBlueprint, make_members, make_parts
 from sklearn_ae._training import rules
@@ -179,7 +179,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         self.n_estimators = n_estimators
         self.max_samples = max_samples
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> AutoencoderOutlierDetector:
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> AutoencoderOutlierDetector:
         """Train on X.
 
         Parameters
@@ -189,6 +189,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         y : array-like of shape (n_samples,) or None
             Not used in training. For a search by labels, ``GridSearchCV(..., scoring="roc_auc")``, give 1 for inliers and -1 for
             outliers.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows, at least 0; only their ratios count.
 
         Returns
         -------
@@ -202,7 +204,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             If training diverges.
         """
         check_labels(y)
-        return super().fit(X)
+        return super().fit(X, sample_weight=sample_weight)
 
     def fit_transform(self, X: ArrayLike, y: ArrayLike | None = None) -> np.ndarray:
         """Train on X and encode it; y, a target of steps that follow in a pipeline, is ignored.
@@ -234,7 +236,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         labels : ndarray of shape (n_samples,), int
             1 for inliers, -1 for outliers.
         """
-        return np.where(self.decision_function(X) >= 0, 1, -1)
+        source = self._check(X, scored=True)
+        return source.result(np.where(self._score_rows(source) - self.offset_ >= 0, 1, -1))
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Scores from which `offset_` is taken away: negative for outliers.
@@ -271,9 +274,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         p_values : ndarray of shape (n_samples,), float64
             In (0, 1].
         """
-        scores = self.score_samples(X)
-        as_outlying = np.searchsorted(self._calibration_scores, scores, side="right")
-        return (as_outlying + 1) / (len(self._calibration_scores) + 1)
+        source = self._check(X, scored=True)
+        return source.result(self._calibration.p_values(self._score_rows(source)))
 
     def feature_contributions(self, X: ArrayLike) -> np.ndarray:
         """Which features made a row outlying.
@@ -287,8 +289,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         contributions : ndarray of shape (n_samples, n_features), float64
             At least 0; the sum over a row is its outlyingness, minus its score.
         """
-        X = self._check(X, scored=True)
-        return self._apply(self.net_.module_.contributions, make_source(X)).astype(np.float64)
+        source = self._check(X, scored=True)
+        return source.result(self._apply(self.net_.module_.contributions, source).astype(np.float64))
 
     # Fitting
 
@@ -296,7 +298,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         held_out = self._calibration_rows(source, random_state)
         learnt = np.setdiff1d(np.arange(source.n_rows), held_out)
         super()._fit(source.subset(learnt) if len(held_out) else source, random_state)
-        self._calibration_scores = np.sort(self._score_rows(source.subset(held_out))) if len(held_out) else np.empty(0)
+        self._calibration = self._scored(source, held_out)
         self.offset_ = self._offset(source, learnt, random_state)
 
     def _calibration_rows(self, source: Source, random_state: RandomState) -> np.ndarray:
@@ -314,13 +316,19 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     def _offset(self, source: Source, learnt: np.ndarray, random_state: RandomState) -> float:
         """The threshold on scores."""
         if not isinstance(self.contamination, str):  # "auto"
-            return float(np.percentile(self._score_rows(source), 100 * self.contamination))
-        scores = self._calibration_scores
-        if len(scores) < ENOUGH_SCORES:
-            scores = np.concatenate([scores, *self._cross_fitted_scores(source, learnt, random_state)])
-        return auto_offset(scores if len(scores) else self._score_rows(source))  # a single row has none to be compared with
+            return self._scored(source).percentiles([100 * self.contamination])[0]
+        scores = self._calibration
+        if len(scores.values) < ENOUGH_SCORES:
+            scores = scores.joined(self._cross_fitted_scores(source, learnt, random_state))
+        return auto_offset(scores if len(scores.values) else self._scored(source))  # a single row has none to be compared with
 
-    def _cross_fitted_scores(self, source: Source, learnt: np.ndarray, random_state: RandomState) -> Iterator[np.ndarray]:
+    def _scored(self, source: Source, positions: np.ndarray | None = None) -> Scores:
+        """The scores of some rows, all if None, with their weights."""
+        source = source if positions is None else source.subset(positions)
+        values = self._score_rows(source) if source.n_rows else np.empty(0)
+        return Scores(values, None if source.weight is None else source.weight.double().numpy())
+
+    def _cross_fitted_scores(self, source: Source, learnt: np.ndarray, random_state: RandomState) -> Iterator[Scores]:
         """Scores of the rows that were learnt, by models like this one that have not seen them."""
         for others, left_out in folds(learnt, source.n_rows, random_state):
             if self.net_.interrupted_ is not None:
@@ -328,7 +336,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             model = clone(self).set_params(warm_start=False, callbacks=None, verbose=0)
             super(AutoencoderOutlierDetector, model)._fit(source.subset(others), random_state)
             self.net_.interrupted_ = model.net_.interrupted_
-            yield model._score_rows(source.subset(left_out))
+            yield model._scored(source, left_out)
 
     def _stops_early(self) -> bool:
         return self.n_estimators == 1 if self.early_stopping == "auto" else self.early_stopping

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
-from sklearn_ae._calibration import auto_offset, folds
+from sklearn_ae._calibration import Scores, auto_offset, folds
 from sklearn_ae._data.held_out import HeldOutRows, row_keys
 from sklearn_ae._data.sources import ArraySource
 from sklearn_ae.architectures import Custom, Dense
@@ -57,7 +57,7 @@ def test_the_automatic_threshold_holds_for_new_rows(draw, n, parameters):
         detector = AutoencoderOutlierDetector(random_state=seed, **parameters).fit(draw(rng, n))
         scores = detector.score_samples(draw(rng, 2_000))
         rates.append((scores < detector.offset_).mean())
-        whiskers.append((scores < auto_offset(scores)).mean())
+        whiskers.append((scores < auto_offset(Scores(scores))).mean())
     assert np.mean(rates) <= np.mean(whiskers) + 0.1, (rates, whiskers)
 
 
@@ -69,7 +69,7 @@ def test_the_automatic_threshold_of_very_few_rows(n, rng):
 
 def test_enough_rows_held_out_make_the_threshold_by_themselves(rng):
     detector = AutoencoderOutlierDetector(n_estimators=2, **QUICK).fit(correlated(rng, 100))
-    assert detector.offset_ == auto_offset(detector._calibration_scores)
+    assert detector.offset_ == auto_offset(detector._calibration)
 
 
 @pytest.mark.parametrize(("n", "n_learnt"), [(30, 24), (2, 2), (30, 3), (30, 29), (1, 1)])
@@ -85,9 +85,9 @@ def test_folds_leave_each_learnt_row_out_once(n, n_learnt):
 
 def test_the_whisker_by_hand():
     scores = -np.r_[np.arange(1.0, 9.0), 100]
-    assert auto_offset(scores) == -(7 + 1.5 * 4)
+    assert auto_offset(Scores(scores)) == -(7 + 1.5 * 4)
     scores = -np.arange(1.0, 102.0)  # the whisker is beyond all of them
-    assert auto_offset(scores) == -100
+    assert auto_offset(Scores(scores)) == -100
 
 
 def test_a_number_is_the_share_of_training_rows(rng):
@@ -218,8 +218,8 @@ def test_rows_held_out_were_never_learnt(change, n_estimators, rng):
     detector.fit(Y)
     keys = row_keys(ArraySource(Y))
     scores = detector.score_samples(Y)
-    calibrating = set(keys[np.isin(scores, detector._calibration_scores)])
-    assert len(calibrating) == len(detector._calibration_scores) > 0
+    calibrating = set(keys[np.isin(scores, detector._calibration.values)])
+    assert len(calibrating) == len(detector._calibration.values) > 0
     assert not calibrating & set(learnt)
     if change in ("the same", "shuffled", "in another precision", "grown"):
         assert set(held_out) <= calibrating
@@ -240,7 +240,7 @@ def test_p_values_do_not_lie_after_a_warm_start(change):
         detector.set_params(random_state=seed + 1_000).fit(changes(rng, X)[change])
         p = detector.p_values(correlated(rng, 1_000))
         rates.append([(p <= t).mean() for t in thresholds])
-        n_held_out.append(len(detector._calibration_scores))
+        n_held_out.append(len(detector._calibration.values))
     error = np.sqrt(thresholds * (1 - thresholds) * (1 / np.mean(n_held_out) + 1 / 1_000) / len(rates))
     assert (np.mean(rates, axis=0) <= thresholds + 3 * error).all(), (np.mean(rates, axis=0), error)
 

@@ -114,7 +114,7 @@ def test_p_values_do_not_lie(n, n_fits, parameters):
 
 def test_p_values_are_ranks_among_the_rows_held_out(fitted):
     detector, X = fitted
-    held_out = detector._calibration_scores
+    held_out = detector._calibration.values
     assert len(held_out) == 80
     scores = detector.score_samples(X[:20])
     by_hand = [(1 + (held_out <= score).sum()) / 81 for score in scores]
