@@ -90,12 +90,6 @@ class Stack(nn.Module):
                 tensors[name].copy_(buffer)
         return result
 
-    def state_of(self, i: int) -> dict[str, Tensor]:
-        """The weights and buffers of one autoencoder, by its names for them."""
-        own = dict(stacked_tensors(self.network))
-        state = self.network.state_dict()
-        return {name: (tensor[i] if name in own else tensor).detach().clone() for name, tensor in state.items()}
-
     def _find_mode(self, n_inputs: int) -> str:
         """How networks are called: ``"together"``, by ``"vmap"``, or in a ``"loop"`` where parts cannot be batched.
 
