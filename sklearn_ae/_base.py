@@ -222,7 +222,9 @@ class BaseAutoencoder(FittedAutoencoder):
                 prepared = blueprint.prepare(rows, validation, previous and previous.module_, random_state)
             net = self._make_net(blueprint, prepared, device)
             net.fit(prepared.train)
-            net.keep(blueprint.finish(net.module_, prepared.train))
+            if previous is None and net.best_epoch_ == 0:
+                blueprint.restart(net.module_, rows)
+            blueprint.finish(net.module_, prepared.train)
         self._keep_fitted(blueprint, scaling, net, rows)
 
     def _stops_early(self) -> bool:

@@ -322,8 +322,10 @@ def has_gaps(x: Tensor) -> bool:
     ValueError
         If a value is infinite.
     """
-    step = max(1, BLOCK_BYTES // (8 * x.shape[1]))
-    return any([missing(part) is not None for part in x.split(step)])
+    step, found = max(1, BLOCK_BYTES // (8 * x.shape[1])), False
+    for part in x.split(step):
+        found |= missing(part) is not None
+    return found
 
 
 def missing(x: Tensor) -> Tensor | None:

@@ -21,7 +21,6 @@ from sklearn_ae._data.sources import Members, Scaled, Source
 from sklearn_ae._losses import Loss, make_loss
 from sklearn_ae._network.autoencoder import Autoencoder, GapFiller
 from sklearn_ae._network.ensemble import Ensemble, Mask
-from sklearn_ae._network.folds import Folds, fold_positions, fold_sources, make_copies
 from sklearn_ae._network.values import from_json, same_value, to_json
 from sklearn_ae._training import rules
 from sklearn_ae.architectures import Architecture, Dense
@@ -86,8 +85,6 @@ class Blueprint:
     ) -> Prepared:
         """A network to train, the rows to train it on and those to validate it on.
 
-        By default, few rows are divided into folds and many have some held out.
-
         Parameters
         ----------
         rows : Scaled
@@ -98,12 +95,6 @@ class Blueprint:
         random_state : RandomState
         """
         module = self.build()
-        if previous is None and isinstance(validation, str) and rules.uses_folds(rows.n_rows, rows.n_features):
-            learnt, left_out = fold_positions(rows.n_rows, rules.N_FOLDS, random_state)
-            copies = make_copies(module, rules.N_FOLDS + 1)
-            for one, positions in zip(copies, learnt, strict=True):
-                self._start(one, rows, torch.from_numpy(positions))
-            return Prepared(Folds(copies, rows.n_features), *fold_sources(rows, learnt, left_out))
         train, held_out = split(rows, validation, random_state)
         if previous is None:
             self._start(module, train, start_positions(train))
@@ -111,9 +102,13 @@ class Blueprint:
             module.load_state_dict(previous.state_dict())
         return Prepared(module, train, held_out)
 
-    def finish(self, module: Any, train: Any) -> nn.Module:
-        """What is kept of the network that was trained."""
-        return module.full_data_model() if isinstance(module, Folds) else module
+    def restart(self, module: nn.Module, rows: Scaled) -> None:
+        """Start again, from all rows, where training on some of them has found nothing better than its start."""
+        self._start(module, rows, start_positions(rows))
+        module.eval()
+
+    def finish(self, module: nn.Module, train: Scaled | Members) -> None:
+        """Compute from training rows what a trained network needs besides its weights."""
 
     def _start(self, module: Autoencoder, rows: Scaled, positions: Tensor) -> None:
         """Set starting weights from the rows at some positions, as the architecture does."""
@@ -156,7 +151,7 @@ class Blueprint:
         return rules.auto_batch_size(n)
 
     def max_epochs(self, n: int, batch_size: int) -> int:
-        n_steps = rules.LINEAR_STEPS if self.architecture.is_linear() else rules.STEPS
+        n_steps = rules.LINEAR_STEPS if self.architecture.is_linear() else rules.auto_steps(n)
         return rules.auto_epochs(n_steps, n, batch_size, rules.width_factor(self.n_features))
 
     def n_codes(self) -> int:
@@ -274,10 +269,12 @@ class EnsembleBlueprint(Blueprint):
             held_out = Members(left, torch.arange(left.n_rows).expand(len(features), -1), features)
         return Prepared(module, Members(train, torch.from_numpy(positions), features), held_out)
 
-    def finish(self, module: Any, train: Any) -> Ensemble:
+    def restart(self, module: Ensemble, rows: Scaled) -> None:
+        """Members stay as they are, since they start at random."""
+
+    def finish(self, module: Ensemble, train: Members) -> None:
         rows = start_positions(train.source)[: rules.SCALE_ROWS]
         module.calibrate(train.take(slice(rules.SCALE_ROWS)), train.source.take(rows))
-        return module
 
     def _n_samples(self, n: int) -> int:
         if isinstance(self.max_samples, str):  # "auto"
