@@ -83,7 +83,7 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """
         X = self._check(X)
         module = self.net_.module_
-        R = self._apply(lambda *x: self._scaling.inverse(module.decode(module.encode(*x))), make_source(X))
+        R = self._apply(lambda *x: self._scaling.inverse(module.restore(*x)), make_source(X))
         return R.astype(X.dtype, copy=False)
 
     def reconstruction_errors(self, X: ArrayLike) -> np.ndarray:
