@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from sklearn_ae._data.batch import Batch
 
-MOST_HIDDEN = 0.5  # of the values of a row that are hidden in training, where data have gaps
+MOST_HIDDEN = 0.3  # of the values of a row that are hidden in training, where data have gaps
 AS_OTHERS = 0.5  # of the rows in training hide what another row lacks, for gaps that go together
 
 
