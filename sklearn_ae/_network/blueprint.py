@@ -127,7 +127,7 @@ class Blueprint:
         module.to(rows.device)
         if module.filler is not None:
             batch = rows.take(positions)
-            module.filler.start(batch.x, batch.mask)
+            module.filler.start(batch.x, torch.ones_like(batch.x, dtype=torch.bool) if batch.mask is None else batch.mask)
         noise = rules.input_noise(len(positions))
         self.architecture.start(module.encoder, module.decoder, data, self.n_components, self.latent.stochastic, noise)
 
