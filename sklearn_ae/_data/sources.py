@@ -245,7 +245,7 @@ class Scaled(Source):
 
     def _read(self, rows: Tensor | slice) -> Batch:
         x, weight, mask = self.source.take(rows)
-        x = self.scaling.transform_for(x.dtype)(x).contiguous()
+        x = self.scaling.transform_for(x.dtype)(x, mask).contiguous()
         if mask is not None:
             x = torch.where(mask, x, 0)
         batch = Batch(x, None if weight is None else weight / self.mean_weight, mask)

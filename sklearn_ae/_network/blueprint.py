@@ -19,15 +19,15 @@ from torch import Tensor, nn
 
 from sklearn_ae._data.sources import Members, Scaled, Source
 from sklearn_ae._losses import Loss, make_loss
-from sklearn_ae._network.autoencoder import Autoencoder, GapFiller
+from sklearn_ae._network.autoencoder import Autoencoder
 from sklearn_ae._network.ensemble import Ensemble, Mask
+from sklearn_ae._network.filling import GapFiller, MeanFiller
 from sklearn_ae._network.values import from_json, same_value, to_json
 from sklearn_ae._training import rules
 from sklearn_ae.architectures import Architecture, Dense
 from sklearn_ae.corruptions import Corruption, FunctionCorruption
 from sklearn_ae.latents import Latent
 
-FILLING_ROUNDS = 10  # of principal components computed and gaps filled, at the start of training
 KINDS: dict[str, type["Blueprint"]] = {}  # by the names under which they are written to files
 
 
@@ -67,6 +67,7 @@ class Blueprint:
     fills_gaps: bool
 
     kind: ClassVar[str] = "autoencoder"
+    filler: ClassVar[type[nn.Module]] = GapFiller
 
     def __init_subclass__(cls):
         KINDS[cls.kind] = cls
@@ -115,10 +116,13 @@ class Blueprint:
 
         def data() -> tuple[Tensor, Tensor]:
             batch = rows.take(positions)
-            x = batch.x if batch.mask is None else filled_by_pca(batch.x, batch.mask, self.n_components)
+            x = batch.x if batch.mask is None else module.filler(batch.x, batch.mask, module.loss)[0]
             return x, module.loss.link(x)
 
         module.to(rows.device)
+        if module.filler is not None:
+            batch = rows.take(positions)
+            module.filler.start(batch.x, torch.ones_like(batch.x, dtype=torch.bool) if batch.mask is None else batch.mask)
         noise = rules.input_noise(len(positions))
         self.architecture.start(module.encoder, module.decoder, data, self.n_components, self.latent.stochastic, noise)
 
@@ -138,7 +142,7 @@ class Blueprint:
         if not any(p.requires_grad for half in (encoder, decoder) for p in half.parameters()):
             raise ValueError(f"{type(architecture).__name__} has no parameters to train.")
         copies_input = not architecture.accepts_strided_input
-        filler = GapFiller(n_features) if self.fills_gaps else None
+        filler = self.filler(n_features) if self.fills_gaps else None
         latent = latent.build(self.n_components)
         return Autoencoder(encoder, decoder, latent, self.make_loss(), self.corruption, copies_input, filler)
 
@@ -239,6 +243,7 @@ class EnsembleBlueprint(Blueprint):
     max_samples: int | float | str
 
     kind: ClassVar[str] = "ensemble"
+    filler: ClassVar[type[nn.Module]] = MeanFiller  # whitened features say little about one another
 
     def with_members_of(self, other: Blueprint) -> "EnsembleBlueprint":
         """The same, whose members see what those of another blueprint see, if there are as many with as many features."""
@@ -369,19 +374,6 @@ def start_positions(rows: Scaled) -> Tensor:
     if rows.weight is None:
         return torch.randperm(rows.n_rows)[:n]
     return torch.from_numpy(rows.representative(n, RandomState(int(torch.randint(2**31, ())))))
-
-
-@torch.no_grad()
-def filled_by_pca(x: Tensor, mask: Tensor, n_components: int) -> Tensor:
-    """Rows whose gaps are filled by what their principal components say, these being computed from the filled rows in turn."""
-    n_components = min(n_components, min(x.shape) - 1)
-    if n_components < 1:
-        return x
-    for _ in range(FILLING_ROUNDS):
-        mean = x.mean(0)
-        _, _, directions = torch.pca_lowrank(x, n_components, center=True, niter=2)
-        x = torch.where(mask, x, mean + (x - mean) @ directions @ directions.T)
-    return x
 
 
 def subsample_rows(rows: Source, n_drawn: int, n_members: int, random_state: RandomState) -> np.ndarray:
