@@ -43,7 +43,7 @@ stream[:, 6] -= 0.3 * shift
 
 # %%
 # The detector holds 800 rows out for the p-values. Windows have 250 rows, and the statistic is
-# the share of p-values of at most 0.05. Two limits are drawn: the binomial one takes 0.05 as
+# the share of p-values of at most 0.05. Two limits are computed: the binomial one takes 0.05 as
 # exact. The other allows for the fact that 800 rows tell the true share only roughly: it adds
 # two standard errors. The training rows are clean, hence ``n_estimators=1``.
 
