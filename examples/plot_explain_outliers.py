@@ -67,7 +67,7 @@ print(
 fig, axes = plt.subplots(2, 1, figsize=(8, 6.5), layout="constrained")
 for ax, i in zip(axes, np.argsort(scores), strict=False):
     FeatureContributionDisplay.from_estimator(detector, X_new, i, ax=ax, max_features=6)
-    print(f"row {i} is {'malignant' if y_new[i] else 'benign'}")
+    print(f"row {X_new.index[i]} is {'malignant' if y_new[i] else 'benign'}")
 plt.show()
 
 # %%
