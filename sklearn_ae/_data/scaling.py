@@ -18,8 +18,9 @@ LIMIT = 1e15  # far enough, and squares stay finite in float32
 QUANTILE_ROWS, QUANTILE_VALUES = 10_000, 2**25  # enough for quantiles to be known to a hundredth; fewer rows where they are wide
 MOST_WHITENED = 1_000  # with more features than this, a whitening is computed from as many rows
 HALF_WHITENED = 64  # features with which data are whitened by half
+SQUASHED = 200  # whitened values of some 1 + SQUASHED / n_features are drawn in
 EPS = np.finfo(np.float64).eps
-KINDS = ("standard", "robust", "uniform", "whitened")
+KINDS = ("standard", "robust", "uniform", "whitened", "standard_whitened")
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,12 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Whitening(Scaling):
-    r"""A scaling, then whitened in part and squashed: ``arcsinh(scaled @ W)``.
+    r"""A scaling, then whitened in part and squashed: ``c * arcsinh(scaled @ W / c)``.
 
     :math:`W = \Sigma^{-p/2}`, symmetric, so that column j is still feature j, partly decorrelated from the others. The power
     :math:`p = d / (d + 64)` grows with the number of features: few are left almost as they are, hundreds nearly whitened.
-    ``arcsinh`` leaves the bulk as it is and draws the tails in.
+    ``arcsinh`` leaves the bulk as it is and draws in what lies beyond :math:`c = 1 + 200 / d`: few features keep their extremes, of
+    hundreds no single one decides.
 
     Attributes
     ----------
@@ -79,12 +81,17 @@ class Whitening(Scaling):
     gains: np.ndarray = field(kw_only=True)
     rest: float = field(kw_only=True)
 
+    @property
+    def bend(self) -> float:
+        """Where values begin to be drawn in."""
+        return 1 + SQUASHED / len(self.directions)
+
     def transform_for(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         scale = super().transform_for(dtype)
-        return lambda x: torch.asinh(self._mix(scale(x), self.gains, self.rest))
+        return lambda x: self._mix(scale(x), self.gains, self.rest).div_(self.bend).asinh_().mul_(self.bend)
 
     def inverse(self, x: Tensor) -> Tensor:
-        return super().inverse(self._mix(torch.sinh(x), 1 / self.gains, 1 / self.rest))
+        return super().inverse(self._mix(torch.sinh(x / self.bend) * self.bend, 1 / self.gains, 1 / self.rest))
 
     def _mix(self, x: Tensor, gains: np.ndarray, rest: float) -> Tensor:
         directions, gains = as_tensor(self.directions).to(x), as_tensor(gains).to(x)
@@ -97,9 +104,9 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
 
     Parameters
     ----------
-    kind : {"standard", "robust", "uniform", "whitened"} or None
+    kind : {"standard", "robust", "uniform", "whitened", "standard_whitened"} or None
         Mean and standard deviation; median and spread of the middle; one factor for all features, so that zeros stay zeros; the
-        second and whitened in part; or no scaling.
+        second, or the first, and whitened in part; or no scaling.
     source : Source
         Rows in the data's own units.
     random_state : RandomState
@@ -112,7 +119,7 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
     if kind == "uniform":
         return Scaling(*uniform(source))
     some = few_rows(source, random_state)
-    center, scale = robust(some)
+    center, scale = standard(source) if kind == "standard_whitened" else robust(some)
     return Scaling(center, scale) if kind == "robust" else whitening(some, center, scale)
 
 
