@@ -14,9 +14,9 @@ from torch import nn
 from sklearn_ae._base import BaseAutoencoder
 from sklearn_ae._data.sources import Source, make_source
 from sklearn_ae._docs import describe
-from sklearn_ae._network.blueprint import Blueprint, EnsembleBlueprint, make_members, make_parts
+from sklearn_ae._network.blueprint import Blueprint, EnsembleBlueprint, NoveltyBlueprint, make_members, make_parts
 from sklearn_ae._training import rules
-from sklearn_ae.architectures import Architecture
+from sklearn_ae.architectures import Architecture, Dense
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
 
@@ -96,6 +96,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         **BaseAutoencoder._parameter_constraints,
         "n_components": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+        "novelty": ["boolean"],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "max_samples": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 1, closed="right")],
     }
@@ -105,6 +106,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         n_components: int | str = "auto",
         *,
         contamination: float | str = "auto",
+        novelty: bool = False,
         n_estimators: int = 128,
         max_samples: int | float | str = "auto",
         architecture: Architecture | None = None,
@@ -158,6 +160,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             random_state=random_state,
         )
         self.contamination = contamination
+        self.novelty = novelty
         self.n_estimators = n_estimators
         self.max_samples = max_samples
 
@@ -296,6 +299,13 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
 
     def _make_blueprint(self, source: Source, random_state: RandomState) -> Blueprint:
         parts = make_parts(self, source)
+        if self.novelty:
+            n_components = self.n_components
+            if n_components == "auto":
+                n_components = min(source.n_features, rules.MOST_MASKED_COMPONENTS)
+            if self.architecture is None:
+                parts["architecture"] = Dense((rules.MASKED_UNITS,))
+            return NoveltyBlueprint(**parts, scaling=self._scaling_kind("standard_whitened"), n_components=n_components)
         if self.n_estimators == 1:
             n_components = int(np.ceil(np.sqrt(source.n_features))) if self.n_components == "auto" else self.n_components
             return Blueprint(**parts, scaling=self._scaling_kind("robust"), n_components=n_components)

@@ -5,7 +5,6 @@ from torch import Tensor, nn
 
 from sklearn_ae._data.batch import Batch
 
-MOST_HIDDEN = 0.5  # of the values of a row that are hidden in training, where data have gaps
 MOST_MIXED = 1_000  # features up to which every gap may change every feature for the encoder
 
 
@@ -18,13 +17,15 @@ class GapFiller(nn.Module):
     Parameters
     ----------
     n_features : int
+    most_mixed : int
+        Features up to which every gap may change every feature.
     """
 
     supports_batched_weights = True  # see Linear
 
-    def __init__(self, n_features: int):
+    def __init__(self, n_features: int, most_mixed: int = MOST_MIXED):
         super().__init__()
-        full = n_features <= MOST_MIXED
+        full = n_features <= most_mixed
         self.weight = nn.Parameter(torch.zeros(n_features, n_features) if full else torch.zeros(n_features))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -57,7 +58,14 @@ class Autoencoder(nn.Module):
     filler : GapFiller or None
         Fills gaps where training rows have some. In training a share of the values is then hidden too, and has to be told from the
         others.
+
+    Attributes
+    ----------
+    hidden_share : tuple of float
+        The least and the greatest share of a row's values that are hidden in training, where there is a filler.
     """
+
+    hidden_share = (0.0, 0.5)
 
     def __init__(self, encoder, decoder, latent, loss, corruption=None, copies_input=False, filler=None):
         super().__init__()
@@ -76,7 +84,7 @@ class Autoencoder(nn.Module):
         if self.learning and self.corruption is not None:
             x = self.corruption(x)
         if self.learning and self.filler is not None:
-            mask = hide(torch.ones_like(x, dtype=torch.bool) if mask is None else mask)
+            mask = hide(torch.ones_like(x, dtype=torch.bool) if mask is None else mask, *self.hidden_share)
         x = self._filled(x, mask)
         h = self._encoded(x)
         z = self.latent.code(h, sample=self.learning)
@@ -139,7 +147,7 @@ class Autoencoder(nn.Module):
         return self.latent.sample_codes(h, rows, generator)
 
 
-def hide(mask: Tensor) -> Tensor:
-    """A mask in which a random share of each row is hidden too, from none to `MOST_HIDDEN`."""
-    share = MOST_HIDDEN * torch.rand_like(mask[..., :1], dtype=torch.float32)
+def hide(mask: Tensor, least: float, most: float) -> Tensor:
+    """A mask in which a random share of each row is hidden too."""
+    share = least + (most - least) * torch.rand_like(mask[..., :1], dtype=torch.float32)
     return mask & (torch.rand_like(mask, dtype=torch.float32) >= share)

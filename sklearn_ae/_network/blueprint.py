@@ -20,6 +20,7 @@ from sklearn_ae._losses import Loss, make_loss
 from sklearn_ae._network.autoencoder import Autoencoder, GapFiller
 from sklearn_ae._network.ensemble import Ensemble, Mask
 from sklearn_ae._network.folds import Folds, fold_positions, fold_sources, make_copies
+from sklearn_ae._network.novelty import NoveltyNetwork
 from sklearn_ae._network.values import from_json, same_value, to_json
 from sklearn_ae._training import rules
 from sklearn_ae.architectures import Architecture, Dense
@@ -66,6 +67,7 @@ class Blueprint:
     fills_gaps: bool
 
     kind: ClassVar[str] = "autoencoder"
+    network: ClassVar[type[Autoencoder]] = Autoencoder
 
     def __init_subclass__(cls):
         KINDS[cls.kind] = cls
@@ -135,9 +137,11 @@ class Blueprint:
         if not any(p.requires_grad for half in (encoder, decoder) for p in half.parameters()):
             raise ValueError(f"{type(architecture).__name__} has no parameters to train.")
         copies_input = not architecture.accepts_strided_input
-        filler = GapFiller(n_features) if self.fills_gaps else None
         latent = latent.build(self.n_components)
-        return Autoencoder(encoder, decoder, latent, self.make_loss(), self.corruption, copies_input, filler)
+        return self.network(encoder, decoder, latent, self.make_loss(), self.corruption, copies_input, self._filler(n_features))
+
+    def _filler(self, n_features: int) -> GapFiller | None:
+        return GapFiller(n_features) if self.fills_gaps else None
 
     # Rules behind "auto"
 
@@ -302,6 +306,46 @@ class EnsembleBlueprint(Blueprint):
         return len(self.active)
 
 
+@dataclass(frozen=True, eq=False)
+class NoveltyBlueprint(Blueprint):
+    """An autoencoder that tells hidden features from the others, and a memory of training rows."""
+
+    kind: ClassVar[str] = "novelty"
+    network: ClassVar[type[Autoencoder]] = NoveltyNetwork
+
+    def prepare(
+        self, rows: Scaled, validation: float | str | None, previous: nn.Module | None, random_state: RandomState
+    ) -> Prepared:
+        """As for a single autoencoder, with validation on one share of the rows."""
+        validation = rules.HELD_OUT if validation == "auto" else validation
+        prepared = super().prepare(rows, validation, previous, random_state)
+        if previous is None:
+            prepared.module.draw_partitions()
+        return prepared
+
+    def finish(self, module: NoveltyNetwork, train: Scaled) -> NoveltyNetwork:
+        n = min(rules.memory_rows(self.n_features), train.n_rows)
+        batch = train.take(random_positions(train, n))
+        module.calibrate(batch.x, batch.mask)
+        return module
+
+    def _filler(self, n_features: int) -> GapFiller:
+        return GapFiller(n_features, rules.MASK_MIXED)
+
+    def learning_rate(self) -> float:
+        return rules.MASKED_RATE * rules.width_factor(self.n_features)
+
+    def batch_size(self, n: int) -> int:
+        return min(n, rules.MASKED_BATCH)
+
+    def max_epochs(self, n: int, batch_size: int) -> int:
+        return max(1, round(rules.MASKED_STEPS * rules.width_factor(self.n_features) * batch_size / n))
+
+    @property
+    def n_values(self) -> int:
+        return 4 * rules.memory_rows(self.n_features)
+
+
 def make_parts(estimator, source: Source) -> dict:
     """Copies of an estimator's parts, and what a source of rows says: what any blueprint has."""
     corruption = estimator.corruption
@@ -357,7 +401,11 @@ def split(rows: Scaled, validation: float | str | None, random_state: RandomStat
 
 def start_positions(rows: Scaled) -> Tensor:
     """Positions of the rows that starting weights are computed from."""
-    n = min(rules.START_ROWS, max(100, rules.START_VALUES // rows.n_features))
+    return random_positions(rows, min(rules.START_ROWS, max(100, rules.START_VALUES // rows.n_features)))
+
+
+def random_positions(rows: Scaled, n: int) -> Tensor:
+    """Positions of about `n` rows in random order, the more often the more they weigh; torch's generator draws them."""
     if rows.weight is None:
         return torch.randperm(rows.n_rows)[:n]
     return torch.from_numpy(rows.representative(n, RandomState(int(torch.randint(2**31, ())))))

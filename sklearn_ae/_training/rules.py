@@ -23,6 +23,12 @@ MOST_COMPONENTS = 32
 EVERY_WITHOUT_CODE = 4  # every so many members have no code at all, and measure the distance from a trimmed middle
 SCALE_ROWS = 1_024  # rows from which the scales of residuals are computed
 
+# Novelty: the masked autoencoder, and the rows that are kept
+MASKED_RATE, MASKED_STEPS, MASKED_BATCH = 3e-3, 1_000, 128
+MASKED_UNITS, MOST_MASKED_COMPONENTS = 128, 64
+MASK_MIXED = 256  # features up to which what is hidden may change every feature for the encoder
+MEMORY_ROWS, MEMORY_VALUES = 8_192, 2**22  # kept at most: 16 MB
+
 # Calibration of the detector
 CALIBRATION_SHARE, MOST_CALIBRATION = 0.2, 10_000
 
@@ -74,6 +80,11 @@ def n_held_out(validation: float | str, n: int, share: float = HELD_OUT, most: i
     if not 0 < held_out < n:
         raise ValueError(f"validation_fraction={validation} of {n} samples leaves {held_out} to validate on.")
     return held_out
+
+
+def memory_rows(n_features: int) -> int:
+    """How many training rows are kept for the nearest to be found among."""
+    return max(1, min(MEMORY_ROWS, MEMORY_VALUES // n_features))
 
 
 def input_noise(n: int) -> float:
