@@ -107,7 +107,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         *,
         contamination: float | str = "auto",
         novelty: bool = False,
-        n_estimators: int = 128,
+        n_estimators: int = 4,
         max_samples: int | float | str = "auto",
         architecture: Architecture | None = None,
         corruption: Corruption | Callable[[torch.Tensor], torch.Tensor] | None = None,

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from sklearn_ae._data.sources import Members, Scaled, Source
 from sklearn_ae._losses import Loss, make_loss
 from sklearn_ae._network.autoencoder import Autoencoder, GapFiller
-from sklearn_ae._network.ensemble import Ensemble, Mask
+from sklearn_ae._network.ensemble import SCALE_ROWS, Ensemble, Mask, margin_sums, margin_weight
 from sklearn_ae._network.folds import Folds, fold_positions, fold_sources, make_copies
+from sklearn_ae._network.margins import Margins
+from sklearn_ae._network.nearest import Hands, itself, typical
 from sklearn_ae._network.novelty import NoveltyNetwork
 from sklearn_ae._network.values import from_json, same_value, to_json
 from sklearn_ae._training import rules
@@ -231,11 +233,14 @@ class EnsembleBlueprint(Blueprint):
         How many components of its code each member uses.
     max_samples : int, float or "auto"
         Rows for each member, a share of all rows, or 32.
+    trained_share : float
+        The trained networks' part in the score, beside that of the hands of rows.
     """
 
     features: np.ndarray
     active: tuple[int, ...]
     max_samples: int | float | str
+    trained_share: float
 
     kind: ClassVar[str] = "ensemble"
 
@@ -251,7 +256,8 @@ class EnsembleBlueprint(Blueprint):
             member = self._autoencoder(self.features.shape[1])
             member.decoder = nn.Sequential(Mask(self.n_components, n_active), member.decoder)
             members.append(member)
-        return Ensemble(members, torch.tensor(self.features), list(self.active), self.n_features)
+        n_hands = len(members) * rules.MEMBER_HANDS
+        return Ensemble(members, torch.tensor(self.features), list(self.active), self.n_features, n_hands, self.trained_share)
 
     def prepare(
         self, rows: Scaled, validation: float | str | None, previous: nn.Module | None, random_state: RandomState
@@ -263,14 +269,19 @@ class EnsembleBlueprint(Blueprint):
         train, held_out = split(rows, validation, random_state)
         features = torch.tensor(self.features)
         n_samples = self._n_samples(train.n_rows)
+        train = likely_inliers(train, max(rules.POOL_ROWS, n_samples), random_state)
+        n_samples = min(n_samples, train.n_rows)
         positions = subsample_rows(train, n_samples, len(features), random_state)
         if held_out is not None:
             held_out = Members(held_out, torch.arange(held_out.n_rows).expand(len(features), -1), features)
         return Prepared(module, Members(train, torch.from_numpy(positions), features), held_out)
 
     def finish(self, module: Ensemble, train: Members) -> Ensemble:
-        rows = start_positions(train.source)[: rules.SCALE_ROWS]
-        module.calibrate(train.take(slice(rules.SCALE_ROWS)), train.source.take(rows))
+        rows = train.source
+        some = random_positions(rows, min(rules.POOL_ROWS, max(rules.FEWEST_POOLED, rules.POOL_VALUES // self.n_features)))
+        n_dealt = min(rules.HAND_ROWS if self.max_samples == "auto" else min(train.n_rows, rules.MOST_HAND_ROWS), len(some))
+        hands = torch.stack([torch.randperm(len(some))[:n_dealt] for _ in range(module.hands.n_hands)])
+        module.calibrate(train.take(slice(SCALE_ROWS)), rows.take(some), hands.to(rows.device))
         return module
 
     def _n_samples(self, n: int) -> int:
@@ -299,7 +310,8 @@ class EnsembleBlueprint(Blueprint):
 
     @property
     def n_values(self) -> int:
-        return 2 * self.features.size
+        dealt = rules.HAND_ROWS if self.max_samples == "auto" else rules.MOST_HAND_ROWS
+        return 2 * self.features.size + len(self.active) * rules.MEMBER_HANDS * dealt
 
     @property
     def n_networks(self) -> int:
@@ -387,7 +399,30 @@ def make_members(parts: dict, n_components: int | str, n_members: int, small: bo
     else:
         active = np.full(n_members, n_components)
     features = assign_features(n_features, n_seen, n_members, random_state)
-    return {**parts, "n_components": n_components, "active": tuple(active.tolist()), "features": features}
+    chosen = not small or type(parts["latent"]) is not Latent or parts["corruption"] is not None
+    share = rules.CHOSEN_SHARE if chosen else rules.TRAINED_SHARE
+    return {
+        **parts, "n_components": n_components, "active": tuple(active.tolist()), "features": features, "trained_share": share
+    }
+
+
+@torch.no_grad()
+def likely_inliers(rows: Scaled, n: int, random_state: RandomState) -> Scaled:
+    """Some `n` of the rows but for the fifth that lies farthest out, by the nearest of a few drawn rows and by margins."""
+    pool = rows if rows.n_rows <= n else rows.subset(random_state.permutation(rows.n_rows)[:n])
+    batch = pool.take(slice(None))
+    drawn = subsample_rows(pool, min(rules.ROUGH_HAND_ROWS, pool.n_rows), rules.ROUGH_HANDS, random_state)
+    hands, margins = Hands(rows.n_features, rules.ROUGH_HANDS).to(rows.device), Margins(rows.n_features).to(rows.device)
+    dealt = torch.from_numpy(drawn).to(rows.device)
+    hands.deal(batch.x, dealt)
+    margins.learn(*pool.take(random_positions(pool, pool.n_rows))[::2])
+    distances, margins = hands(batch.x, batch.mask, itself(dealt, pool.n_rows)), margin_sums(margins, batch.x, batch.mask)
+    far_out = distances / typical(distances) + margin_weight(rows.n_features) * margins / typical(margins).clamp_min(0.05)
+    order = far_out.argsort().cpu()
+    weight = torch.ones(pool.n_rows) if pool.weight is None else pool.weight
+    below = weight[order].double().cumsum(0) - weight[order]  # of each row, the weight of those that are less far out
+    kept = order[below < (1 - rules.DROPPED) * weight.double().sum()]
+    return pool.subset(np.sort(kept.numpy()))
 
 
 def split(rows: Scaled, validation: float | str | None, random_state: RandomState) -> tuple[Scaled, Scaled | None]:

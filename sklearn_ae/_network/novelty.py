@@ -4,73 +4,14 @@ Both reconstruct a row feature by feature; both residuals are sums over features
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sklearn_ae._network.autoencoder import Autoencoder
+from sklearn_ae._network.nearest import Memory, typical
 
-NEAREST, AROUND = 3, 10  # rows whose mean is the reconstruction; rows whose own residuals it is measured by
 N_PARTS, N_PARTITIONS = 5, 3  # features are hidden a fifth at a time, in so many partitions of them
 MEMORY_SHARE = 2 / 3  # the power of the memory's residual in the score; the network's has the rest
-MEMORY_BLOCK = 256  # rows that are compared with the memory at a time while it is filled
 SCALE_ROWS = 2_000  # kept rows from which the typical score is computed
-
-
-class Memory(nn.Module):
-    r"""Reconstructs a row by the mean of the nearest kept rows.
-
-    Residuals are divided by the root of those that the kept rows around have themselves, so that sparse regions, where all rows lie
-    far from one another, do not make outliers.
-
-    Parameters
-    ----------
-    n_features : int
-    """
-
-    def __init__(self, n_features: int):
-        super().__init__()
-        self.register_buffer("rows", torch.zeros(0, n_features))
-        self.register_buffer("squared", torch.zeros(0, 1))
-        self.register_buffer("usual", torch.zeros(0))  # what residuals are usual at each kept row
-
-    def fill(self, rows: Tensor) -> Tensor:
-        """Keep these rows; gives the residuals' sums that each has when it is left out (n_rows,)."""
-        self.rows, self.squared = rows, rows.square().sum(1, keepdim=True)
-        own, around = [], []
-        for start in range(0, len(rows), MEMORY_BLOCK):
-            x = rows[start : start + MEMORY_BLOCK]
-            nearest = self._nearest(x, None, torch.arange(start, start + len(x), device=x.device))
-            own.append((x - self._middle(nearest)).abs().sum(1))
-            around.append(nearest)
-        own, around = torch.cat(own), torch.cat(around)
-        self.usual = own + 0.1 * typical(own) + 1e-3
-        return own / self._usual_around(around)
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Residuals of rows (n_samples, n_features); `x` is zero where `mask` is False."""
-        nearest = self._nearest(x, mask)
-        return (x - self._middle(nearest)).abs() / self._usual_around(nearest)[:, None]
-
-    def _nearest(self, x: Tensor, mask: Tensor | None, own: Tensor | None = None) -> Tensor:
-        """Positions of the kept rows that are nearest in what was observed, the nearest first (n_samples, at most AROUND)."""
-        squared = self.squared if mask is None else self.rows.square() @ mask.T.to(x.dtype)
-        distances = torch.sub(squared, self.rows @ x.T, alpha=2)  # less a row's own square; rows as columns: see _layers
-        n_kept = len(distances)
-        if own is not None and n_kept > 1:
-            distances[own, torch.arange(len(own), device=x.device)] = torch.inf
-            n_kept -= 1
-        return distances.T.contiguous().topk(min(AROUND, n_kept), largest=False).indices
-
-    def _middle(self, nearest: Tensor) -> Tensor:
-        return self.rows[nearest[:, :NEAREST]].mean(1)
-
-    def _usual_around(self, nearest: Tensor) -> Tensor:
-        return self.usual[nearest].mean(1).sqrt()
-
-    def _load_from_state_dict(self, state: dict, prefix: str, *args) -> None:
-        for name in self._buffers:  # as many rows as were kept
-            if prefix + name in state:
-                setattr(self, name, torch.empty_like(state[prefix + name], device=self.rows.device))
-        super()._load_from_state_dict(state, prefix, *args)
 
 
 class NoveltyNetwork(Autoencoder):
@@ -146,9 +87,3 @@ def combined(memory: Tensor, told: Tensor) -> Tensor:
 def nonzero(values: Tensor) -> Tensor:
     """Sums over features, to divide by."""
     return values.sum(1, keepdim=True).clamp_min(1e-30)
-
-
-def typical(values: Tensor) -> Tensor:
-    """Half the median and half the mean, of which no value has more than 20 medians: positive even if most values are zero."""
-    median = values.median()
-    return 0.5 * median + 0.5 * values.clamp_max(20 * median + 1e-3).mean() + 1e-6
