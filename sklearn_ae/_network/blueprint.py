@@ -311,7 +311,7 @@ class EnsembleBlueprint(Blueprint):
     @property
     def n_values(self) -> int:
         dealt = rules.HAND_ROWS if self.max_samples == "auto" else rules.MOST_HAND_ROWS
-        return 2 * self.features.size + len(self.active) * rules.MEMBER_HANDS * dealt
+        return 2 * self.features.size + 8 * len(self.active) * rules.MEMBER_HANDS * dealt  # which are best kept in the cache
 
     @property
     def n_networks(self) -> int:

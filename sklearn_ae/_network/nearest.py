@@ -25,8 +25,10 @@ class Rows(nn.Module):
 
     def distances(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Squared distances over what was observed, less the rows' own squares (n_kept, n_samples); `x` is zero in gaps."""
-        squared = self.squared if mask is None else self.rows.square() @ mask.T.to(x.dtype)
-        return torch.sub(squared, self.rows @ x.T, alpha=2)  # rows as columns: see _layers
+        if mask is not None:
+            return torch.sub(self.rows.square() @ mask.T.to(x.dtype), self.rows @ x.T, alpha=2)
+        extended = torch.cat([-2 * self.rows, self.squared], 1)
+        return extended @ nn.functional.pad(x.T, (0, 0, 0, 1), value=1.0)  # rows as columns: see _layers
 
     def _load_from_state_dict(self, state: dict, prefix: str, *args) -> None:
         for name in self._buffers:  # as many rows as were kept
@@ -104,11 +106,12 @@ class Hands(Rows):
 
         `own`, of shape (n_kept, n_samples), is True for kept rows that are the row itself and do not count.
         """
-        return self._nearest(x, mask, own)[0].mean(0)
+        return self._whole(self._within(x, mask, own).amin(1), x, mask).mean(0)
 
     def contributions(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The part of each feature in it (n_samples, n_features): its share of the squared distance, for each hand."""
-        distances, which = self._nearest(x, mask)
+        squares, which = self._within(x, mask).min(1)
+        distances = self._whole(squares, x, mask)
         total = torch.zeros_like(x)
         for distance, rows, at in zip(distances, self.rows.view(self.n_hands, -1, x.shape[1]), which, strict=True):
             squares = (x - rows[at]).square()
@@ -116,16 +119,20 @@ class Hands(Rows):
             total += squares * (distance / squares.sum(1).clamp_min(1e-30))[:, None]
         return total / self.n_hands
 
-    def _nearest(self, x: Tensor, mask: Tensor | None, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Distances to each hand's nearest row, and which it is, both (n_hands, n_samples)."""
+    def _within(self, x: Tensor, mask: Tensor | None, own: Tensor | None = None) -> Tensor:
+        """What `distances` gives, hand by hand (n_hands, n_dealt, n_samples)."""
         distances = self.distances(x, mask)
         if own is not None:
             distances = distances.masked_fill(own, torch.inf)
-        values, which = distances.view(self.n_hands, -1, len(x)).min(1)
-        squares = values + x.square().sum(1)
+        return distances.view(self.n_hands, -1, len(x))
+
+    @staticmethod
+    def _whole(squares: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Distances in all features, from squared ones in those observed that lack the rows' own squares."""
+        squares = squares + x.square().sum(1)
         if mask is not None:
             squares = squares * (mask.shape[1] / mask.sum(1).clamp_min(1))
-        return squares.clamp_min(0).sqrt(), which
+        return squares.clamp_min(0).sqrt()
 
 
 def itself(hands: Tensor, n_rows: int) -> Tensor | None:
