@@ -1,11 +1,13 @@
 """What the estimators share: parameters, their constraints, and how a network is fitted."""
 
+from __future__ import annotations  # so that help() shows the names of types and not what they stand for
+
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -15,18 +17,19 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import validate_data
 from torch import nn
 
 from sklearn_ae._component import parts_of, validate_slot
-from sklearn_ae._data.scaling import KINDS, Scaling, fit_scaling
-from sklearn_ae._data.sources import Scaled, Source, check_observed, make_source
-from sklearn_ae._fitted import ACCEPTED, FittedAutoencoder
+from sklearn_ae._data.held_out import HeldOutRows
+from sklearn_ae._data.inputs import as_source
+from sklearn_ae._data.scaling import KINDS, RunningScaling, Scaling, fit_scaling
+from sklearn_ae._data.sources import Scaled, Source
+from sklearn_ae._fitted import FittedAutoencoder
 from sklearn_ae._losses import LOSSES, check_range
-from sklearn_ae._network.blueprint import Blueprint, Prepared, make_parts
-from sklearn_ae._torch import find_device, plain_torch, torch_seed
+from sklearn_ae._network.blueprint import Blueprint, Prepared, check_batch_norm, make_parts
+from sklearn_ae._torch import available_threads, find_device, one_blas_thread, plain_torch, threads, torch_seed
 from sklearn_ae._training import rules
-from sklearn_ae._training.net import OPTIMIZERS, SCHEDULES, AutoencoderNet
+from sklearn_ae._training.net import OPTIMIZERS, SCHEDULES, AutoencoderNet, GivenSplit, warm_up
 from sklearn_ae.architectures import Architecture
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
@@ -34,15 +37,27 @@ from sklearn_ae.latents import Latent
 SLOTS = {"architecture": Architecture, "corruption": Corruption, "latent": Latent}
 
 
+class Stream(NamedTuple):
+    """What ``partial_fit`` goes on from, besides the network."""
+
+    random_state: RandomState
+    scaling: RunningScaling
+
+
 class BaseAutoencoder(FittedAutoencoder):
     """Base of the estimators."""
+
+    _stream: Stream | None = None
+    n_components: Any  # int, and in the detector also "auto"
+    loss_curve_: list[float]
+    validation_loss_curve_: list[float] | None
 
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "architecture": "no_validation",  # the slots have messages of their own
         "corruption": "no_validation",
         "latent": "no_validation",
-        "loss": [StrOptions(set(LOSSES)), nn.Module],
+        "loss": [StrOptions(set(LOSSES)), callable],
         "scaling": [StrOptions({"auto", *KINDS}), None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), type],
         "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
@@ -71,7 +86,7 @@ class BaseAutoencoder(FittedAutoencoder):
         architecture: Architecture | None = None,
         corruption: Corruption | Callable[[torch.Tensor], torch.Tensor] | None = None,
         latent: Latent | None = None,
-        loss: str | nn.Module = "squared_error",
+        loss: str | nn.Module | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = "squared_error",
         scaling: str | None = "auto",
         optimizer: str | type[torch.optim.Optimizer] = "adamw",
         learning_rate: float | str = "auto",
@@ -176,11 +191,9 @@ class BaseAutoencoder(FittedAutoencoder):
             If Ctrl-C is pressed. After the first epoch the estimator then keeps the best weights so far; before that it is left as
             it was.
         """
-        with all_or_nothing(self), plain_torch(), torch.enable_grad():
+        with all_or_nothing(self), plain_torch(), torch.enable_grad(), threads(1):  # training may take more
             self._validate_parts()
-            X = validate_data(self, X, **ACCEPTED)
-            source = make_source(X, sample_weight)
-            check_observed(source)
+            source = as_source(self, X, sample_weight, reset=True)
             self._fit(source, check_random_state(self.random_state))
         self._raise_if_interrupted()
         self._warn_if_not_converged()
@@ -196,18 +209,38 @@ class BaseAutoencoder(FittedAutoencoder):
         loss = blueprint.make_loss()
         check_range(loss, blueprint.loss, source)
         with torch_seed(seed, device):
-            scaling = self._scaling if previous else fit_scaling(blueprint.scaling, source, random_state).within(loss.range)
-            rows = Scaled(source, scaling, device)
-            validation = self.validation_fraction if self.early_stopping else None
-            prepared = blueprint.prepare(rows, validation, previous and previous.module_, random_state)
+            validation = self.validation_fraction if self._stops_early() else None
+            if self.warm_start and validation is not None:
+                n_held_out = rules.n_held_out(validation, source.n_rows)
+                memory = self._memory("_validation_memory", "warm_start=True and early_stopping=True")
+                validation, self._validation_memory = memory.choose(source, min(n_held_out, source.n_rows - 1), random_state)
+            else:
+                self._validation_memory = None
+            with one_blas_thread():
+                scaling = self._scaling if previous else fit_scaling(blueprint.scaling, source, random_state).within(loss.range)
+                rows = Scaled(source, scaling, device)
+                prepared = blueprint.prepare(rows, validation, previous and previous.module_, random_state)
             net = self._make_net(blueprint, prepared, device)
             net.fit(prepared.train)
             net.keep(blueprint.finish(net.module_, prepared.train))
         self._keep_fitted(blueprint, scaling, net, rows)
 
+    def _stops_early(self) -> bool:
+        return self.early_stopping
+
+    def _memory(self, name: str, needed: str) -> HeldOutRows:
+        """The rows of earlier fits, with which a warm start goes on."""
+        memory = getattr(self, name, None)
+        if memory is None and hasattr(self, "net_"):
+            raise ValueError(
+                "warm_start=True goes on from the last fit and holds out rows that it has not learnt from; but that fit was made "
+                f"without {needed} and has not noted its rows. Set {needed} before the first fit; clone(estimator) begins anew."
+            )
+        return memory or HeldOutRows()
+
     def _make_blueprint(self, source: Source, random_state: RandomState) -> Blueprint:
         """What is built, from this estimator's parameters."""
-        auto = "uniform" if source.is_sparse else "standard"
+        auto = "uniform" if source.is_sparse else "standard" if self.corruption is None else "bounded"
         return Blueprint(**make_parts(self, source), scaling=self._scaling_kind(auto), n_components=self.n_components)
 
     def _scaling_kind(self, auto: str) -> str | None:
@@ -221,28 +254,34 @@ class BaseAutoencoder(FittedAutoencoder):
             )
         return self.scaling
 
-    def _make_net(self, blueprint: Blueprint, prepared: Prepared, device: torch.device) -> AutoencoderNet:
+    def _make_net(self, blueprint: Blueprint, prepared: Prepared, device: torch.device, stream: bool = False) -> AutoencoderNet:
         module, train, held_out = prepared
-        batch_size = blueprint.batch_size(train.n_rows) if self.batch_size == "auto" else min(self.batch_size, train.n_rows)
+        n = train.n_rows
+        batch_size = blueprint.batch_size(n) if isinstance(self.batch_size, str) else min(self.batch_size, n)
+        rate, schedule = blueprint.learning_rate(), self.learning_rate_schedule
+        if stream:
+            batch_size = rules.USUAL_BATCH if self.batch_size == "auto" else self.batch_size
+            rate, schedule = rules.STREAM_RATE * rules.width_factor(blueprint.n_features), warm_up
+        check_batch_norm(module, train, batch_size)
         n_parameters = sum(p.numel() for p in module.parameters())
         return AutoencoderNet(
             module.to(device),
             criterion=nn.Identity,  # the module's objective takes its place
-            lr=blueprint.learning_rate() if self.learning_rate == "auto" else self.learning_rate,
-            max_epochs=blueprint.max_epochs(train.n_rows, batch_size) if self.max_epochs == "auto" else self.max_epochs,
+            lr=rate if self.learning_rate == "auto" else self.learning_rate,
+            max_epochs=blueprint.max_epochs(n, batch_size) if self.max_epochs == "auto" else self.max_epochs,
             batch_size=batch_size,
-            train_split=None if held_out is None else lambda dataset, y=None: (train, held_out),
+            train_split=None if held_out is None else GivenSplit(train, held_out),
             callbacks=None if self.callbacks is None else list(self.callbacks),
             verbose=int(self.verbose),
             device=device,
             compile_step=self.compile,
             mixed_precision=self.mixed_precision,
-            schedule=self.learning_rate_schedule,
+            schedule=schedule,
             patience=self._patience(held_out is not None),
             tol=self.tol,
             keep_best=held_out is not None,
             max_norm=self.max_grad_norm,
-            n_threads=rules.training_threads(n_parameters, batch_size, blueprint.n_features),
+            n_threads=rules.training_threads(n_parameters, batch_size, blueprint.n_features) or available_threads(),
             **self._optimizer_params(),
         )
 
@@ -274,13 +313,77 @@ class BaseAutoencoder(FittedAutoencoder):
         self.n_iter_ = len(history)
         self.best_epoch_ = net.best_epoch_
         net.train_split = None
-        self.net_ = net
+        self.net_, self._n_rows, self._stream = net, rows.n_rows, None
+        self._keep_codes(rows)
+
+    def _keep_codes(self, rows: Scaled) -> None:
+        """Keep what the encoder gives for some rows, for `sample`."""
+        net, blueprint = self.net_, self._blueprint
         with torch.inference_mode():
             some = torch.randperm(rows.n_rows, generator=torch.Generator().manual_seed(0))[: blueprint.n_codes()]
             if rows.weight is not None:
                 some = torch.from_numpy(rows.representative(blueprint.n_codes(), RandomState(0)))
             batch = rows.take(some)
             self._codes = net.module_.encoder_output(batch.x, batch.mask).cpu().numpy()
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Train on a chunk of a stream: one pass over its rows.
+
+        The first chunk builds the network and starts it; further ones go on from there, and so does a call after ``fit``. Before a
+        chunk is trained on, its loss is noted in ``validation_loss_curve_`` (progressive validation). The scaling follows the
+        rows so far, and forgets those more than about 100,000 rows back. The learning rate rises over 100 steps and then stays;
+        the other methods use a moving average of the weights.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The chunk. The first one should have some hundred rows, from which the scaling and the start are computed.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows, as in ``fit``; only their ratios within the chunk count.
+
+        Returns
+        -------
+        self : object
+        """
+        first = not self.__sklearn_is_fitted__()
+        with all_or_nothing(self), plain_torch(), torch.enable_grad():
+            self._validate_parts()
+            source = as_source(self, X, sample_weight, reset=first)
+            self._partial_fit(source)
+        return self
+
+    def _partial_fit(self, source: Source) -> None:
+        """Train on all rows of a chunk: scaling, network, training, and what is kept of it."""
+        if self._stream is None:
+            self._begin_stream(source)
+        stream, blueprint, device = self._stream, self._blueprint, find_device(self.device)
+        loss = blueprint.make_loss()
+        check_range(loss, blueprint.loss, source)
+        with torch_seed(stream.random_state.randint(np.iinfo(np.int32).max), device):
+            self._scaling = stream.scaling.follow(self._scaling, source, stream.random_state).within(loss.range)
+            rows = Scaled(source, self._scaling, device)
+            if not hasattr(self, "net_") or self.net_.state_ is None:
+                previous = self.net_.module_ if hasattr(self, "net_") else None
+                prepared = blueprint.prepare(rows, None, previous, stream.random_state)
+                self.net_ = self._make_net(blueprint, prepared, device, stream=True)
+            self.net_.train_on_chunk(rows)
+            self._keep_codes(rows)
+        self.loss_curve_.append(self.net_.history[-1]["train_loss"])
+        self.validation_loss_curve_.append(self.net_.history[-1]["valid_loss"])
+        self.n_iter_ = self.best_epoch_ = len(self.loss_curve_)
+
+    def _begin_stream(self, source: Source) -> None:
+        """Set what a stream goes on from: the last fit, or a blueprint for this chunk's rows."""
+        random_state = check_random_state(self.random_state)
+        if not hasattr(self, "net_"):
+            self._blueprint, self._scaling, self._n_rows = self._make_blueprint(source, random_state), None, 0
+        self._stream = Stream(
+            random_state, RunningScaling.after(self._scaling, self._blueprint.scaling, self._n_rows, rules.STREAM_MEMORY)
+        )
+        self.loss_curve_, self.validation_loss_curve_ = [], []
 
     def _raise_if_interrupted(self) -> None:
         """Raise the Ctrl-C that ended training, so that a search stops too; the estimator is fitted all the same."""
@@ -293,7 +396,7 @@ class BaseAutoencoder(FittedAutoencoder):
             raise interrupt
 
     def _warn_if_not_converged(self) -> None:
-        if self.max_epochs == "auto":  # planned, with a schedule that comes to rest
+        if self.max_epochs == "auto":  # planned, with a schedule that ends at a rate of zero
             return
         net, curve = self.net_, self.loss_curve_
         anneals = net.schedule in ("one_cycle", "cosine")

@@ -10,8 +10,6 @@ from torch import Tensor
 from sklearn_ae._data.batch import Batch
 from sklearn_ae._data.sources import DEVICE_BLOCK_BYTES, RESIDENT_BYTES, Members, Scaled
 
-READ_BYTES = 2**22  # rows that are read from a source in random order come in blocks of about this size
-
 
 class Batches:
     """The batches of an epoch, in a new random order each time if asked for.
@@ -28,13 +26,13 @@ class Batches:
 
     def __init__(self, source: Scaled | Members, batch_size: int, shuffle: bool):
         self.source = source
-        self.shuffle = shuffle
+        self.batch_size, self.shuffle = batch_size, shuffle
         n = source.n_rows
         self.starts = list(range(0, n, batch_size))
         if len(self.starts) > 1 and n - self.starts[-1] == 1:
             self.starts.pop()
         on_cpu, resident = source.device.type == "cpu", source.resident is not None
-        block_bytes = RESIDENT_BYTES if on_cpu and resident else READ_BYTES if on_cpu else DEVICE_BLOCK_BYTES
+        block_bytes = RESIDENT_BYTES if on_cpu and resident else source.read_bytes if on_cpu else DEVICE_BLOCK_BYTES
         self.per_block = max(1, block_bytes // (source.row_bytes * batch_size))
 
     def __len__(self) -> int:
@@ -46,7 +44,7 @@ class Batches:
             yield self.source.take(slice(None))  # the order within a batch does not matter
             return
         plans = self._plan()
-        blocks = (self.source.take(positions) for positions, _ in plans)
+        blocks: Iterator[Batch] = (self.source.take(positions) for positions, _ in plans)
         if self.source.device.type != "cpu" and not resident:
             blocks = ahead(self.source.take, [positions for positions, _ in plans])
         for block, (_, sizes) in zip(blocks, plans, strict=True):
@@ -54,9 +52,8 @@ class Batches:
 
     def _plan(self) -> list[tuple[Tensor, list[int]]]:
         """For each block, the positions of its rows and the sizes of its batches."""
-        n, resident = self.source.n_rows, self.source.resident is not None
-        device = self.source.device if resident else "cpu"
-        order = torch.randperm(n, device=device) if self.shuffle else torch.arange(n, device=device)
+        n = self.source.n_rows
+        order = self.source.shuffled(self.per_block * self.batch_size) if self.shuffle else torch.arange(n)
         bounds, plans = [*self.starts, n], []
         for first in range(0, len(self.starts), self.per_block):
             edges = bounds[first : first + self.per_block + 1]

@@ -61,7 +61,7 @@ class NoveltyNetwork(Autoencoder):
         return self._outlyingness(*self._residuals(x, mask))
 
     def contributions(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The part of each feature in it (n_samples, n_features): the mean of its shares in the two sums, weighted by the powers."""
+        """The part of each feature in it (n_samples, n_features), from its shares in the two sums."""
         memory, told = self._residuals(x, mask)
         shares = MEMORY_SHARE * memory / nonzero(memory) + (1 - MEMORY_SHARE) * told / nonzero(told)
         return self._outlyingness(memory, told)[:, None] * shares

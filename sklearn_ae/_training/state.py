@@ -59,6 +59,7 @@ class TrainingState:
         self.best: Snapshot | None = None
         self.values = trained_values(module, optimizer)
         self.average: list[Tensor] | None = None
+        self.average_decay = AVERAGE_DECAY
         self._swapped = False
 
     def start_average(self) -> None:
@@ -68,7 +69,7 @@ class TrainingState:
     def update_average(self) -> None:
         """Move the average towards the present weights; called once a step."""
         if self.average is not None:
-            torch._foreach_lerp_(self.average, self.values, 1 - AVERAGE_DECAY)
+            torch._foreach_lerp_(self.average, self.values, 1 - self.average_decay)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -77,6 +78,16 @@ class TrainingState:
             yield
             return
         self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @contextmanager
+    def present(self) -> Iterator[None]:
+        """The present weights inside the block, and the averaged ones outside of it, where the network is in use meanwhile."""
+        if self._swapped:
+            self._swap()
         try:
             yield
         finally:
@@ -134,6 +145,7 @@ class TrainingState:
 
     @torch.no_grad()
     def _swap(self) -> None:
+        assert self.average is not None
         for a, b in zip(self.values, self.average, strict=True):
             kept = a.clone()
             a.copy_(b)
