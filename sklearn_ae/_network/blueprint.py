@@ -321,7 +321,7 @@ class EnsembleBlueprint(Blueprint):
     @property
     def n_values(self) -> int:
         dealt = rules.HAND_ROWS if self.max_samples == "auto" else rules.MOST_HAND_ROWS
-        return 2 * self.features.size + 8 * len(self.active) * rules.MEMBER_HANDS * dealt  # which are best kept in the cache
+        return 2 * self.features.size + 4 * len(self.active) * rules.MEMBER_HANDS * dealt  # which are best kept in the cache
 
     @property
     def n_networks(self) -> int:
@@ -361,7 +361,7 @@ class NoveltyBlueprint(Blueprint):
         return min(n, rules.MASKED_BATCH)
 
     def max_epochs(self, n: int, batch_size: int) -> int:
-        return max(1, round(rules.MASKED_STEPS * rules.width_factor(self.n_features) * batch_size / n))
+        return max(1, round(rules.MASKED_STEPS * rules.width_factor(self.n_features) ** 2 * batch_size / n))
 
     @property
     def n_values(self) -> int:

@@ -29,9 +29,9 @@ EVERY_WITHOUT_CODE = 4  # every so many members have no code at all, and measure
 TRAINED_SHARE, CHOSEN_SHARE = 0.1, 0.5  # the networks' part in the score; where the user has chosen a part of them
 
 # Hands of rows beside the members' networks
-MEMBER_HANDS, HAND_ROWS, MOST_HAND_ROWS = 8, 16, 256
+MEMBER_HANDS, HAND_ROWS, MOST_HAND_ROWS = 16, 16, 256
 POOL_ROWS, POOL_VALUES, FEWEST_POOLED = 10_000, 2**21, 1_024  # rows from which hands and margins come
-ROUGH_HANDS, ROUGH_HAND_ROWS, DROPPED = 30, 8, 0.2  # by which the rows farthest out are found, and left out of training
+ROUGH_HANDS, ROUGH_HAND_ROWS, DROPPED = 60, 8, 0.2  # by which the rows farthest out are found, and left out of training
 
 # Novelty: the masked autoencoder, and the rows that are kept
 MASKED_RATE, MASKED_STEPS, MASKED_BATCH = 3e-3, 1_000, 128
