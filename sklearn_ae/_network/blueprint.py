@@ -409,8 +409,8 @@ def make_members(parts: dict, n_components: int | str, n_members: int, small: bo
     else:
         active = np.full(n_members, n_components)
     features = assign_features(n_features, n_seen, n_members, random_state)
-    chosen = not small or type(parts["latent"]) is not Latent or parts["corruption"] is not None
-    share = rules.CHOSEN_SHARE if chosen else rules.TRAINED_SHARE
+    plain = small and type(parts["latent"]) is Latent and parts["corruption"] is None and parts["loss"] == "squared_error"
+    share = rules.TRAINED_SHARE if plain else rules.CHOSEN_SHARE
     return {**parts, "n_components": n_components, "active": tuple(active.tolist()), "features": features, "trained_share": share}
 
 
