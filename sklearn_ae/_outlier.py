@@ -33,7 +33,8 @@ FEW_OUTLIERS = 0.4  # share of rows; classes of about equal size are not labels 
     "autoencoder ``Dense()``.",
     scaling='``"whitened"`` for an ensemble, ``"standard_whitened"`` with `novelty`, ``"robust"`` for a single autoencoder',
     optimizer="adam",
-    learning_rate="0.015 for an ensemble, otherwise 0.003 with `novelty` and 0.01 without, times the root of 256 / n_features if that is under 1",
+    learning_rate="0.015 for an ensemble, otherwise 0.003 with `novelty` and 0.01 without, times the root of 256 / n_features if "
+    "that is under 1",
     max_grad_norm=None,
     max_epochs='``"auto"`` plans 75 batches for an ensemble, 1,000 with `novelty`, 2,000 for a single autoencoder.',
     batch_size='``"auto"`` is all rows of a member up to 256; 128 with `novelty`; for a single autoencoder as in the transformer.',
@@ -44,12 +45,12 @@ FEW_OUTLIERS = 0.4  # share of rows; classes of about equal size are not labels 
 class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     r"""Outlier detection by autoencoders, in two regimes: training rows may hold outliers, or are known to be clean.
 
-    **Training rows may hold outliers** (``novelty=False``). The fifth of the rows that lies farthest out is left out of training
-    [3]_. An ensemble then looks at a row in three ways. Each member has 16 hands of 16 rows, and the mean distance to the nearest
-    row of a hand is the first part [4]_: a hand is an autoencoder whose code is which row is nearest. The second are the residuals
+    **Training rows may hold outliers** (``novelty=False``). The fifth of the rows that lies farthest out is left out of training.
+    An ensemble then looks at a row in three ways. Each member has 16 hands of 16 rows, and the mean distance to the nearest
+    row of a hand is the first part [3]_: a hand is an autoencoder whose code is which row is nearest. The second are the residuals
     of the members' trained autoencoders, each divided by a robust scale. Each of them learns from a few rows and some features,
     without the quarter of the rows that it reconstructs worst [1]_. The third are the margins: how rare it is to be as far out in a
-    feature [5]_.
+    feature [4]_.
 
     .. math::
         s(x) = \frac1c \Big(0.9 \sum_h \frac{\lVert x - x_h \rVert}{t_1}
@@ -59,23 +60,23 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     Here :math:`P_j` is the smaller tail beyond :math:`x_j` in feature j, and the divisors make 1 a typical row. Where a part of
     the autoencoders has been chosen (architecture, corruption, latent or loss), 0.9 and 0.1 are both 0.5.
 
-    **Training rows are clean** (``novelty=True``). One masked autoencoder learns to tell hidden features from the others [6]_,
+    **Training rows are clean** (``novelty=True``). One masked autoencoder learns to tell hidden features from the others [5]_,
     and a memory keeps at most 8,192 rows (16 MB). Let :math:`a` be the sum of the residuals that each feature has when it is
-    hidden together with a fifth of the others, and :math:`m` the sum of the residuals from the mean of the 3 nearest kept rows [7]_,
-    divided by the root of what is usual among the 10 nearest. Then :math:`s(x) = m^{2/3} a^{1/3}`, divided so that 1 is a typical
-    row.
+    hidden together with a fifth of the others, and :math:`m` the sum of the residuals from the mean of the 3 nearest kept rows
+    [6]_, divided by the root of what is usual among the 10 nearest. Then :math:`s(x) = m^{2/3} a^{1/3}`, divided so that 1 is a
+    typical row.
 
     In both, the outlyingness is a sum over features: ``feature_contributions`` tells which of them made a row an outlier.
-    `transform`, `inverse_transform`, `reconstruct`, `reconstruction_errors` and `sample` are those of the trained autoencoders. With
-    ``n_estimators=1`` and without `novelty` this is one plain autoencoder, trained on all rows, whose outlyingness is its
+    `transform`, `inverse_transform`, `reconstruct`, `reconstruction_errors` and `sample` are those of the trained autoencoders.
+    With ``n_estimators=1`` and without `novelty` this is one plain autoencoder, trained on all rows, whose outlyingness is its
     reconstruction loss.
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
         Length of a code. With ``"auto"`` each member draws its own, from 1 to half the features (at most 32), but every
-        fourth has none and measures distances from the middle; with `novelty` it is the number of features, at most 64; a single autoencoder has the square root of the number of
-        features.
+        fourth has none and measures distances from the middle; with `novelty` it is the number of
+        features, at most 64; a single autoencoder has the square root of the number of features.
     contamination : float in (0, 0.5] or "auto", default="auto"
         How `offset_` is chosen. A number is the share of outliers in the training data, and ``predict`` of these data calls that
         share outliers. Of new rows it calls more, since they are reconstructed worse than rows that were learnt: with an
@@ -117,12 +118,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     ----------
     .. [1] Chen, Sathe, Aggarwal and Turaga (2017), "Outlier Detection with Autoencoder Ensembles", SDM.
     .. [2] Bates, Candes, Lei, Romano and Sesia (2023), "Testing for Outliers with Conformal p-values", Annals of Statistics 51.
-    .. [3] Zhou and Paffenroth (2017), "Anomaly Detection with Robust Deep Autoencoders", KDD: training without the worst rows.
-    .. [4] Aggarwal and Sathe (2017), "Outlier Ensembles", Springer: nearest neighbours in many small subsamples.
-    .. [5] Li, Zhao, Hu, Botta, Ionescu and Chen (2022), "ECOD: Unsupervised Outlier Detection Using Empirical Cumulative
+    .. [3] Aggarwal and Sathe (2017), "Outlier Ensembles", Springer: nearest neighbours in many small subsamples.
+    .. [4] Li, Zhao, Hu, Botta, Ionescu and Chen (2022), "ECOD: Unsupervised Outlier Detection Using Empirical Cumulative
        Distribution Functions", IEEE TKDE.
-    .. [6] Yin, Qiao, Zhou, Wang and Zhang (2024), "MCM: Masked Cell Modeling for Anomaly Detection in Tabular Data", ICLR.
-    .. [7] Livernoche, Jain, Hezaveh and Ravanbakhsh (2024), "On Diffusion Modeling for Anomaly Detection", ICLR, where nearest
+    .. [5] Yin, Qiao, Zhou, Wang and Zhang (2024), "MCM: Masked Cell Modeling for Anomaly Detection in Tabular Data", ICLR.
+    .. [6] Livernoche, Jain, Hezaveh and Ravanbakhsh (2024), "On Diffusion Modeling for Anomaly Detection", ICLR, where nearest
        neighbours are among the best in this regime.
 
     Examples
