@@ -338,12 +338,15 @@ class NoveltyBlueprint(Blueprint):
     def prepare(
         self, rows: Scaled, validation: float | str | np.ndarray | None, previous: nn.Module | None, random_state: RandomState
     ) -> Prepared:
-        """As for a single autoencoder, with validation on one share of the rows."""
+        """As for a single autoencoder, but without folds, and with no more rows than the planned steps take."""
         validation = rules.HELD_OUT if isinstance(validation, str) else validation
-        prepared = super().prepare(rows, validation, previous, random_state)
+        module, train, held_out = super().prepare(rows, validation, previous, random_state)
         if previous is None:
-            prepared.module.draw_partitions()
-        return prepared
+            module.draw_partitions()
+        enough = rules.masked_steps(self.n_features) * rules.MASKED_BATCH
+        if train.n_rows > enough:
+            train = train.subset(np.sort(random_state.permutation(train.n_rows)[:enough]))
+        return Prepared(module, train, held_out)
 
     def finish(self, module: Any, train: Any) -> NoveltyNetwork:
         n = min(rules.memory_rows(self.n_features), train.n_rows)
@@ -361,7 +364,7 @@ class NoveltyBlueprint(Blueprint):
         return min(n, rules.MASKED_BATCH)
 
     def max_epochs(self, n: int, batch_size: int) -> int:
-        return max(1, round(rules.MASKED_STEPS * rules.width_factor(self.n_features) ** 2 * batch_size / n))
+        return max(1, round(rules.masked_steps(self.n_features) * batch_size / n))
 
     @property
     def n_values(self) -> int:

@@ -34,7 +34,8 @@ POOL_ROWS, POOL_VALUES, FEWEST_POOLED = 10_000, 2**21, 1_024  # rows from which 
 ROUGH_HANDS, ROUGH_HAND_ROWS, DROPPED = 60, 8, 0.2  # by which the rows farthest out are found, and left out of training
 
 # Novelty: the masked autoencoder, and the rows that are kept
-MASKED_RATE, MASKED_STEPS, MASKED_BATCH = 3e-3, 1_000, 128
+MASKED_RATE, MASKED_BATCH = 3e-3, 128
+MASKED_STEPS = 100, 1_000  # the latter up to WIDE features
 MASKED_UNITS, MOST_MASKED_COMPONENTS = 128, 64
 MASK_MIXED = 256  # features up to which what is hidden may change every feature for the encoder
 MEMORY_ROWS, MEMORY_VALUES = 8_192, 2**22  # kept at most: 16 MB
@@ -95,6 +96,12 @@ def n_held_out(validation: float | str, n: int, share: float = HELD_OUT, most: i
     if not 0 < held_out < n:
         raise ValueError(f"validation_fraction={validation} of {n} samples leaves {held_out} to validate on.")
     return held_out
+
+
+def masked_steps(n_features: int) -> int:
+    """Steps of training; they take longer where rows are wide, and the memory does most of the work there."""
+    fewest, most = MASKED_STEPS
+    return max(fewest, round(most * width_factor(n_features) ** 2))
 
 
 def memory_rows(n_features: int) -> int:
