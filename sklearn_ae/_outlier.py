@@ -380,10 +380,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         parts = make_parts(self, source)
         if self.novelty:
             n_components = self.n_components
-            if n_components == "auto":
+            if isinstance(n_components, str):  # "auto"
                 n_components = min(source.n_features, rules.MOST_MASKED_COMPONENTS)
-            if self.architecture is None:
-                parts["architecture"] = Dense((rules.MASKED_UNITS,))
+            parts |= {"fills_gaps": True} | ({"architecture": Dense((rules.MASKED_UNITS,))} if self.architecture is None else {})
             return NoveltyBlueprint(**parts, scaling=self._scaling_kind("standard_whitened"), n_components=n_components)
         if self.n_estimators == 1:
             n_components = int(np.ceil(np.sqrt(source.n_features))) if self.n_components == "auto" else self.n_components

@@ -99,7 +99,7 @@ class Ensemble(Stack):
         self.weight.copy_(1 / (scale * middle[:, None]))
 
         x, mask = rows.x, rows.mask
-        filled = x if mask is None else torch.where(mask, x, self.decode(self.encode(x, mask)))
+        filled = x if mask is None else torch.where(mask, x, self.restore(x, mask))
         self.hands.deal(filled, hands)
         self.margins.learn(x, mask)
         some, seen = x[:SCALE_ROWS], None if mask is None else mask[:SCALE_ROWS]
@@ -156,6 +156,10 @@ class Ensemble(Stack):
         width = self.network.decoder[0].mask.shape[-1]
         codes = [nn.functional.pad(part, (0, width - part.shape[1])) for part in z.split(self.active, 1)]
         return self._gather(self.each("decode", torch.stack(codes))) / self._watched()
+
+    def restore(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The mean of the members' reconstructions (n_samples, n_features), of missing values too."""
+        return self.decode(self.encode(x, mask))
 
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Codes near those of some rows of `h`, which ``encoder_output`` gave."""

@@ -7,11 +7,22 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._network.autoencoder import Autoencoder
+from sklearn_ae._network.filling import MeanFiller
 from sklearn_ae._network.nearest import Memory, typical
 
+LEAST_HIDDEN, MOST_HIDDEN = 0.1, 0.7  # of a row's values in training
 N_PARTS, N_PARTITIONS = 5, 3  # features are hidden a fifth at a time, in so many partitions of them
 MEMORY_SHARE = 2 / 3  # the power of the memory's residual in the score; the network's has the rest
 SCALE_ROWS = 2_000  # kept rows from which the typical score is computed
+
+
+class MaskFiller(MeanFiller):
+    """Tells the encoder what is hidden; among many features, each that is hidden changes its own value only."""
+
+    most_mixed = 256
+
+    def start(self, x: Tensor, mask: Tensor) -> None:
+        """Nothing is computed from rows."""
 
 
 class NoveltyNetwork(Autoencoder):
@@ -21,14 +32,16 @@ class NoveltyNetwork(Autoencoder):
     that each feature has when it is hidden together with a fifth of the others.
     """
 
-    hidden_share = (0.1, 0.7)
-
     def __init__(self, *parts):
         super().__init__(*parts)
         n_features = self.filler.weight.shape[0]
         self.memory = Memory(n_features)
         self.register_buffer("parts", torch.zeros(N_PARTITIONS, n_features, dtype=torch.int64))
         self.register_buffer("scale", torch.ones(()))
+
+    def _hide(self, mask: Tensor) -> Tensor:
+        share = LEAST_HIDDEN + (MOST_HIDDEN - LEAST_HIDDEN) * torch.rand_like(mask[..., :1], dtype=torch.float32)
+        return mask & (torch.rand_like(mask, dtype=torch.float32) >= share)
 
     def draw_partitions(self) -> None:
         """Choose at random which features are hidden together."""
@@ -39,7 +52,7 @@ class NoveltyNetwork(Autoencoder):
     def calibrate(self, x: Tensor, mask: Tensor | None = None) -> None:
         """Keep these rows, their gaps filled, and set the scale by which a typical row has an outlyingness of 1."""
         if mask is not None:
-            x = torch.where(mask, x, self.decode(self.encode(x, mask)))
+            x = torch.where(mask, x, self.restore(x, mask))
         memory, some = self.memory.fill(x), x[:SCALE_ROWS]
         self.scale.copy_(1 / typical(combined(memory[: len(some)], self.told_apart(some).sum(1))))
 
