@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sklearn_ae._component import Part
 
-__all__ = ["Contractive", "Sparse", "Variational"]
+__all__ = ["Contractive", "Ordered", "Sparse", "Variational"]
 
 
 class Latent(Part):
@@ -28,10 +28,13 @@ class Latent(Part):
     stochastic : bool
         Whether the code is random with a standard normal prior. Its cost is then weighed against a log-likelihood in nats, not
         against the plain loss, and the code starts with unit variance.
+    is_ordered : bool
+        Whether the first components of a code are a code too: they can be decoded with zeros for the others.
     """
 
     slot = "latent"
     stochastic = False
+    is_ordered = False
 
     def n_outputs(self, n_components: int) -> int:
         """How many numbers the encoder gives for a code of `n_components`."""
@@ -197,6 +200,59 @@ class Sparse(Latent):
         rho = self.target
         divergence = rho * torch.log(rho / rate) + (1 - rho) * torch.log((1 - rho) / (1 - rate))
         return (self.alpha * divergence.sum()).expand(len(h))
+
+
+class Ordered(Latent):
+    r"""A code in order of importance: its first components are as good a code as one of that length.
+
+    Training cuts each code off after a random number of components, the rest being zero (nested dropout [1]_). One fit thus gives
+    a code of every length, and the objective is the mean over lengths :math:`k`,
+
+    .. math:: \sum_k p_k \, \text{loss}\big(\text{decoder}(z_1, \dots, z_k, 0, \dots, 0), x\big)
+
+    where :math:`p` gives the full length with probability `full`, and otherwise each length the same. With linear layers alone the
+    components are PCA's.
+
+    Parameters
+    ----------
+    full : float in [0, 1], default=0.5
+        How often a code is not cut off. The more often, the better the full length is, at the cost of the short ones.
+
+    References
+    ----------
+    .. [1] Rippel, Gelbart and Adams (2014), "Learning Ordered Representations with Nested Dropout", ICML.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_ae import AutoencoderTransformer
+    >>> from sklearn_ae.latents import Ordered
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> model = AutoencoderTransformer(3, latent=Ordered(), random_state=0).fit(X)
+    >>> model.reconstruct(X, n_components=2).shape
+    (150, 4)
+    >>> model.explained_variance_ratio_.shape
+    (3,)
+    """
+
+    is_ordered = True
+    _parameter_constraints = {"full": [Interval(Real, 0, 1, closed="both")]}
+
+    def __init__(self, full: float = 0.5):
+        self.full = full
+
+    def code(self, h: Tensor, sample: bool) -> Tensor:
+        if not sample:
+            return h
+        n, k = h.shape
+        rows = torch.arange(n, dtype=h.dtype, device=h.device) + torch.rand((), dtype=h.dtype, device=h.device)
+        left = self.shares(k).to(h)
+        return torch.where((rows / n)[:, None] < left, h, 0)  # the lengths are spread evenly over a batch
+
+    def shares(self, n_components: int) -> Tensor:
+        """The share of codes that each component is kept in (n_components,): 1 for the first, and ever fewer."""
+        cut = torch.arange(n_components, dtype=torch.float64) / n_components
+        return 1 - (1 - self.full) * cut
 
 
 class Contractive(Latent):
