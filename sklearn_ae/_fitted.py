@@ -23,6 +23,7 @@ from sklearn_ae._network.inference import apply_in_chunks
 from sklearn_ae._torch import PrivateGenerator, find_device, plain_torch
 from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae._training.rules import chunk_rows
+from sklearn_ae.latents import Latent
 
 DTYPES = (np.float64, np.float32)
 ACCEPTED = {"dtype": DTYPES, "ensure_all_finite": "allow-nan", "accept_sparse": "csr"}  # what rows may be
@@ -72,22 +73,44 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         X = self._apply(lambda z: self._scaling.inverse(module.decode(z)), ArraySource(codes), scaling=Scaling())
         return X.astype(codes.dtype, copy=False)
 
-    def reconstruct(self, X: ArrayLike) -> np.ndarray:
+    def reconstruct(self, X: ArrayLike, n_components: int | None = None) -> np.ndarray:
         """Encode and decode rows: their denoised, compressed selves.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+        n_components : int or None, default=None
+            Use the first components of the code only, as many; the latent must be `Ordered`. None uses all.
 
         Returns
         -------
         X_reconstructed : ndarray of shape (n_samples, n_features)
             In the data's own units.
+
+        Raises
+        ------
+        ValueError
+            If the code is not ordered, or has not as many components.
         """
         X = self._check(X)
-        module = self.net_.module_
-        R = self._apply(lambda *x: self._scaling.inverse(module.decode(module.encode(*x))), make_source(X))
+        module, k = self.net_.module_, self._check_length(n_components)
+        shorten = (lambda z: z) if k is None else (lambda z: module.truncate(z, k))
+        R = self._apply(lambda *x: self._scaling.inverse(module.decode(shorten(module.encode(*x)))), make_source(X))
         return R.astype(X.dtype, copy=False)
+
+    def _check_length(self, n_components: int | None) -> int | None:
+        """Check that codes can be cut off after as many components."""
+        latent, most = self._blueprint.latent, self.n_components_
+        if n_components is None:
+            return None
+        if not latent.is_ordered:
+            raise ValueError(
+                f"n_components={n_components!r} needs a code in order of importance; pass latent=Ordered() to the estimator "
+                f"and fit it again. Its latent is {'a plain code' if type(latent) is Latent else latent}."
+            )
+        if not isinstance(n_components, Integral) or not 1 <= n_components <= most:
+            raise ValueError(f"n_components must be a whole number from 1 to {most}, the length of the code, got {n_components!r}.")
+        return int(n_components)
 
     def reconstruction_errors(self, X: ArrayLike) -> np.ndarray:
         """The loss of each entry; for a single autoencoder, the mean over a row is minus its score.
@@ -164,6 +187,11 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         with plain_torch(), torch.inference_mode():
             Z = self.net_.module_.sample_codes(as_tensor(self._codes), rows, generator).double().numpy()
         return self.inverse_transform(Z)
+
+    @property
+    def n_components_(self) -> int:
+        check_is_fitted(self)
+        return self._blueprint.n_components - self._blueprint.n_unused
 
     @property
     def _n_features_out(self) -> int:

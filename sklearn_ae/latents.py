@@ -35,6 +35,7 @@ class Latent(Part):
     slot = "latent"
     stochastic = False
     is_ordered = False
+    supports_batched_codes = True  # (n_networks, n_samples, length) too; counts for this very class only, see Stack
 
     def n_outputs(self, n_components: int) -> int:
         """How many numbers the encoder gives for a code of `n_components`."""
@@ -91,6 +92,10 @@ class Latent(Part):
         """The weight of the cost, from 0 to 1, after a share `progress` of the planned training."""
         return 1.0
 
+    def truncate(self, z: Tensor, n_components: int) -> Tensor:
+        """What stands for codes (..., n_samples, length) of which the first `n_components` are known; for ordered codes only."""
+        return torch.where(torch.arange(z.shape[-1], device=z.device) < n_components, z, 0)
+
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Draw new codes near those of some rows.
 
@@ -143,6 +148,7 @@ class LatentModule(nn.Module):
         super().__init__()
         self.latent = latent
         self.stochastic = latent.stochastic
+        self.is_ordered = latent.is_ordered
 
     def code(self, h: Tensor, sample: bool) -> Tensor:
         return self.latent.code(h, sample)
@@ -152,6 +158,9 @@ class LatentModule(nn.Module):
 
     def cost_weight(self, progress: float) -> float:
         return self.latent.cost_weight(progress)
+
+    def truncate(self, z: Tensor, n_components: int) -> Tensor:
+        return self.latent.truncate(z, n_components)
 
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         return Latent.sample_codes(self, h, rows, generator)  # type: ignore[arg-type]  # it has what that calls
@@ -236,6 +245,7 @@ class Ordered(Latent):
     """
 
     is_ordered = True
+    supports_batched_codes = True
     _parameter_constraints = {"full": [Interval(Real, 0, 1, closed="both")]}
 
     def __init__(self, full: float = 0.5):
@@ -244,10 +254,10 @@ class Ordered(Latent):
     def code(self, h: Tensor, sample: bool) -> Tensor:
         if not sample:
             return h
-        n, k = h.shape
-        rows = torch.arange(n, dtype=h.dtype, device=h.device) + torch.rand((), dtype=h.dtype, device=h.device)
+        n, k = h.shape[-2:]
+        rows = torch.arange(n, dtype=h.dtype, device=h.device) + torch.rand_like(h[..., :1, 0])
         left = self.shares(k).to(h)
-        return torch.where((rows / n)[:, None] < left, h, 0)  # the lengths are spread evenly over a batch
+        return torch.where((rows / n)[..., None] < left, h, 0)  # the lengths are spread evenly over a batch
 
     def shares(self, n_components: int) -> Tensor:
         """The share of codes that each component is kept in (n_components,): 1 for the first, and ever fewer."""

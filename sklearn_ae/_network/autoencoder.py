@@ -59,11 +59,13 @@ class Autoencoder(nn.Module):
     filler : GapFiller or None
         Fills gaps where training rows have some. In training a share of the values is then hidden too, and has to be told from the
         others.
+    n_unused : int
+        How many of the last components of an ordered code are not in use once it is trained.
     """
 
     cost_weight: Tensor
 
-    def __init__(self, encoder, decoder, latent, loss, corruption=None, copies_input=False, filler=None):
+    def __init__(self, encoder, decoder, latent, loss, corruption=None, copies_input=False, filler=None, n_unused=0):
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
@@ -72,6 +74,7 @@ class Autoencoder(nn.Module):
         self.corruption = corruption
         self.copies_input = copies_input
         self.filler = filler
+        self.n_unused = n_unused
         self.learning = False  # True inside fit, its validation included: corruption and random codes are in force
         self.register_buffer("cost_weight", torch.ones(()), persistent=False)  # of the latent's cost
 
@@ -112,15 +115,31 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Codes (n_samples, n_components)."""
-        return self.latent.code(self.encoder_output(x, mask), sample=False)
+        return self._kept(self.latent.code(self.encoder_output(x, mask), sample=False))
 
     def reconstruct(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Raw reconstructions (n_samples, n_features), of missing values too."""
-        return self.decoder(self.encode(x, mask))
+        return self.decoder(self._whole(self.encode(x, mask)))
 
     def decode(self, z: Tensor) -> Tensor:
         """Reconstructions (n_samples, n_features) in scaled units."""
-        return self.loss.inverse_link(self.decoder(z))
+        return self.loss.inverse_link(self.decoder(self._whole(z)))
+
+    def truncate(self, z: Tensor, n_components: int) -> Tensor:
+        """Codes of which only the first components count, where the latent is ordered."""
+        return self.latent.truncate(z, n_components)
+
+    def squared_errors_by_length(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Squared errors summed over the features of a row, for codes of each length from 1: (..., n_samples, n_components)."""
+        z = self.encode(x, mask)
+        errors = [(self.decode(self.truncate(z, k + 1)) - x).square() for k in range(z.shape[-1])]
+        return torch.stack([(one if mask is None else torch.where(mask, one, 0)).sum(-1) for one in errors], -1)
+
+    def _kept(self, z: Tensor) -> Tensor:
+        return z[..., : z.shape[-1] - self.n_unused]
+
+    def _whole(self, z: Tensor) -> Tensor:
+        return nn.functional.pad(z, (0, self.n_unused)) if self.n_unused else z
 
     def elements(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The loss of each entry (n_samples, n_features); NaN where it is missing."""
@@ -141,7 +160,7 @@ class Autoencoder(nn.Module):
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Random codes near those of some rows of `h`, which ``encoder_output`` gave."""
         latent = copy.deepcopy(self.latent).to(h.device) if isinstance(self.latent, nn.Module) else self.latent
-        return latent.sample_codes(h, rows, generator)
+        return self._kept(latent.sample_codes(h, rows, generator))
 
 
 def hide(mask: Tensor) -> Tensor:

@@ -28,6 +28,10 @@ class Folds(Stack):
         loss = self.losses_and_costs(batch, raw, cost)
         return loss if self.training else loss[:-1]
 
+    def squared_errors_by_length(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Those of the copies that left rows out (n_folds, n_samples, n_components)."""
+        return self.each("squared_errors_by_length", x, mask)[:-1]
+
     def full_data_model(self) -> Autoencoder:
         """The autoencoder that has seen all rows."""
         autoencoder = self._last[0]
