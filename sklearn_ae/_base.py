@@ -358,7 +358,7 @@ class BaseAutoencoder(FittedAutoencoder):
                 previous = self.net_.module_ if hasattr(self, "net_") else None
                 prepared = blueprint.prepare(rows, None, previous, stream.random_state)
                 self.net_ = self._make_net(blueprint, prepared, device, stream=True)
-            self._judge(blueprint, self.net_.module_, rows)
+            self._judge(blueprint, self.net_.module_ if self.net_.initialized_ else self.net_.module, rows)
             self.net_.train_on_chunk(rows)
             self._keep_codes(rows)
         self.loss_curve_.append(self.net_.history[-1]["train_loss"])
