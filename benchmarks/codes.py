@@ -4,8 +4,8 @@
     python benchmarks/codes.py sparse
 
 `ordered` gives, for some lengths k, the squared error of held-out rows from the first k components as a ratio to that of a separate
-fit of length k. FOLDER holds .npz files with X; without it there are scikit-learn's digits alone. `sparse` gives the share of entries
-that are zero, those under a twentieth of their component's root mean square, the mean activation, and R2 on held-out rows.
+fit of length k. FOLDER holds .npz files with X; without it there are scikit-learn's digits alone. `sparse` gives the share of
+entries that are zero, those under a twentieth of their component's root mean square, the mean activation, and R2 on held-out rows.
 Tables are standardised and split 70/30; of large ones 4,000 rows are taken.
 """
 
@@ -22,7 +22,12 @@ from sklearn_ae import AutoencoderTransformer
 from sklearn_ae.latents import Contractive, Ordered, Sparse
 
 TABLES = ("cardio", "WDBC", "letter", "satellite", "vowels")
-SPARSE = {"digits 16": (load_digits, 16), "digits 64": (load_digits, 64), "breast_cancer 8": (load_breast_cancer, 8), "wine 8": (load_wine, 8)}
+SPARSE = {
+    "digits 16": (load_digits, 16),
+    "digits 64": (load_digits, 64),
+    "breast_cancer 8": (load_breast_cancer, 8),
+    "wine 8": (load_wine, 8),
+}
 
 
 def divided(X):
@@ -52,7 +57,8 @@ def ordered(arguments):
             seconds = time.perf_counter() - start
             ratios = [error(model.reconstruct(test, n_components=k)) / one for k, one in zip(lengths, own, strict=True)]
             mean = np.exp(np.mean(np.log(ratios)))
-            print(f"{name:10s} full={full:g} {seconds:5.1f} s  mean {mean:.2f} | {' '.join(f'{k}: {r:.2f}' for k, r in zip(lengths, ratios))}")
+            each = "  ".join(f"{k}: {ratio:.2f}" for k, ratio in zip(lengths, ratios, strict=True))
+            print(f"{name:10s} full={full:g} {seconds:5.1f} s  mean {mean:.2f} | {each}")
 
 
 def sparse(arguments):
@@ -65,7 +71,8 @@ def sparse(arguments):
             Z, residuals = model.transform(test), model.reconstruct(test)[:, varies] - test[:, varies]
             r2 = 1 - (residuals**2).sum() / ((test - test.mean(0))[:, varies] ** 2).sum()
             near = np.abs(Z) < 0.05 * np.sqrt((Z**2).mean(0))
-            print(f"{name:16s} {latent!s:24s} zero {(Z == 0).mean():.2f}  near zero {near.mean():.2f}  mean {Z.mean():5.2f}  R2 {r2:.3f}")
+            figures = f"zero {(Z == 0).mean():.2f}  near zero {near.mean():.2f}  mean {Z.mean():5.2f}  R2 {r2:.3f}"
+            print(f"{name:16s} {latent!s:24s} {figures}")
 
 
 if __name__ == "__main__":

@@ -188,8 +188,8 @@ class Sparse(Latent):
     Parameters
     ----------
     alpha : float or "auto", default="auto"
-        Weight of the penalty, against a loss that is a mean over features. ``"auto"`` is 0 for ``"l1"``, whose zeros need no penalty, and
-        1 for ``"kl"``.
+        Weight of the penalty, against a loss that is a mean over features. ``"auto"`` is 0 for ``"l1"``, whose zeros need no penalty,
+        and 1 for ``"kl"``.
     penalty : {"l1", "kl"}, default="l1"
         Which penalty.
     active : float in (0, 1] or "auto", default="auto"
@@ -221,9 +221,7 @@ class Sparse(Latent):
     }
     AUTO = {"l1": (0.0, 0.25), "kl": (1.0, 1.0)}  # alpha and active of each penalty
 
-    def __init__(
-        self, alpha: float | str = "auto", *, penalty: str = "l1", active: float | str = "auto", target: float = 0.05
-    ):
+    def __init__(self, alpha: float | str = "auto", *, penalty: str = "l1", active: float | str = "auto", target: float = 0.05):
         self.alpha = alpha
         self.penalty = penalty
         self.active = active
@@ -310,8 +308,8 @@ class Contractive(Latent):
 
     .. math:: \alpha\sum_j \frac{\lVert\partial h_j/\partial x\rVert^2}{\operatorname{Var} h_j}
 
-    a sample. The variance is that over the batch; without it, as in [1]_, a code would first of all shrink, and the decoder grow. The
-    Jacobian is exact for every encoder that treats rows independently (so without batch normalisation); it costs one backward
+    a sample. The variance is that over the batch; without it, as in [1]_, a code would first of all shrink, and the decoder grow.
+    The Jacobian is exact for every encoder that treats rows independently (so without batch normalisation); it costs one backward
     pass per component. Batches of fewer than 8 rows say too little about a variance, and cost nothing.
 
     Parameters
@@ -351,7 +349,7 @@ def squared_gradient_norms(function, x: Tensor) -> Tensor:
     -------
     Tensor of shape (n_samples, n_outputs)
     """
-    h, pull_back = torch.func.vjp(function, x)  # type: ignore[misc]  # the third is there on request
+    h, pull_back = torch.func.vjp(lambda x: function(x.clone()), x)  # which may work in place
     directions = torch.eye(h.shape[1], dtype=h.dtype, device=h.device)
     rows = torch.func.vmap(lambda e: pull_back(e.expand_as(h))[0])(directions)  # (n_outputs, n_samples, n_features)
     return rows.square().sum(2).T

@@ -38,7 +38,7 @@ from tests.helpers import QUICK
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 SETTINGS = {
-    "folds": AutoencoderTransformer(2, **QUICK),
+    "by default": AutoencoderTransformer(2, **QUICK),
     "held-out": AutoencoderTransformer(2, validation_fraction=0.2, **QUICK),
     "no validation": AutoencoderTransformer(2, early_stopping=False, **QUICK),
     "ensemble": AutoencoderOutlierDetector(n_estimators=3, early_stopping=True, **QUICK),

@@ -5,7 +5,6 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
@@ -117,7 +116,9 @@ def test_a_share_goes_on_in_warm_starts_and_streams(digits):
 
 def test_a_share_that_is_not_reached_keeps_all_and_says_so(rng):
     X = rng.normal(size=(60, 30))  # no structure: what explains the training rows does not explain others
-    with pytest.warns(UserWarning, match=r"n_components=0.99: \d+ components explain .* of the variance of rows held out; all are kept"):
+    with pytest.warns(
+        UserWarning, match=r"n_components=0.99: \d+ components explain .* of the variance of rows held out; all are kept"
+    ):
         model = AutoencoderTransformer(0.99, **QUICK).fit(X)
     assert model.n_components_ == model._blueprint.n_components
 
@@ -132,7 +133,11 @@ def test_a_share_asks_for_few_more_components_than_pca():
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda X: AutoencoderTransformer(0.9, latent=Sparse()).fit(X), ValueError, r"n_components=0.9.*latent is Sparse\(\); pass"),
+        (
+            lambda X: AutoencoderTransformer(0.9, latent=Sparse()).fit(X),
+            ValueError,
+            r"n_components=0.9.*latent is Sparse\(\); pass",
+        ),
         (lambda X: AutoencoderTransformer(0.9).partial_fit(X), ValueError, "n_components=0.9.* partial_fit needs a whole number"),
         (lambda X: AutoencoderTransformer(1.0).fit(X), ValueError, "'n_components' parameter"),
         (lambda X: AutoencoderOutlierDetector(0.9).fit(X), ValueError, "'n_components' parameter"),
@@ -141,7 +146,7 @@ def test_a_share_asks_for_few_more_components_than_pca():
         (lambda X: fitted(X).reconstruct(X, n_components=3), ValueError, "from 1 to 2, the length of the code, got 3"),
         (lambda X: fitted(X).reconstruct(X, n_components=0.5), ValueError, "from 1 to 2, the length of the code, got 0.5"),
         (lambda X: fitted(X, None).reconstruct(X, n_components=1), ValueError, r"pass latent=Ordered\(\).* is a plain code"),
-        (lambda X: fitted(X, Sparse()).reconstruct(X, n_components=1), ValueError, r"latent=Ordered\(\).* is Sparse\(\)"),
+        (lambda X: fitted(X, Sparse).reconstruct(X, n_components=1), ValueError, r"latent=Ordered\(\).* is Sparse\(\)"),
         (lambda X: fitted(X, None).explained_variance_ratio_, AttributeError, r"pass latent=Ordered\(\)"),
         (lambda X: AutoencoderTransformer().explained_variance_ratio_, NotFittedError, "not fitted"),
         (lambda X: AutoencoderTransformer().n_components_, NotFittedError, "not fitted"),
@@ -152,8 +157,8 @@ def test_what_cannot_be_asked_for_is_refused(make, error, message, table):
         make(table)
 
 
-def fitted(X, latent=Ordered()):
-    return AutoencoderTransformer(2, latent=clone(latent) if latent else None, **QUICK).fit(X)
+def fitted(X, make_latent=Ordered):
+    return AutoencoderTransformer(2, latent=make_latent and make_latent(), **QUICK).fit(X)
 
 
 def test_fitting_again_with_another_latent_forgets_the_ratios(table):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LIMIT = 1e15  # far enough, and squares stay finite in float32
 QUANTILE_ROWS, QUANTILE_VALUES = 10_000, 2**25  # enough for quantiles to be known to a hundredth; fewer rows where they are wide
+FARTHEST = float(np.arcsinh(LIMIT))  # in whitened units
 MOST_WHITENED = 1_000  # with more features than this, a whitening is computed from as many rows
 HALF_WHITENED = 64  # features with which data are whitened by half
 COMMON = 0.9  # share of the rows that have the same value where a feature counts as nearly constant
@@ -45,15 +46,18 @@ class Scaling:
         """The same, with scaled values cut off beyond these limits, where they are finite."""
         return replace(self, limits=limits) if np.isfinite(limits).all() else self
 
-    def transform_for(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-        """The map from rows of this type in data units to float32 in scaled units. It leaves its input as it is."""
+    def transform_for(self, dtype: torch.dtype) -> Callable[..., Tensor]:
+        """The map from rows of this type in data units to float32 in scaled units. It leaves its input as it is.
+
+        It may be given a mask of what was observed. Values in gaps then change no others; what it gives for gaps means nothing.
+        """
         if self.center is None or self.scale is None:
-            return lambda x: x.clamp(*self.limits).to(torch.float32)
+            return lambda x, mask=None: x.clamp(*self.limits).to(torch.float32)
         if dtype is not torch.float64 and not self._fits_float32():
             dtype = torch.float64
         center, scale = (as_tensor(a).to(dtype) for a in (self.center, self.scale))
         low, high = self.limits
-        return lambda x: x.sub(center).div_(scale).clamp_(low, high).float()
+        return lambda x, mask=None: x.sub(center).div_(scale).clamp_(low, high).float()
 
     def _fits_float32(self) -> bool:
         smallest, largest = FLOAT32
@@ -89,12 +93,18 @@ class Whitening(Scaling):
     gains: np.ndarray = field(kw_only=True)
     rest: float = field(kw_only=True)
 
-    def transform_for(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    def transform_for(self, dtype: torch.dtype) -> Callable[..., Tensor]:
         scale = super().transform_for(dtype)
-        return lambda x: torch.asinh(self._mix(scale(x), self.gains, self.rest))
+
+        def transform(x: Tensor, mask: Tensor | None = None) -> Tensor:
+            scaled = scale(x) if mask is None else torch.where(mask, scale(x), 0)
+            return torch.asinh(self._mix(scaled, self.gains, self.rest))
+
+        return transform
 
     def inverse(self, x: Tensor) -> Tensor:
-        return super().inverse(self._mix(torch.sinh(x), 1 / self.gains, 1 / self.rest))
+        x = torch.sinh(x.double().clamp(-FARTHEST, FARTHEST))
+        return super().inverse(self._mix(x, 1 / self.gains, 1 / self.rest))
 
     def _mix(self, x: Tensor, gains: np.ndarray, rest: float) -> Tensor:
         directions, factors = as_tensor(self.directions).to(x), as_tensor(gains).to(x)

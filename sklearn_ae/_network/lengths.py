@@ -6,37 +6,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_ae._data.sources import Members, Scaled
+from sklearn_ae._data.sources import Source
+from sklearn_ae._network.autoencoder import Autoencoder
 
 BLOCK_ROWS = 1_024
+SMALLEST = 1e-300
 
 
 @torch.no_grad()
-def explained_variance(module: Any, rows: Scaled | Members) -> np.ndarray:
+def explained_variance(module: Autoencoder, rows: Source) -> np.ndarray:
     """The share of the rows' variance, in scaled units, that comes back from ordered codes of each length (n_components,).
 
     Parameters
     ----------
-    module : Autoencoder or Folds
+    module : Autoencoder
         A trained network.
-    rows : Scaled or Members
-        The rows to judge it by. Those of copies that have seen all are passed over.
+    rows : Source
+        Scaled rows to judge it by.
     """
     module.eval()
     errors: Any = 0.0
-    count: Any = 0.0
-    total: Any = 0.0
-    squares: Any = 0.0
+    moments: Any = 0.0
     for x, weight, mask in rows.blocks(BLOCK_ROWS):
-        error = module.squared_errors_by_length(x, mask).double()  # (..., n_rows, n_components)
-        judged = slice(None) if x.dim() == 2 else slice(len(error))
-        x = x[judged].double().flatten(0, -2)
-        each = torch.ones_like(x[:, :1]) if weight is None else weight[judged].double().flatten()[:, None]
-        seen = each.expand_as(x) if mask is None else each * mask[judged].flatten(0, -2)
-        errors = errors + (each * error.flatten(0, -2)).sum(0)
-        count, total, squares = count + seen.sum(0), total + (seen * x).sum(0), squares + (seen * x.square()).sum(0)
-    variance = (squares - total.square() / count.clamp_min(1e-300)).sum()
-    return (1 - errors / variance.clamp_min(1e-300)).cpu().numpy()
+        error, x = module.squared_errors_by_length(x, mask).double(), x.double()
+        each = torch.ones_like(x[:, :1]) if weight is None else weight.double()[:, None]
+        seen = each.expand_as(x) if mask is None else each * mask
+        errors = errors + (each * error).sum(0)
+        moments = moments + torch.stack([seen, seen * x, seen * x.square()]).sum(1)
+    weight, total, squares = moments
+    variance = (squares - total.square() / weight.clamp_min(SMALLEST)).sum()
+    return (1 - errors / variance.clamp_min(SMALLEST)).cpu().numpy()
 
 
 def enough_components(x: Tensor, share: float, most: int) -> int:
