@@ -146,11 +146,10 @@ class AutoencoderTransformer(BaseAutoencoder):
             if len(enough):
                 n_kept = int(enough[0]) + 1
             else:
-                warnings.warn(
-                    f"n_components={self.n_components!r}: {n_kept} components explain {explained.max():.3g} of the variance of rows held "
-                    "out; all are kept. Pass a whole number for a longer code, or ask for less.",
-                    UserWarning,
-                    stacklevel=5,
+                message = (
+                    f"n_components={self.n_components!r}: {n_kept} components explain {explained.max():.3g} of the variance of rows "
+                    "held out; all are kept. Pass a whole number for a longer code, or ask for less."
                 )
+                warnings.warn(message, UserWarning, stacklevel=5)
         self._explained_variance_ratio = np.diff(explained[:n_kept], prepend=0.0)
         return replace(blueprint, n_unused=blueprint.n_components - n_kept)

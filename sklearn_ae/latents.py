@@ -180,16 +180,16 @@ class Sparse(Latent):
     .. math:: \alpha\sum_j \frac{|z_j|}{s_j}
 
     where :math:`s_j` is the root mean square of the component over the batch: without it a code would only shrink, and the
-    decoder grow. ``penalty="kl"`` passes the code through a sigmoid and keeps the mean activation :math:`\hat\rho_j` of each component
-    over the batch near a target rate [2]_:
+    decoder grow. ``penalty="kl"`` passes the code through a sigmoid and keeps the mean activation :math:`\hat\rho_j` of each
+    component over the batch near a target rate [2]_:
 
     .. math:: \alpha\sum_j \rho\log\frac{\rho}{\hat\rho_j} + (1-\rho)\log\frac{1-\rho}{1-\hat\rho_j}
 
     Parameters
     ----------
     alpha : float or "auto", default="auto"
-        Weight of the penalty, against a loss that is a mean over features. ``"auto"`` is 0 for ``"l1"``, whose zeros need no penalty,
-        and 1 for ``"kl"``.
+        Weight of the penalty, against a loss that is a mean over features. ``"auto"`` is 0 for ``"l1"``, which has zeros
+        without it, and 1 for ``"kl"``.
     penalty : {"l1", "kl"}, default="l1"
         Which penalty.
     active : float in (0, 1] or "auto", default="auto"
@@ -257,13 +257,18 @@ class Ordered(Latent):
 
     .. math:: \sum_k p_k \, \text{loss}\big(\text{decoder}(z_1, \dots, z_k, 0, \dots, 0), x\big)
 
-    where :math:`p` gives the full length with probability `full`, and otherwise each length the same. With linear layers alone the
-    components are PCA's.
+    where :math:`p` gives the full length with probability `full`, and otherwise each length the same. Lengths are spread evenly
+    over the rows of a batch. With linear layers alone the components are PCA's.
 
     Parameters
     ----------
-    full : float in [0, 1], default=0.5
-        How often a code is not cut off. The more often, the better the full length is, at the cost of the short ones.
+    full : float in [0, 1], default=0.0
+        How often a code is not cut off for certain. The more often, the better the full length is, at the cost of the short ones.
+
+    Notes
+    -----
+    No length is quite as good as a fit of its own: the best curve through the data is not a coordinate of the best surface. Expect
+    errors 1.0 to 1.4 times those of separate fits, or fit the length that you choose once more, without `Ordered`.
 
     References
     ----------
@@ -286,7 +291,7 @@ class Ordered(Latent):
     supports_batched_codes = True
     _parameter_constraints = {"full": [Interval(Real, 0, 1, closed="both")]}
 
-    def __init__(self, full: float = 0.5):
+    def __init__(self, full: float = 0.0):
         self.full = full
 
     def code(self, h: Tensor, sample: bool) -> Tensor:

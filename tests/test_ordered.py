@@ -24,7 +24,8 @@ def axes_of(latent):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(1_500, 6)) * [4, 3, 2, 0.5, 0.5, 0.5] @ np.linalg.qr(rng.normal(size=(6, 6)))[0]
     architecture = Custom(lambda n, k: nn.Linear(n, k), lambda k, n: nn.Linear(k, n))
-    model = AutoencoderTransformer(3, latent=latent, architecture=architecture, scaling=None, max_epochs=150, random_state=0).fit(X)
+    model = AutoencoderTransformer(3, latent=latent, architecture=architecture, scaling=None, random_state=0)
+    model.set_params(learning_rate=0.05, max_epochs=100).fit(X)
     weight = model.net_.module_.encoder.weight.detach().numpy()
     return weight @ PCA(3).fit(X).components_.T / np.linalg.norm(weight, axis=1, keepdims=True)
 
