@@ -152,7 +152,8 @@ def start_at_pca(encoder: nn.Linear, decoder: nn.Linear, x: Tensor, target: Tens
     if n_found < 1 or not (x.amax(0) > x.amin(0)).any():
         return
     solver = "covariance_eigh" if x.shape[1] <= min(len(x), 1_000) else "auto"  # exact, and faster than what "auto" takes
-    pca = PCA(n_found, svd_solver=solver, random_state=0).fit(x.cpu().numpy())
+    with np.errstate(invalid="ignore"):  # of rows that rounding makes equal, shares of no variance are NaN
+        pca = PCA(n_found, svd_solver=solver, random_state=0).fit(x.cpu().numpy())
     weight = torch.from_numpy(np.ascontiguousarray(pca.components_)).to(x)
     deviation = torch.from_numpy(np.sqrt(pca.explained_variance_)).to(x)
     varies = deviation > 1e-6 * deviation.max().clamp_min(1e-12)

@@ -79,7 +79,7 @@ def test_a_checkpoint_that_waits_for_validation_says_so(table, tmp_path):
         model.fit(table)
 
 
-@pytest.mark.parametrize("setting", ["folds", "held-out"])
+@pytest.mark.parametrize("setting", ["by default", "held-out"])
 @pytest.mark.parametrize("use_caching", [True, False])
 def test_scores_of_epochs_compare_with_the_rows_themselves(setting, use_caching, table):
     scoring = EpochScoring("neg_mean_squared_error", lower_is_better=False, use_caching=use_caching, name="mse")

@@ -31,7 +31,7 @@ def test_a_fit_trains_and_starts_on_no_row_that_it_is_judged_by(n):
     assert not set(learnt.tolist()) & set(judged.tolist())
     assert set(learnt.tolist()) | set(judged.tolist()) == set(range(n))
     assert len(judged) == round(max(n / 10, min(100, n / 5)))
-    assert module.decoder.linear.bias[0] == pytest.approx(learnt.mean().item())  # where PCA starts
+    assert module.decoder.linear.bias[0].item() == pytest.approx(learnt.mean().item())  # where PCA starts
 
 
 # Stacks

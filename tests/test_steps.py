@@ -126,7 +126,7 @@ def test_only_what_is_known_is_written_out(parameters, expected, table, monkeypa
     known = net.can_be_written_out
     monkeypatch.setattr(net, "can_be_written_out", lambda *args: seen.append(known(*args)) or seen[-1])
     AutoencoderTransformer(2, **parameters, **QUICK).fit(table)
-    assert seen == [expected]
+    assert set(seen) == {expected}
 
 
 def test_planned_work_does_not_jump():

@@ -231,7 +231,6 @@ class AutoencoderNet(NeuralNet):
         self._batch_hooks = any(asks_for_batches(callback) for _, callback in self.callbacks_)
         compiles = self.compile_step and not self._batch_hooks
         self._objective = self._compiled_objective(X) if compiles else self.objective
-        self._written_out = None if compiles else self._write_out()
         self._take_step = self._make_step()
 
     def on_epoch_begin(self, net, **kwargs):
@@ -279,6 +278,7 @@ class AutoencoderNet(NeuralNet):
 
     def _train(self, batches: Batches) -> float:
         self._set_learning(True)
+        self._written_out = self._write_out()  # anew each epoch: a callback may have frozen weights
         total = torch.zeros((), device=batches.source.device)
         for batch in batches:
             self._set_rates()
@@ -340,7 +340,7 @@ class AutoencoderNet(NeuralNet):
 
     def _write_out(self) -> WrittenOut | None:
         """The objective with its gradients written out, where that can be done and pays."""
-        plain = not self.mixed_precision and torch.device(self.device).type == "cpu"
+        plain = not self.mixed_precision and torch.device(self.device).type == "cpu" and self._objective == self.objective
         return WrittenOut(self.module_) if plain and can_be_written_out(self.module_, self.optimizer_) else None
 
     def _make_step(self) -> Callable[[Batch], Tensor]:

@@ -38,7 +38,7 @@ class Chain:
         layers = list(module if self.beside is None else module.layers)
         self.weights = [(layer.weight, layer.bias) for layer in layers[::2]]
         self.path = None if self.beside is None else (self.beside.linear.weight, self.beside.linear.bias)
-        self.activations = [ACTIVATIONS[type(layer)] for layer in layers[1::2]]
+        self.activations = [type(layer) for layer in layers[1::2]]
 
     @staticmethod
     def can_be(module: nn.Module) -> bool:
@@ -52,9 +52,9 @@ class Chain:
         self.x = x
         inputs = x if self.beside is None else self.beside.layers_input(x)
         self.inputs, self.before = [inputs], []
-        for (weight, bias), (activation, _) in zip(self.weights[:-1], self.activations, strict=True):
+        for (weight, bias), activation in zip(self.weights[:-1], self.activations, strict=True):
             z = torch.addmm(bias, inputs, weight.t())
-            inputs = activation(z)
+            inputs = ACTIVATIONS[activation][0](z)
             self.before.append(z)
             self.inputs.append(inputs)
         weight, bias = self.weights[-1]
@@ -72,7 +72,7 @@ class Chain:
             torch.mm(g.t(), self.inputs[i], out=weight.grad)
             torch.sum(g, 0, out=bias.grad)
             if i:
-                _, before = self.activations[i - 1]
+                before = ACTIVATIONS[self.activations[i - 1]][1]
                 g = before(torch.mm(g, weight), self.before[i - 1])
         if self.path is not None:
             weight, bias = self.path
@@ -120,8 +120,10 @@ def can_be_written_out(module: nn.Module, optimizer: torch.optim.Optimizer) -> b
         return False
     if not isinstance(optimizer, Adam):
         return False
-    halves = {id(p) for half in (module.encoder, module.decoder) for p in half.parameters()}
-    return halves == {id(p) for flat in optimizer.flats for p in flat.parameters}
+    parameters = [p for half in (module.encoder, module.decoder) for p in half.parameters()]
+    if not all(p.requires_grad for p in parameters):
+        return False
+    return {id(p) for p in parameters} == {id(p) for flat in optimizer.flats for p in flat.parameters}
 
 
 def has_hooks(module: nn.Module) -> bool:
