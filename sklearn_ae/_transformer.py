@@ -147,8 +147,8 @@ class AutoencoderTransformer(BaseAutoencoder):
                 n_kept = int(enough[0]) + 1
             else:
                 message = (
-                    f"n_components={self.n_components!r}: {n_kept} components explain {explained.max():.3g} of the variance of rows "
-                    "held out; all are kept. Pass a whole number for a longer code, or ask for less."
+                    f"n_components={self.n_components!r}: {n_kept} components explain {explained.max():.3g} of the variance of "
+                    "rows held out; all are kept. Pass a whole number for a longer code, or ask for less."
                 )
                 warnings.warn(message, UserWarning, stacklevel=5)
         self._explained_variance_ratio = np.diff(explained[:n_kept], prepend=0.0)
