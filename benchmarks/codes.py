@@ -19,7 +19,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_ae import AutoencoderTransformer
-from sklearn_ae.latents import Contractive, Ordered, Sparse
+from sklearn_ae.latents import Ordered, Sparse
 
 TABLES = ("cardio", "WDBC", "letter", "satellite", "vowels")
 SPARSE = {
@@ -62,7 +62,7 @@ def ordered(arguments):
 
 
 def sparse(arguments):
-    latents = [None, Sparse(), Sparse(active=0.5), Sparse(0.01, active=1), Sparse(penalty="kl"), Contractive()]
+    latents = [None, Sparse(), Sparse(active=0.5), Sparse(penalty="kl"), Sparse(0.01, active=1)]
     for name, (load, n_components) in SPARSE.items():
         train, test = divided(load().data)
         varies = train.std(0) > 0

@@ -299,13 +299,9 @@ class Ordered(Latent):
             return h
         n, k = h.shape[-2:]
         rows = torch.arange(n, dtype=h.dtype, device=h.device) + torch.rand_like(h[..., :1, 0])
-        left = self.shares(k).to(h)
-        return torch.where((rows / n)[..., None] < left, h, 0)  # the lengths are spread evenly over a batch
-
-    def shares(self, n_components: int) -> Tensor:
-        """The share of codes that each component is kept in (n_components,): 1 for the first, and ever fewer."""
-        cut = torch.arange(n_components, dtype=torch.float64) / n_components
-        return 1 - (1 - self.full) * cut
+        cut = torch.arange(k, dtype=h.dtype, device=h.device) / k
+        kept = 1 - (1 - self.full) * cut  # the share of codes that each component is kept in: all for the first, and ever fewer
+        return torch.where((rows / n)[..., None] < kept, h, 0)  # the lengths are spread evenly over the rows
 
 
 class Contractive(Latent):
