@@ -248,7 +248,7 @@ class BaseAutoencoder(FittedAutoencoder):
         auto = "uniform" if source.is_sparse else "standard" if self.corruption is None else "bounded"
         return Blueprint(**make_parts(self, source), scaling=self._scaling_kind(auto), n_components=self.n_components)
 
-    def _judge(self, blueprint: Blueprint, module: nn.Module, rows: Source) -> Blueprint:
+    def _judge(self, blueprint: Blueprint, module: Any, rows: Source) -> Blueprint:
         """Look at what has been trained, on rows held out if there are any; gives the blueprint of what is kept of it."""
         return blueprint
 

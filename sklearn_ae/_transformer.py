@@ -12,7 +12,6 @@ import torch
 from numpy.random import RandomState
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
 from sklearn_ae._base import BaseAutoencoder
 from sklearn_ae._data.scaling import fit_scaling
@@ -135,7 +134,7 @@ class AutoencoderTransformer(BaseAutoencoder):
             )
         super()._begin_stream(source)
 
-    def _judge(self, blueprint: Blueprint, module: nn.Module, rows: Any) -> Blueprint:
+    def _judge(self, blueprint: Blueprint, module: Any, rows: Any) -> Blueprint:
         self._explained_variance_ratio = None
         if not blueprint.latent.is_ordered:
             return blueprint

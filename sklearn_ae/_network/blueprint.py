@@ -112,9 +112,9 @@ class Blueprint:
         self._start(module, rows, start_positions(rows))
         module.eval()
 
-    def finish(self, module: nn.Module, train: Scaled | Members) -> None:
+    def finish(self, module: Any, train: Any) -> None:
         """Set what a trained network needs besides its weights."""
-        module.n_unused = self.n_unused  # type: ignore[assignment]  # a number
+        module.n_unused = self.n_unused
 
     def _start(self, module: Autoencoder, rows: Scaled, positions: Tensor) -> None:
         """Set starting weights from the rows at some positions, as the architecture does."""
