@@ -7,7 +7,7 @@ trains and what validates, which rules the ``"auto"`` parameters follow, what is
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -58,6 +58,9 @@ class Blueprint:
     n_features, n_components : int
     fills_gaps : bool
         Whether the network learns to fill gaps, since training rows have some.
+    n_unused : int
+        How many of the last components are not in use, since fewer explain as much as was asked for. It is known after training
+        only, and blueprints that differ in nothing else are equal.
     """
 
     architecture: Architecture
@@ -68,6 +71,7 @@ class Blueprint:
     n_features: int
     n_components: int
     fills_gaps: bool
+    n_unused: int = field(default=0, kw_only=True, compare=False)
 
     kind: ClassVar[str] = "autoencoder"
     network: ClassVar[type[Autoencoder]] = Autoencoder
@@ -112,8 +116,9 @@ class Blueprint:
         self._start(module, rows, start_positions(rows))
         module.eval()
 
-    def finish(self, module: nn.Module, train: Scaled | Members) -> None:
-        """Compute from training rows what a trained network needs besides its weights."""
+    def finish(self, module: Any, train: Any) -> None:
+        """Set what a trained network needs besides its weights."""
+        module.n_unused = self.n_unused
 
     def _start(self, module: Autoencoder, rows: Scaled, positions: Tensor) -> None:
         """Set starting weights from the rows at some positions, as the architecture does."""
@@ -148,7 +153,7 @@ class Blueprint:
         copies_input = not architecture.accepts_strided_input
         filler = self.filler(n_features) if self.fills_gaps else None
         latent = latent.build(self.n_components)
-        return self.network(encoder, decoder, latent, self.make_loss(), self.corruption, copies_input, filler)
+        return self.network(encoder, decoder, latent, self.make_loss(), self.corruption, copies_input, filler, self.n_unused)
 
     # Rules behind "auto"
 
@@ -173,7 +178,7 @@ class Blueprint:
     @property
     def n_features_out(self) -> int:
         """Columns of what ``transform`` gives."""
-        return self.n_components
+        return self.n_components - self.n_unused
 
     @property
     def n_values(self) -> int:
@@ -191,7 +196,7 @@ class Blueprint:
         """The attributes in which another blueprint differs, each with both values."""
         if type(self) is not type(other):
             return {"n_estimators": (self.n_networks, other.n_networks)}
-        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self) if f.compare}
         return {name: (a, b) for name, (a, b) in pairs.items() if not same_value(a, b)}
 
     @property

@@ -157,9 +157,12 @@ class Ensemble(Stack):
         codes = [nn.functional.pad(part, (0, width - part.shape[1])) for part in z.split(self.active, 1)]
         return self._gather(self.each("decode", torch.stack(codes))) / self._watched()
 
-    def restore(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def restore(self, x: Tensor, mask: Tensor | None = None, n_components: int | None = None) -> Tensor:
         """The mean of the members' reconstructions (n_samples, n_features), of missing values too."""
-        return self.decode(self.encode(x, mask))
+        z = self.encode(x, mask)
+        if n_components is not None:  # the first of each member's
+            z = torch.cat([self.latent.truncate(part, n_components) for part in z.split(self.active, 1)], 1)
+        return self.decode(z)
 
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Codes near those of some rows of `h`, which ``encoder_output`` gave."""

@@ -13,6 +13,10 @@ FEWEST_EPOCHS, ENOUGH_EPOCHS, MOST_EPOCHS = 2, 30, 500
 WIDE = 256  # features from which on learning rate and steps are lowered
 SMALLEST_BATCH, USUAL_BATCH = 64, 128
 
+# Ordered codes of which a share of the variance is asked for
+MOST_ORDERED = 128
+ORDERED_START_ROWS = 5_000  # rows whose principal components say how many codes are enough
+
 # Streams
 STREAM_RATE = 3e-3
 STREAM_AVERAGE, LONGEST_AVERAGE = 0.1, 2_000  # the weights' moving average: a share of the steps so far, and steps at most
