@@ -45,9 +45,9 @@ stream[:, 6] -= 0.3 * shift
 # The detector holds 800 rows out for the p-values. Windows have 250 rows, and the statistic is
 # the share of p-values of at most 0.05. Two limits are computed: the binomial one takes 0.05 as
 # exact. The other allows for the fact that 800 rows tell the true share only roughly: it adds
-# two standard errors. The training rows are clean, hence ``n_estimators=1``.
+# two standard errors. The training rows are clean, hence ``novelty=True``.
 
-detector = AutoencoderOutlierDetector(2, n_estimators=1, random_state=0).fit(X_train)
+detector = AutoencoderOutlierDetector(novelty=True, random_state=0).fit(X_train)
 p = detector.p_values(stream)
 window = 250
 share = (p <= 0.05).reshape(-1, window).mean(axis=1)

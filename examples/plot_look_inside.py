@@ -49,9 +49,9 @@ plt.show()
 
 # %%
 # **Where does the threshold of a detector lie, and are its p-values right?** It is trained on
-# zeros only. The p-values of new zeros should be near the diagonal.
+# zeros only, all of them to be trusted (``novelty=True``). The p-values of new zeros should be near the diagonal.
 
-detector = AutoencoderOutlierDetector(random_state=0).fit(X_train[y_train == 0])
+detector = AutoencoderOutlierDetector(novelty=True, random_state=0).fit(X_train[y_train == 0])
 OutlierScoreDisplay.from_estimator(detector, X_test[y_test == 0])
 plt.show()
 

@@ -222,6 +222,7 @@ class BaseAutoencoder(FittedAutoencoder):
                 prepared = blueprint.prepare(rows, validation, previous and previous.module_, random_state)
             net = self._make_net(blueprint, prepared, device)
             net.fit(prepared.train)
+            blueprint = self._judge(blueprint, net.module_, prepared.train if prepared.held_out is None else prepared.held_out)
             if previous is None and net.best_epoch_ == 0:
                 blueprint.restart(net.module_, rows)
             blueprint.finish(net.module_, prepared.train)
@@ -246,6 +247,10 @@ class BaseAutoencoder(FittedAutoencoder):
         """What is built, from this estimator's parameters."""
         auto = "uniform" if source.is_sparse else "standard" if self.corruption is None else "bounded"
         return Blueprint(**make_parts(self, source), scaling=self._scaling_kind(auto), n_components=self.n_components)
+
+    def _judge(self, blueprint: Blueprint, module: Any, rows: Source) -> Blueprint:
+        """Look at what has been trained, on rows held out if there are any; gives the blueprint of what is kept of it."""
+        return blueprint
 
     def _scaling_kind(self, auto: str) -> str | None:
         """The kind of scaling; `auto` is that of ``"auto"`` where the loss allows any."""
@@ -373,6 +378,7 @@ class BaseAutoencoder(FittedAutoencoder):
                 previous = self.net_.module_ if hasattr(self, "net_") else None
                 prepared = blueprint.prepare(rows, None, previous, stream.random_state)
                 self.net_ = self._make_net(blueprint, prepared, device, stream=True)
+            self._judge(blueprint, self.net_.module_ if self.net_.initialized_ else self.net_.module, rows)
             self.net_.train_on_chunk(rows)
             self._keep_codes(rows)
         self.loss_curve_.append(self.net_.history[-1]["train_loss"])

@@ -7,10 +7,15 @@ import numpy as np
 # Learning rate, steps and batches of a single autoencoder
 RATE = 1e-2
 STEPS, GROWTH, MOST_STEPS = 1_250, 0.6, 2_100  # steps for 1,000 rows, the power of the rows with which they grow, and the most
+STOCHASTIC = 1.5  # times as many steps where codes are random: gradients are noisier
 LINEAR_STEPS = 100  # without hidden layers, PCA's start is nearly the end
 FEWEST_EPOCHS, ENOUGH_EPOCHS, MOST_EPOCHS = 2, 30, 500
 WIDE = 256  # features from which on learning rate and steps are lowered
 SMALLEST_BATCH, USUAL_BATCH = 64, 128
+
+# Ordered codes of which a share of the variance is asked for
+MOST_ORDERED = 128
+ORDERED_START_ROWS = 5_000  # rows whose principal components say how many codes are enough
 
 # Streams
 STREAM_RATE = 3e-3
@@ -28,7 +33,18 @@ MEMBER_RATE, MEMBER_STEPS, MEMBER_BATCH, MEMBER_ROWS = 1.5e-2, 75, 256, 32
 SEEN_SHARE, MOST_SEEN = 0.7, 64  # features that a member sees
 MOST_COMPONENTS = 32
 EVERY_WITHOUT_CODE = 4  # every so many members have no code at all, and measure the distance from a trimmed middle
-SCALE_ROWS = 1_024  # rows from which the scales of residuals are computed
+TRAINED_SHARE, CHOSEN_SHARE = 0.1, 0.5  # the networks' part in the score; where the user has chosen a part of them
+
+# Hands of rows beside the members' networks
+MEMBER_HANDS, HAND_ROWS, MOST_HAND_ROWS = 16, 16, 256
+POOL_ROWS, POOL_VALUES, FEWEST_POOLED = 10_000, 2**21, 1_024  # rows from which hands and margins come
+ROUGH_HANDS, ROUGH_HAND_ROWS, DROPPED = 60, 8, 0.2  # by which the rows farthest out are found, and left out of training
+
+# Novelty: the masked autoencoder, and the rows that are kept
+MASKED_RATE, MASKED_BATCH = 3e-3, 128
+MASKED_STEPS = 100, 1_000  # the latter up to WIDE features
+MASKED_UNITS, MOST_MASKED_COMPONENTS = 128, 64
+MEMORY_ROWS, MEMORY_VALUES = 8_192, 2**22  # kept at most: 16 MB
 
 # Calibration of the detector
 CALIBRATION_SHARE, MOST_CALIBRATION = 0.2, 10_000
@@ -87,6 +103,17 @@ def n_held_out(validation: float | str, n: int, share: float = HELD_OUT, most: i
     if not 0 < held_out < n:
         raise ValueError(f"validation_fraction={validation} of {n} samples leaves {held_out} to validate on.")
     return held_out
+
+
+def masked_steps(n_features: int) -> int:
+    """Steps of training; they take longer where rows are wide, and the memory does most of the work there."""
+    fewest, most = MASKED_STEPS
+    return max(fewest, round(most * width_factor(n_features) ** 2))
+
+
+def memory_rows(n_features: int) -> int:
+    """How many training rows are kept for the nearest to be found among."""
+    return max(1, min(MEMORY_ROWS, MEMORY_VALUES // n_features))
 
 
 def input_noise(n: int) -> float:
