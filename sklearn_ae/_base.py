@@ -24,6 +24,7 @@ from sklearn_ae._data.sources import Scaled, Source, check_observed, make_source
 from sklearn_ae._fitted import ACCEPTED, FittedAutoencoder
 from sklearn_ae._losses import LOSSES, check_range
 from sklearn_ae._network.blueprint import Blueprint, Prepared, make_parts
+from sklearn_ae._records import record
 from sklearn_ae._torch import find_device, plain_torch, torch_seed
 from sklearn_ae._training import rules
 from sklearn_ae._training.net import OPTIMIZERS, SCHEDULES, AutoencoderNet, warm_up
@@ -34,6 +35,7 @@ from sklearn_ae.latents import Latent
 SLOTS = {"architecture": Architecture, "corruption": Corruption, "latent": Latent}
 
 
+@record
 class Stream(NamedTuple):
     """What ``partial_fit`` goes on from, besides the network."""
 
