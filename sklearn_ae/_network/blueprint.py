@@ -235,6 +235,10 @@ class EnsembleBlueprint(Blueprint):
 
     kind: ClassVar[str] = "ensemble"
 
+    def __post_init__(self):
+        if len(self.features) != len(self.active):
+            raise ValueError(f"There are features for {len(self.features)} members, but components for {len(self.active)}.")
+
     def with_members_of(self, other: Blueprint) -> "EnsembleBlueprint":
         """The same, whose members see what those of another blueprint see, if there are as many with as many features."""
         if not isinstance(other, EnsembleBlueprint) or other.features.shape != self.features.shape:

@@ -95,7 +95,7 @@ class Encoder:
         axes = sorted(range(array.ndim), key=lambda i: -abs(array.strides[i]))  # in memory as they were, so that sums stay the same
         if array.flags.c_contiguous:
             axes = list(range(array.ndim))
-        self.arrays[name] = np.ascontiguousarray(array.transpose(axes), native)
+        self.arrays[name] = np.asarray(array.transpose(axes), native, order="C")
         return {"array": name} if axes == sorted(axes) else {"array": name, "axes": axes}
 
     def _random_state(self, value: RandomState, name: str) -> dict:

@@ -247,6 +247,7 @@ def check_fitted(estimator: BaseAutoencoder) -> None:
         raise ValueError(f"the network takes {estimator._blueprint.n_features} features, but n_features_in_ is {n_features}")
     if hasattr(estimator, "feature_names_in_") and estimator.feature_names_in_.shape != (n_features,):
         raise ValueError(f"there are {estimator.feature_names_in_.size} names for {n_features} features")
+    check_arrays(estimator, n_features)
     row, quiet = np.zeros((1, n_features)), type(estimator)(**estimator.get_params(deep=False))
     quiet.__dict__.update({name: value for name, value in vars(estimator).items() if name != "feature_names_in_"})
     with np.errstate(all="ignore"):
@@ -258,6 +259,25 @@ def check_fitted(estimator: BaseAutoencoder) -> None:
     wrong = {name: shape for name, shape in shapes.items() if shape != row.shape}
     if wrong:
         raise ValueError(f"it gives rows of other shapes than {row.shape}: {wrong}")
+
+
+def check_arrays(estimator: BaseAutoencoder, n_features: int) -> None:
+    """Raise ValueError if arrays that broadcast, or are only looked up, are of other shapes or types than they should be."""
+    scaling, scores = estimator._scaling, getattr(estimator, "_calibration_scores", np.empty(0))
+    right = {
+        "_codes": estimator._codes.dtype.kind == "f" and estimator._codes.ndim > 1 and len(estimator._codes) > 0,
+        "_calibration_scores": scores.ndim == 1 and scores.dtype == np.float64 and bool((scores[1:] >= scores[:-1]).all()),
+        "_scaling": (scaling.center is None) == (scaling.scale is None),
+    }
+    for name in ("center", "scale"):
+        array = getattr(scaling, name)
+        right[name] = array is None or (array.dtype == np.float64 and array.shape == (n_features,))
+    if hasattr(estimator, "_calibration"):
+        rows, n = estimator._calibration["rows"], estimator._calibration["n"]
+        right["_calibration"] = rows.ndim == 1 and rows.dtype.kind == "i" and bool(((rows >= 0) & (rows < n)).all())
+    wrong = [name for name, is_right in right.items() if not is_right]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)} cannot be what was saved")
 
 
 class Budget(TorchDispatchMode):
