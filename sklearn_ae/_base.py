@@ -1,11 +1,13 @@
 """What the estimators share: parameters, their constraints, and how a network is fitted."""
 
+from __future__ import annotations  # so that help() shows the names of types and not what they stand for
+
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -15,19 +17,20 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import validate_data
 from torch import nn
 
 from sklearn_ae._component import parts_of, validate_slot
+from sklearn_ae._data.held_out import HeldOutRows
+from sklearn_ae._data.inputs import as_source
 from sklearn_ae._data.scaling import KINDS, RunningScaling, Scaling, fit_scaling
-from sklearn_ae._data.sources import Scaled, Source, check_observed, make_source
-from sklearn_ae._fitted import ACCEPTED, FittedAutoencoder
+from sklearn_ae._data.sources import Scaled, Source
+from sklearn_ae._fitted import FittedAutoencoder
 from sklearn_ae._losses import LOSSES, check_range
-from sklearn_ae._network.blueprint import Blueprint, Prepared, make_parts
+from sklearn_ae._network.blueprint import Blueprint, Prepared, check_batch_norm, make_parts
 from sklearn_ae._records import record
-from sklearn_ae._torch import find_device, plain_torch, torch_seed
+from sklearn_ae._torch import available_threads, find_device, one_blas_thread, plain_torch, threads, torch_seed
 from sklearn_ae._training import rules
-from sklearn_ae._training.net import OPTIMIZERS, SCHEDULES, AutoencoderNet, warm_up
+from sklearn_ae._training.net import OPTIMIZERS, SCHEDULES, AutoencoderNet, GivenSplit, warm_up
 from sklearn_ae.architectures import Architecture
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
@@ -47,13 +50,16 @@ class BaseAutoencoder(FittedAutoencoder):
     """Base of the estimators."""
 
     _stream: Stream | None = None
+    n_components: Any  # int, and in the detector also "auto"
+    loss_curve_: list[float]
+    validation_loss_curve_: list[float] | None
 
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "architecture": "no_validation",  # the slots have messages of their own
         "corruption": "no_validation",
         "latent": "no_validation",
-        "loss": [StrOptions(set(LOSSES)), nn.Module],
+        "loss": [StrOptions(set(LOSSES)), callable],
         "scaling": [StrOptions({"auto", *KINDS}), None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), type],
         "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
@@ -82,7 +88,7 @@ class BaseAutoencoder(FittedAutoencoder):
         architecture: Architecture | None = None,
         corruption: Corruption | Callable[[torch.Tensor], torch.Tensor] | None = None,
         latent: Latent | None = None,
-        loss: str | nn.Module = "squared_error",
+        loss: str | nn.Module | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = "squared_error",
         scaling: str | None = "auto",
         optimizer: str | type[torch.optim.Optimizer] = "adamw",
         learning_rate: float | str = "auto",
@@ -187,11 +193,9 @@ class BaseAutoencoder(FittedAutoencoder):
             If Ctrl-C is pressed. After the first epoch the estimator then keeps the best weights so far; before that it is left as
             it was.
         """
-        with all_or_nothing(self), plain_torch(), torch.enable_grad():
+        with all_or_nothing(self), plain_torch(), torch.enable_grad(), threads(1):  # training may take more
             self._validate_parts()
-            X = validate_data(self, X, **ACCEPTED)
-            source = make_source(X, sample_weight)
-            check_observed(source)
+            source = as_source(self, X, sample_weight, reset=True)
             self._fit(source, check_random_state(self.random_state))
         self._raise_if_interrupted()
         self._warn_if_not_converged()
@@ -207,18 +211,38 @@ class BaseAutoencoder(FittedAutoencoder):
         loss = blueprint.make_loss()
         check_range(loss, blueprint.loss, source)
         with torch_seed(seed, device):
-            scaling = self._scaling if previous else fit_scaling(blueprint.scaling, source, random_state).within(loss.range)
-            rows = Scaled(source, scaling, device)
-            validation = self.validation_fraction if self.early_stopping else None
-            prepared = blueprint.prepare(rows, validation, previous and previous.module_, random_state)
+            validation = self.validation_fraction if self._stops_early() else None
+            if self.warm_start and validation is not None:
+                n_held_out = rules.n_held_out(validation, source.n_rows)
+                memory = self._memory("_validation_memory", "warm_start=True and early_stopping=True")
+                validation, self._validation_memory = memory.choose(source, min(n_held_out, source.n_rows - 1), random_state)
+            else:
+                self._validation_memory = None
+            with one_blas_thread():
+                scaling = self._scaling if previous else fit_scaling(blueprint.scaling, source, random_state).within(loss.range)
+                rows = Scaled(source, scaling, device)
+                prepared = blueprint.prepare(rows, validation, previous and previous.module_, random_state)
             net = self._make_net(blueprint, prepared, device)
             net.fit(prepared.train)
             net.keep(blueprint.finish(net.module_, prepared.train))
         self._keep_fitted(blueprint, scaling, net, rows)
 
+    def _stops_early(self) -> bool:
+        return self.early_stopping
+
+    def _memory(self, name: str, needed: str) -> HeldOutRows:
+        """The rows of earlier fits, with which a warm start goes on."""
+        memory = getattr(self, name, None)
+        if memory is None and hasattr(self, "net_"):
+            raise ValueError(
+                "warm_start=True goes on from the last fit and holds out rows that it has not learnt from; but that fit was made "
+                f"without {needed} and has not noted its rows. Set {needed} before the first fit; clone(estimator) begins anew."
+            )
+        return memory or HeldOutRows()
+
     def _make_blueprint(self, source: Source, random_state: RandomState) -> Blueprint:
         """What is built, from this estimator's parameters."""
-        auto = "uniform" if source.is_sparse else "standard"
+        auto = "uniform" if source.is_sparse else "standard" if self.corruption is None else "bounded"
         return Blueprint(**make_parts(self, source), scaling=self._scaling_kind(auto), n_components=self.n_components)
 
     def _scaling_kind(self, auto: str) -> str | None:
@@ -234,19 +258,21 @@ class BaseAutoencoder(FittedAutoencoder):
 
     def _make_net(self, blueprint: Blueprint, prepared: Prepared, device: torch.device, stream: bool = False) -> AutoencoderNet:
         module, train, held_out = prepared
-        batch_size = blueprint.batch_size(train.n_rows) if self.batch_size == "auto" else min(self.batch_size, train.n_rows)
+        n = train.n_rows
+        batch_size = blueprint.batch_size(n) if isinstance(self.batch_size, str) else min(self.batch_size, n)
         rate, schedule = blueprint.learning_rate(), self.learning_rate_schedule
         if stream:
             batch_size = rules.USUAL_BATCH if self.batch_size == "auto" else self.batch_size
             rate, schedule = rules.STREAM_RATE * rules.width_factor(blueprint.n_features), warm_up
+        check_batch_norm(module, train, batch_size)
         n_parameters = sum(p.numel() for p in module.parameters())
         return AutoencoderNet(
             module.to(device),
             criterion=nn.Identity,  # the module's objective takes its place
             lr=rate if self.learning_rate == "auto" else self.learning_rate,
-            max_epochs=blueprint.max_epochs(train.n_rows, batch_size) if self.max_epochs == "auto" else self.max_epochs,
+            max_epochs=blueprint.max_epochs(n, batch_size) if self.max_epochs == "auto" else self.max_epochs,
             batch_size=batch_size,
-            train_split=None if held_out is None else lambda dataset, y=None: (train, held_out),
+            train_split=None if held_out is None else GivenSplit(train, held_out),
             callbacks=None if self.callbacks is None else list(self.callbacks),
             verbose=int(self.verbose),
             device=device,
@@ -257,7 +283,7 @@ class BaseAutoencoder(FittedAutoencoder):
             tol=self.tol,
             keep_best=held_out is not None,
             max_norm=self.max_grad_norm,
-            n_threads=rules.training_threads(n_parameters, batch_size, blueprint.n_features),
+            n_threads=rules.training_threads(n_parameters, batch_size, blueprint.n_features) or available_threads(),
             **self._optimizer_params(),
         )
 
@@ -327,10 +353,7 @@ class BaseAutoencoder(FittedAutoencoder):
         first = not self.__sklearn_is_fitted__()
         with all_or_nothing(self), plain_torch(), torch.enable_grad():
             self._validate_parts()
-            X = validate_data(self, X, reset=first, **ACCEPTED)
-            source = make_source(X, sample_weight)
-            if first:
-                check_observed(source)
+            source = as_source(self, X, sample_weight, reset=first)
             self._partial_fit(source)
         return self
 
@@ -375,7 +398,7 @@ class BaseAutoencoder(FittedAutoencoder):
             raise interrupt
 
     def _warn_if_not_converged(self) -> None:
-        if self.max_epochs == "auto":  # planned, with a schedule that comes to rest
+        if self.max_epochs == "auto":  # planned, with a schedule that ends at a rate of zero
             return
         net, curve = self.net_, self.loss_curve_
         anneals = net.schedule in ("one_cycle", "cosine")

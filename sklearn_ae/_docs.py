@@ -6,25 +6,29 @@ PARAMETERS = """
 architecture : part of :mod:`sklearn_ae.architectures` or None, default=None
     Encoder and decoder: `Dense`, `Convolutional` or `Custom`. {architecture}
 corruption : part of :mod:`sklearn_ae.corruptions`, callable or None, default=None
-    What is done to the input in training, which is compared with the clean input: `GaussianNoise`, `Masking`,
+    What is done to the input in training; the output is compared with the clean input: `GaussianNoise`, `Masking`,
     `SaltAndPepper`, or a function from a batch to one of the same shape. None corrupts nothing.
 latent : part of :mod:`sklearn_ae.latents` or None, default=None
     What the code is: `Sparse`, `Contractive` or `Variational`. None is a plain code.
-loss : {{"squared_error", "absolute_error", "huber", "binary_cross_entropy"}} or nn.Module, default="squared_error"
+loss : {{"squared_error", "absolute_error", "huber", "binary_cross_entropy"}} or callable, default="squared_error"
     Reconstruction loss, a mean over features in scaled units. ``"binary_cross_entropy"`` needs data in [0, 1] and gives
-    probabilities. A module is called as ``loss(raw, x)`` and must give one number per sample, or one per sample and feature.
-scaling : {{"auto", "standard", "robust"}} or None, default="auto"
-    An affine layer at both ends of the network, computed from the training data: ``"standard"`` uses mean and standard
-    deviation, ``"robust"`` median and the range from the 10% to the 90% quantile, None leaves the data as they are.
-    ``"auto"`` is None for cross-entropy, {scaling} otherwise.
+    probabilities. A function or an ``nn.Module`` is called as ``loss(raw, x)`` and must give one number per sample, or one per
+    sample and feature.
+scaling : {{"auto", "standard", "bounded", "robust", "whitened"}} or None, default="auto"
+    A map at both ends of the network, computed from the training data. ``"standard"`` subtracts the mean and divides by the
+    standard deviation. ``"bounded"`` does so too, but divides a feature that has one value in nine tenths of the rows by at
+    least half of its largest deviation. ``"robust"`` uses the median and the range from the 10% to the 90% quantile. ``"whitened"``
+    scales as ``"robust"``, then decorrelates the features in part (the more, the more features there are) and takes arcsinh;
+    the inverse undoes all of it. None leaves the data as they are. ``"auto"`` is None for cross-entropy, {scaling}
+    otherwise.
 optimizer : {{"adam", "adamw", "sgd", "rmsprop", "nadam", "radam", "adagrad"}} or class, default="{optimizer}"
     The optimiser, by name or as a class from ``torch.optim``. ``"sgd"`` has Nesterov momentum of 0.9.
 learning_rate : float or "auto", default="auto"
     The largest learning rate of the schedule; ``"auto"`` is {learning_rate}.
 learning_rate_schedule : {{"one_cycle", "cosine", "constant", "plateau"}} or callable, default="one_cycle"
-    How the learning rate changes: up over the first 30% of the steps and down to nothing; down along half a cosine; not
-    at all; or to 0.3 of itself whenever `n_iter_no_change` epochs bring no improvement. A callable gives a factor from the share of
-    training done, in [0, 1).
+    How the learning rate changes: up over the first 30% of the steps and down to zero; down to zero along half a cosine;
+    not at all; or to 0.3 of itself whenever `n_iter_no_change` epochs bring no improvement. A callable takes the share of training
+    done, in [0, 1), and gives a factor.
 weight_decay : float, default=0.0
     Weight decay, as the optimiser defines it.
 max_grad_norm : float or None, default={max_grad_norm}
@@ -43,7 +47,9 @@ n_iter_no_change : int or None, default=None
 tol : float, default=1e-4
     What counts as improvement, as a share of the loss.
 warm_start : bool, default=False
-    Start from the weights and the scaling of the last fit.
+    Start from the weights and the scaling of the last fit. Rows are known again by their values, in whatever order they come:
+    those that were held out are held out again, those that were learnt never are, and of new ones some are held out. For this a
+    number of 8 bytes is kept for each row, and there are no folds. Set it before the first fit.
 device : str or torch.device, default="auto"
     Where to compute; ``"auto"`` is a GPU if there is one.
 compile : bool, default=False
@@ -51,7 +57,7 @@ compile : bool, default=False
 mixed_precision : bool, default=False
     Train in bfloat16 where that is safe; faster on recent GPUs, slower on most CPUs.
 callbacks : list of skorch callbacks or None, default=None
-    Called while training, as skorch documents them. Hooks for each batch cost time, hooks for each epoch hardly any.
+    Called in training, as skorch documents them. Hooks for each batch cost time; those for each epoch cost hardly any.
 verbose : int, default=0
     If not 0, print a line for each epoch.
 random_state : int, RandomState instance or None, default=None

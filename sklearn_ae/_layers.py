@@ -32,7 +32,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x @ weight.T + bias``, computed as ``(weight @ x.T).T``."""
-    if weight.dim() == 3:
+    if weight.dim() == 3 and bias is not None:
         return torch.baddbmm(bias.unsqueeze(2), weight, x.mT).mT
     if x.dim() != 2:
         y = (weight @ x.mT).mT
@@ -75,6 +75,9 @@ class WithLinearPath(nn.Module):
     """
 
     supports_batched_weights = True  # see Linear
+    low: Tensor
+    high: Tensor
+    noise: Tensor
 
     def __init__(self, layers: nn.Sequential, n_inputs: int, n_outputs: int, activation: nn.Module | None = None):
         super().__init__()
@@ -87,7 +90,8 @@ class WithLinearPath(nn.Module):
         self.register_buffer("noise", torch.zeros(n_inputs))
         last = [m for m in layers.modules() if isinstance(m, (nn.Linear, nn.modules.conv._ConvNd))][-1]
         nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        if last.bias is not None:
+            nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         inside = torch.clamp(x, self.low.unsqueeze(-2), self.high.unsqueeze(-2))  # buffers may be those of several networks
@@ -147,10 +151,8 @@ def start_at_pca(encoder: nn.Linear, decoder: nn.Linear, x: Tensor, target: Tens
     decoder.weight[:, :n_found] = (target - target.mean(0)).T @ codes / torch.where(power > 0, power, 1)
 
 
-def make_activation(activation: str | Callable[[], nn.Module] | None) -> nn.Module | None:
+def make_activation(activation: str | Callable[[], nn.Module]) -> nn.Module:
     """The module of that name, or what the callable gives."""
-    if activation is None:
-        return None
     if isinstance(activation, str):
         return ACTIVATIONS[activation]()
     made = copy.deepcopy(activation) if isinstance(activation, nn.Module) else activation()

@@ -5,6 +5,7 @@ A loss is a mean over features in scaled units. The table at the bottom names th
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -110,35 +111,44 @@ class BinaryCrossEntropy(Loss):
 
 
 class UserLoss(Loss):
-    """A user's module: ``module(raw, x)`` gives one number per entry, or one per sample."""
+    """A user's module or function: ``module(raw, x)`` gives one number per entry, or one per sample."""
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, module: nn.Module | Callable[[Tensor, Tensor], Tensor]):
         super().__init__()
+        if isinstance(module, type):
+            raise ValueError(f"loss takes an instance or a function, not a class: pass {module.__name__}(...).")
         if isinstance(module, (nn.BCELoss, nn.BCEWithLogitsLoss, nn.CrossEntropyLoss, nn.NLLLoss)):
             raise ValueError(f"{type(module).__name__} does not compare scaled data; use loss='binary_cross_entropy'.")
         self.module = copy.deepcopy(module)
+        self.name = getattr(module, "__name__", type(module).__name__)
         if hasattr(self.module, "reduction"):
             self.module.reduction = "none"  # torch's own losses reduce to one number by default
 
     def elements(self, raw: Tensor, x: Tensor) -> Tensor:
-        values = self.module(raw, x.clone())  # which may work in place
+        values = self._values(raw, x)
         if values.shape != x.shape:
             raise ValueError(
-                f"{type(self.module).__name__} gives losses of shape {tuple(values.shape)}, not one per sample and feature "
-                f"{tuple(x.shape)}, so errors cannot be told apart by feature."
+                f"{self.name} gives losses of shape {tuple(values.shape)}, not one per sample and feature "
+                f"{tuple(x.shape)}, so there are no errors per feature."
             )
         return values
 
     def forward(self, raw: Tensor, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        target = x.clone() if mask is None else torch.where(mask, x, raw.detach())  # a copy: modules may work in place
-        values = self.module(raw, target)
+        values = self._values(raw, x if mask is None else torch.where(mask, x, raw.detach()))
         if values.shape == x.shape:
             return mean_of_observed(values, mask)
         if values.shape != x.shape[:1]:
             raise ValueError(
-                f"The loss {type(self.module).__name__} must give one number per sample {tuple(x.shape[:1])} or per sample and "
-                f"feature {tuple(x.shape)}, got shape {tuple(values.shape)}. Do not reduce over samples."
+                f"The loss {self.name} must give one number per sample {tuple(x.shape[:1])} or per sample and "
+                f"feature {tuple(x.shape)}, got shape {tuple(values.shape)}. Do not reduce over samples: torch's own functions "
+                "take reduction='none'."
             )
+        return values
+
+    def _values(self, raw: Tensor, x: Tensor) -> Tensor:
+        values = self.module(raw.clone(), x.clone())  # which may work in place
+        if not isinstance(values, Tensor):
+            raise ValueError(f"The loss {self.name} must give a tensor, one number per sample, got {type(values).__name__}.")
         return values
 
 
@@ -157,12 +167,12 @@ LOSSES: dict[str, type[Loss]] = {
 }
 
 
-def make_loss(loss: str | nn.Module) -> Loss:
-    """The loss of that name, or a user's module as one."""
+def make_loss(loss: str | nn.Module | Callable[[Tensor, Tensor], Tensor]) -> Loss:
+    """The loss of that name, or a user's module or function as one."""
     return LOSSES[loss]() if isinstance(loss, str) else UserLoss(loss)
 
 
-def check_range(loss: Loss, name: str | nn.Module, source) -> None:
+def check_range(loss: Loss, name: str | nn.Module | Callable, source) -> None:
     """Raise ValueError if a source of rows has values outside what the loss can compare."""
     low, high = loss.range
     if math.isinf(low) and math.isinf(high):

@@ -6,7 +6,7 @@ from sklearn_ae._docs import describe
 
 @describe(
     architecture="None is ``Dense()``: two hidden layers of 128 units with a linear path beside them.",
-    scaling='``"standard"``',
+    scaling='``"bounded"`` with a corruption, ``"standard"``',
     optimizer="adamw",
     learning_rate="0.01 times the root of 256 / n_features if that is under 1",
     max_grad_norm=1.0,
@@ -14,7 +14,7 @@ from sklearn_ae._docs import describe
     batch_size='``"auto"`` is about an eighth of the rows, from 64 to 128, and a thousandth from 128,000 rows on.',
     early_stopping=True,
     validation_fraction='``"auto"`` is a tenth, at most 10,000 rows. Under 1,000 rows (and up to 256 features) it is none: five '
-    "copies of the network that each leave a fifth of the rows out are trained beside it, and tell the best epoch.",
+    "copies of the network that each leave a fifth of the rows out are trained beside it, and their losses choose the epoch.",
 )
 class AutoencoderTransformer(BaseAutoencoder):
     r"""Dimensionality reduction by an autoencoder.
@@ -24,8 +24,8 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     .. math:: \min \frac1n \sum_i \big[\text{loss}(\text{decoder}(z_i), x_i) + \text{cost}(z_i)\big],\quad z_i = \text{encoder}(x_i)
 
-    By default training starts at the solution of PCA and ends there if nothing better is found on rows held out, so that codes are
-    not worse than PCA's. What is built, and what the code costs, is chosen by parts in slots; all combine.
+    By default training starts at the solution of PCA. That solution is kept if the trained network is not significantly better on
+    rows held out. Architecture, corruption and latent are chosen by parts in slots, which can all be combined.
 
     Parameters
     ----------

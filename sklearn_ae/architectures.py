@@ -1,12 +1,12 @@
 """Architectures: the encoder and the decoder of an autoencoder.
 
-All take and give two-dimensional tensors of shape (n_samples, n_features), images too. An architecture of one's own
+All take and give two-dimensional tensors of shape (n_samples, n_features), images too. Your own architecture
 derives from `Architecture` and defines ``build``.
 
 The linear path
 ---------------
 A plain autoencoder is often worse than PCA. So encoder and decoder each are ``layers(x) + linear(x)``: the linear part
-starts at PCA's solution and the last of the layers at zero. Training starts where PCA ends, and bends from there.
+starts at PCA's solution and the last of the layers at zero. So training starts at PCA's solution.
 """
 
 import copy
@@ -14,6 +14,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,13 +27,19 @@ from sklearn_ae._layers import ACTIVATIONS, Linear, WithLinearPath, linear_of, m
 __all__ = ["Convolutional", "Custom", "Dense"]
 
 Modules = tuple[nn.Module, nn.Module]
+LIKELY_CHANNELS = 3  # (3, 3) may well be a sequence, (28, 28) is rather an image
 
 
 class Architecture(Part):
     """Base of the architectures."""
 
     slot = "architecture"
-    accepts_strided_input = False  # whether its encoder reads rows that are not contiguous, and leaves its input as it is: faster
+    accepts_strided_input = False  # whether its modules read rows that are not contiguous, and leave their input as it is: faster
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "build" in vars(cls):  # modules of its own, of which it says so anew
+            cls.accepts_strided_input = vars(cls).get("accepts_strided_input", False)
 
     def build(self, n_features: int, n_outputs: int, n_components: int) -> Modules:
         """Make an encoder and a decoder.
@@ -53,7 +60,7 @@ class Architecture(Part):
         raise NotImplementedError
 
     def is_linear(self) -> bool:
-        """Whether there is nothing that bends, so that PCA's start is nearly the end and few steps are enough."""
+        """Whether the network is linear, so that PCA's solution is nearly optimal and few steps are enough."""
         return False
 
     def start(
@@ -84,8 +91,6 @@ class Architecture(Part):
 
 class _WithLinearPath(Architecture):
     """What Dense and Convolutional share: an optional linear path that starts at PCA."""
-
-    accepts_strided_input = True
 
     @torch.no_grad()
     def start(self, encoder, decoder, data, n_components, unit_variance, noise):
@@ -128,6 +133,7 @@ class Dense(_WithLinearPath):
     Linear(in_features=20, out_features=5, bias=True)
     """
 
+    accepts_strided_input = True
     _parameter_constraints = {
         "hidden_layer_sizes": ["array-like"],
         "activation": [StrOptions(set(ACTIVATIONS)), callable],
@@ -159,7 +165,8 @@ class Dense(_WithLinearPath):
 
     def start(self, encoder, decoder, data, n_components, unit_variance, noise):
         if self.is_linear():
-            start_at_pca(linear_of(encoder), linear_of(decoder), *data(), n_components, unit_variance)
+            x, target = data()
+            start_at_pca(linear_of(encoder), linear_of(decoder), x, target, n_components, unit_variance)
         else:
             super().start(encoder, decoder, data, n_components, unit_variance, noise)
 
@@ -172,7 +179,8 @@ class Dense(_WithLinearPath):
         back = widths[::-1]
         if self.decoder_hidden_layer_sizes is not None:
             back = check_sizes("decoder_hidden_layer_sizes", self.decoder_hidden_layer_sizes)
-        encoder = self._half([n_features, *widths, n_outputs], make_activation(self.latent_activation))
+        last = None if self.latent_activation is None else make_activation(self.latent_activation)
+        encoder = self._half([n_features, *widths, n_outputs], last)
         decoder = self._half([n_components, *back, n_features], None)
         return encoder, decoder
 
@@ -200,13 +208,14 @@ class Dense(_WithLinearPath):
 class Convolutional(_WithLinearPath):
     """Convolutions over images or sequences that stand in flat rows.
 
-    Each layer shrinks the image by its stride and the decoder grows it back to the very size, odd ones too.
+    Each layer shrinks the image by its stride and the decoder restores its exact size, odd sizes too.
 
     Parameters
     ----------
     image_shape : tuple of int
         ``(channels, height, width)`` of an image or ``(channels, length)`` of a sequence; the product must be the number
-        of features. Rows are read in C order, as ``image.reshape(-1)`` writes them.
+        of features. Rows are read in C order, as ``image.reshape(-1)`` writes them. A sequence with as many channels as its length
+        is ``(channels, 1, length)``, so that nobody writes ``(28, 28)`` for a grey image.
     channels : sequence of int, default=(16, 32)
         Channels after each convolution.
     kernel_size : int, default=3
@@ -229,6 +238,7 @@ class Convolutional(_WithLinearPath):
     >>> model = AutoencoderTransformer(32, architecture=Convolutional((1, 28, 28)))
     """
 
+    accepts_strided_input = True
     _parameter_constraints = {
         "image_shape": ["array-like"],
         "channels": ["array-like"],
@@ -267,7 +277,7 @@ class Convolutional(_WithLinearPath):
         widths = [math.prod(shapes[-1]), *dense]
         encoder = [*self._shrink(shapes), *self._dense(widths), Linear(widths[-1], n_outputs)]
         decoder = [*self._dense([n_components, *widths[::-1]]), *self._grow(shapes[::-1])]
-        code = make_activation(self.latent_activation)
+        code = None if self.latent_activation is None else make_activation(self.latent_activation)
         if self.linear_path:
             return (
                 WithLinearPath(nn.Sequential(*encoder), n_features, n_outputs, code),
@@ -282,6 +292,11 @@ class Convolutional(_WithLinearPath):
             raise ValueError(
                 f"image_shape must be (channels, height, width) or (channels, length), got {self.image_shape!r}. "
                 "A grey image of 28 x 28 pixels is (1, 28, 28)."
+            )
+        if len(shape) == 2 and shape[0] == shape[1] > LIKELY_CHANNELS:
+            raise ValueError(
+                f"image_shape={shape} would be {shape[0]} channels of length {shape[1]}. Pass (1, {shape[0]}, {shape[1]}) for a "
+                f"grey image of {shape[0]} x {shape[1]} pixels, ({shape[0]}, 1, {shape[1]}) for a sequence of {shape[0]} channels."
             )
         if math.prod(shape) != n_features:
             raise ValueError(
@@ -310,7 +325,7 @@ class Convolutional(_WithLinearPath):
         return [*modules, nn.Flatten()]
 
     def _grow(self, shapes: list[tuple[int, ...]]) -> list[nn.Module]:
-        conv = nn.ConvTranspose2d if len(shapes[0]) == 3 else nn.ConvTranspose1d
+        conv: Any = nn.ConvTranspose2d if len(shapes[0]) == 3 else nn.ConvTranspose1d
         padding = self.kernel_size // 2
         modules: list[nn.Module] = [nn.Unflatten(1, shapes[0])]
         for before, after in itertools.pairwise(shapes):
@@ -340,7 +355,7 @@ class Custom(Architecture):
         starts from the weights it came with.
     decoder : nn.Module or callable
         A module from (n_samples, n_components) to (n_samples, n_features), or a function ``decoder(n_components, n_features)`` that
-        makes one.
+        makes one. Weights that it shares with the encoder stay shared (tied weights).
 
     Examples
     --------
@@ -359,6 +374,12 @@ class Custom(Architecture):
     ):
         self.encoder = encoder
         self.decoder = decoder
+
+    def __sklearn_clone__(self) -> "Custom":
+        """A clone whose encoder and decoder were copied together, so that weights they share stay shared."""
+        new = super().__sklearn_clone__()
+        new.encoder, new.decoder = copy.deepcopy((self.encoder, self.decoder))
+        return new
 
     def build(self, n_features: int, n_outputs: int, n_components: int) -> Modules:
         encoder, decoder = copy.deepcopy((self.encoder, self.decoder))  # together, so that weights they share stay shared

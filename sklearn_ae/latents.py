@@ -5,8 +5,8 @@ reconstruction loss:
 
 .. math:: \text{objective} = \frac1n \sum_i \big[\text{loss}(\text{raw}_i, x_i) + \text{cost}_i\big]
 
-Reconstruction losses are means over the features, in scaled units; the weights below are to be read against those.
-A latent of one's own derives from `Latent` and overrides what differs from a plain code.
+Reconstruction losses are means over the features, in scaled units; compare the weights below with those.
+Your own latent derives from `Latent` and overrides what differs from a plain code.
 """
 
 from numbers import Real
@@ -38,7 +38,7 @@ class Latent(Part):
         return n_components
 
     def build(self, n_components: int):
-        """What stands in the network: the latent itself, which has no weights.
+        """What the network uses as its latent: this object itself, which has no weights.
 
         A latent with weights of its own, such as a codebook, gives an ``nn.Module`` that has the attribute `stochastic` and the
         methods ``code``, ``cost``, ``cost_weight`` and ``sample_codes`` of this class; `LatentModule` is a base for it.
@@ -113,7 +113,7 @@ class Latent(Part):
 
 
 class LatentModule(nn.Module):
-    """Base of latents with weights of their own: a module that does what a latent does, and by default what `latent` does.
+    """Base of latents with weights of their own: a module with a latent's methods. By default they call those of `latent`.
 
     Parameters
     ----------
@@ -151,14 +151,14 @@ class LatentModule(nn.Module):
         return self.latent.cost_weight(progress)
 
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
-        return Latent.sample_codes(self, h, rows, generator)
+        return Latent.sample_codes(self, h, rows, generator)  # type: ignore[arg-type]  # it has what that calls
 
 
 class Sparse(Latent):
     r"""A code most of whose entries are near zero.
 
     ``penalty="l1"`` costs :math:`\alpha\sum_j |h_j|` a sample. ``penalty="kl"`` passes the code through a sigmoid and
-    holds the mean activation :math:`\hat\rho_j` of each component over the batch near a target rate [1]_:
+    keeps the mean activation :math:`\hat\rho_j` of each component over the batch near a target rate [1]_:
 
     .. math:: \alpha\sum_j \rho\log\frac{\rho}{\hat\rho_j} + (1-\rho)\log\frac{1-\rho}{1-\hat\rho_j}
 
@@ -239,7 +239,7 @@ def squared_jacobian_norm(function, x: Tensor) -> Tensor:
     -------
     Tensor of shape (n_samples,)
     """
-    h, pull_back = torch.func.vjp(function, x)
+    h, pull_back = torch.func.vjp(lambda x: function(x.clone()), x)  # which may work in place
     directions = torch.eye(h.shape[1], dtype=h.dtype, device=h.device)
     rows = torch.func.vmap(lambda e: pull_back(e.expand_as(h))[0])(directions)  # (n_outputs, n_samples, n_features)
     return rows.square().sum((0, 2))

@@ -1,8 +1,13 @@
 """One of every part, and short trainings."""
 
+import numpy as np
+import torch
 from torch import nn
 
 from sklearn_ae import architectures, corruptions, latents
+from sklearn_ae._data.scaling import fit_scaling
+from sklearn_ae._data.sources import ArraySource, Scaled
+from sklearn_ae._torch import torch_seed
 
 QUICK = {"max_epochs": 3, "random_state": 0}
 
@@ -33,3 +38,14 @@ LATENTS = {
     "Sparse": latents.Sparse,
     "Variational": latents.Variational,
 }
+
+
+def build_net(estimator, X, seed=0):
+    """The net of an estimator, ready to train on X, and the rows to train it on: `fit` up to training."""
+    random_state, device = np.random.RandomState(seed), torch.device("cpu")
+    with torch_seed(seed):
+        blueprint = estimator._make_blueprint(ArraySource(X), random_state)
+        scaling = fit_scaling(blueprint.scaling, ArraySource(X), random_state)
+        validation = estimator.validation_fraction if estimator.early_stopping else None
+        prepared = blueprint.prepare(Scaled(ArraySource(X), scaling, device), validation, None, random_state)
+        return estimator._make_net(blueprint, prepared, device), prepared

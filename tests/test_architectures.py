@@ -137,3 +137,72 @@ def test_components_beyond_the_rank_start_at_zero(n, rng):
     start_at_pca(encoder, decoder, x, x, 5, True)
     with torch.no_grad():
         np.testing.assert_allclose(decoder(encoder(x)), x, atol=1e-4)
+
+
+# The input range
+
+
+def with_path(rng, n_inputs=3):
+    """A module with a linear path whose layers no longer give nothing."""
+    encoder, _ = Dense((8,)).build(n_inputs, 2, 2)
+    for p in encoder.parameters():
+        nn.init.uniform_(p, generator=torch.Generator().manual_seed(1))
+    return encoder.eval(), torch.from_numpy(rng.uniform(-1, 1, size=(50, n_inputs)).astype(np.float32))
+
+
+def test_layers_see_their_input_cut_off_at_its_range_and_the_linear_path_does_not(rng):
+    encoder, x = with_path(rng)
+    encoder.set_input_range(x)
+    low, high = x.amin(0), x.amax(0)
+    outside = 5 * x
+    assert (outside > high).any()
+    assert (outside < low).any()
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(outside), encoder.layers(outside.clamp(low, high)) + encoder.linear(outside))
+        torch.testing.assert_close(encoder(x), encoder.layers(x) + encoder.linear(x))
+        far = torch.full((1, 3), 1e6)
+        torch.testing.assert_close(encoder(2 * far) - encoder(far), encoder.linear(2 * far) - encoder.linear(far))
+
+
+def test_a_margin_widens_the_range_by_its_width(rng):
+    encoder, x = with_path(rng)
+    encoder.set_input_range(x, margin=1.0)
+    width = x.amax(0) - x.amin(0)
+    torch.testing.assert_close(encoder.low, x.amin(0) - width)
+    torch.testing.assert_close(encoder.high, x.amax(0) + width)
+
+
+def test_a_constant_input_is_not_cut_off(rng):
+    encoder, x = with_path(rng)
+    x[:, 1] = 4.0
+    encoder.set_input_range(x)
+    assert encoder.low[1] == -torch.inf
+    assert encoder.high[1] == torch.inf
+    assert torch.isfinite(encoder.low[[0, 2]]).all()
+
+
+def test_noise_is_in_deviations_of_the_input_and_only_for_the_layers_in_training(rng):
+    encoder, x = with_path(rng)
+    x = x * torch.tensor([1.0, 10.0, 100.0])
+    encoder.set_input_range(x, noise=0.2)
+    torch.testing.assert_close(encoder.noise, 0.2 * x.std(0, correction=0))
+    seen = []
+    encoder.layers.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    many = x.mean(0).expand(5_000, -1)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        encoder.train()(many)
+        encoder.eval()(many)
+    torch.testing.assert_close(seen[0].std(0), encoder.noise, rtol=0.05, atol=0)
+    assert torch.equal(seen[1], many)
+
+
+def test_the_start_sets_the_range_of_both_halves(rng):
+    x = torch.from_numpy(rng.normal(size=(200, 6)).astype(np.float32))
+    encoder, decoder = Dense((8,)).build(6, 2, 2)
+    Dense((8,)).start(encoder, decoder, lambda: (x, x), 2, False, 0.1)
+    torch.testing.assert_close(encoder.low, x.amin(0))
+    assert encoder.noisy
+    assert not decoder.noisy
+    z = encoder.eval()(x)
+    torch.testing.assert_close(decoder.high, 2 * z.amax(0) - z.amin(0))

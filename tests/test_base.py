@@ -1,6 +1,7 @@
 """What both estimators promise: input, output, training, randomness, errors, edges, pickling."""
 
 import io
+import json
 import pickle
 import warnings
 
@@ -171,41 +172,43 @@ def test_our_adam_takes_the_steps_of_torchs(table):
     np.testing.assert_allclose(curve("adamw"), curve(torch.optim.AdamW), rtol=1e-3)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "one_cycle", "cosine", "plateau", lambda t: 1 - t])
-def test_schedules_train(schedule, table):
-    model = AutoencoderTransformer(2, learning_rate_schedule=schedule, max_epochs=20, random_state=0).fit(table)
-    assert model.loss_curve_[-1] < model.loss_curve_[0]
+class Rates(Callback):
+    """Notes the learning rate of every step."""
+
+    def __init__(self):
+        self.rates = []
+
+    def on_batch_begin(self, net, training=False, **kwargs):
+        if training:
+            self.rates.append(float(net.optimizer_.param_groups[0]["lr"]))
 
 
-def test_the_learning_rate_follows_its_schedule(table):
-    class Rates(Callback):
-        def on_batch_begin(self, net, training=False, **kwargs):
-            if training:
-                rates.append(net.optimizer_.param_groups[0]["lr"])
-
-    rates = []
-    AutoencoderTransformer(
-        2,
-        learning_rate=0.1,
-        learning_rate_schedule=lambda t: 1 - t,
-        max_epochs=2,
-        batch_size=60,
-        early_stopping=False,
-        callbacks=[Rates()],
-    ).fit(table)
-    np.testing.assert_allclose(rates, [0.1, 0.075, 0.05, 0.025])
+@pytest.mark.parametrize(
+    ("schedule", "factors"),
+    [
+        ("constant", [1] * 10),
+        ("cosine", [(1 + np.cos(np.pi * t / 10)) / 2 for t in range(10)]),
+        ("one_cycle", [0.04, 0.28, 0.76, *((1 + np.cos(np.pi * t / 7)) / 2 for t in range(7))]),
+        (lambda t: 1 - t, np.linspace(1, 0.1, 10)),
+    ],
+)
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_the_learning_rate_follows_its_schedule(schedule, factors, optimizer, table):
+    watch = Rates()
+    parameters = {"learning_rate": 0.01, "learning_rate_schedule": schedule, "optimizer": optimizer, "early_stopping": False}
+    AutoencoderTransformer(2, max_epochs=5, batch_size=60, callbacks=[watch], **parameters).fit(table)
+    np.testing.assert_allclose(watch.rates, 0.01 * np.asarray(factors), rtol=1e-6)
 
 
-def test_plateau_lowers_the_rate(table):
-    class Rates(Callback):
-        def on_epoch_end(self, net, **kwargs):
-            rates.add(net.optimizer_.param_groups[0]["lr"])
-
-    for early_stopping in (True, False):
-        rates = set()
-        parameters = {"learning_rate": 0.05, "learning_rate_schedule": "plateau", "n_iter_no_change": 2, "max_epochs": 80}
-        AutoencoderTransformer(2, callbacks=[Rates()], early_stopping=early_stopping, random_state=0, **parameters).fit(table)
-        assert len(rates) > 1
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_plateau_multiplies_the_rate_by_three_tenths_until_a_thousandth(early_stopping, table):
+    watch = Rates()
+    model = AutoencoderTransformer(2, learning_rate=0.05, learning_rate_schedule="plateau", n_iter_no_change=2, max_epochs=500)
+    model.set_params(callbacks=[watch], early_stopping=early_stopping, tol=0.5, random_state=0).fit(table)
+    rates = sorted(set(watch.rates), reverse=True)
+    assert watch.rates == sorted(watch.rates, reverse=True)
+    np.testing.assert_allclose(rates, 0.05 * 0.3 ** np.arange(6))
+    assert model.n_iter_ < 100
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", torch.optim.AdamW])
@@ -252,14 +255,40 @@ def test_curves_have_one_entry_an_epoch(table):
     assert model.validation_loss_curve_ is None
 
 
-def test_early_stopping_restores_the_best_weights(table):
-    model = AutoencoderTransformer(
-        2, learning_rate=0.5, learning_rate_schedule="constant", max_epochs=60, n_iter_no_change=5, random_state=0
-    )
-    model.fit(table)
-    assert model.n_iter_ < 60
-    assert model.score(table) > -1  # the last epochs of so high a rate are far worse
-    assert -model.score(table) < max(model.loss_curve_[-3:])
+class Weights(Callback):
+    """Keeps the weights that each epoch was judged by."""
+
+    def __init__(self):
+        self.states = []
+
+    def on_epoch_end(self, net, **kwargs):
+        self.states.append({name: tensor.clone() for name, tensor in net.module_.state_dict().items()})
+
+
+def learns_then_forgets(t):
+    """A schedule whose rate is a hundred times higher in the second half."""
+    return 1.0 if t < 0.5 else 100.0
+
+
+PLAIN = {"architecture": Dense((8,), linear_path=False), "learning_rate_schedule": learns_then_forgets, "random_state": 0}
+
+
+@pytest.mark.parametrize("validation_fraction", [0.2, "auto"])
+def test_early_stopping_restores_the_best_weights(validation_fraction, table):
+    watch = Weights()
+    model = AutoencoderTransformer(2, validation_fraction=validation_fraction, max_epochs=20, callbacks=[watch], **PLAIN).fit(table)
+    best = int(np.argmin(model.validation_loss_curve_))
+    assert 3 < best < 19  # neither the start nor the end
+    assert model.best_epoch_ == best + 1
+    prefix = "" if validation_fraction == 0.2 else "network."
+    for name, tensor in model.net_.module_.state_dict().items():
+        judged = watch.states[best][prefix + name]
+        assert torch.equal(tensor, judged[-1] if prefix else judged), name
+
+
+def test_early_stopping_ends_training_after_so_many_epochs_without_improvement(table):
+    model = AutoencoderTransformer(2, validation_fraction=0.2, max_epochs=40, n_iter_no_change=4, tol=0.0, **PLAIN).fit(table)
+    assert model.n_iter_ == model.best_epoch_ + 4 < 40
 
 
 def test_a_fit_that_cannot_learn_ends_where_pca_does(rng):
@@ -333,13 +362,25 @@ def test_divergence_is_told_with_the_epoch_and_a_way_out(table):
         model.transform(table)
 
 
-@pytest.mark.parametrize("callback", [GradientNormClipping(1.0), LRScheduler("StepLR", step_size=1), EarlyStopping(patience=2)])
-def test_skorchs_callbacks_work(callback, table):
-    schedule = "constant"
-    model = AutoencoderTransformer(2, callbacks=[callback], learning_rate_schedule=schedule, max_epochs=6, random_state=0).fit(
-        table
-    )
-    assert np.isfinite(model.loss_curve_).all()
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_skorchs_clipping_of_gradients_works(early_stopping, table):
+    parts = {
+        "architecture": Dense((8,), linear_path=False),
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "early_stopping": early_stopping,
+    }
+    model = AutoencoderTransformer(2, learning_rate_schedule="constant", max_epochs=6, random_state=0, **parts).fit(table)
+    assert model.loss_curve_[-1] < 0.95 * model.loss_curve_[0]
+    model.set_params(callbacks=[GradientNormClipping(1e-6)]).fit(table)
+    np.testing.assert_allclose(model.loss_curve_, model.loss_curve_[0], rtol=1e-4)
+
+
+def test_skorchs_schedulers_work(table):
+    watch, scheduler = Rates(), LRScheduler("StepLR", step_size=2, gamma=0.1)
+    parts = {"learning_rate": 0.01, "learning_rate_schedule": "constant", "early_stopping": False}
+    AutoencoderTransformer(2, callbacks=[scheduler, watch], max_epochs=5, batch_size=60, **parts).fit(table)
+    np.testing.assert_allclose(watch.rates, 0.01 * np.repeat([1, 1, 0.1, 0.1, 0.01], 2))
 
 
 @pytest.mark.parametrize("early_stopping", [True, False])
@@ -374,9 +415,11 @@ def test_callbacks_see_batches_only_if_they_ask(table):
     np.testing.assert_allclose(watched.loss_curve_, plain.loss_curve_, rtol=1e-5)
 
 
-def test_skorchs_early_stopping_ends_training(table):
-    stop = EarlyStopping(monitor="train_loss", patience=1, threshold=10.0)
-    assert AutoencoderTransformer(2, callbacks=[stop], max_epochs=50, random_state=0).fit(table).n_iter_ < 5
+@pytest.mark.parametrize("patience", [1, 3])
+def test_skorchs_early_stopping_ends_training(patience, table):
+    stop = EarlyStopping(monitor="train_loss", patience=patience, threshold=10.0)  # no epoch is ten times better than the first
+    model = AutoencoderTransformer(2, callbacks=[stop], max_epochs=50, random_state=0).fit(table)
+    assert model.n_iter_ == len(model.loss_curve_) == 1 + patience
 
 
 class PressCtrlC(Callback):
@@ -436,28 +479,63 @@ def test_ctrl_c_goes_through_a_handler_of_the_users_own(table):
         signal.signal(signal.SIGINT, before)
 
 
-def test_skorchs_checkpoints_work(table, tmp_path):
-    callbacks = [Checkpoint(dirname=tmp_path), EpochScoring(lambda net, X, y: 1.0, name="one")]
-    model = AutoencoderTransformer(2, callbacks=callbacks, early_stopping=False, max_epochs=3, random_state=0)
+def test_skorchs_checkpoints_keep_the_best_epoch(table, tmp_path):
+    callbacks = [Weights(), Checkpoint(dirname=tmp_path)]
+    model = AutoencoderTransformer(2, callbacks=callbacks, validation_fraction=0.2, max_epochs=20, **PLAIN).fit(table)
+    best = int(np.argmin(model.validation_loss_curve_))
+    assert 3 < best < 19
+    kept = torch.load(tmp_path / "params.pt")
+    assert kept.keys() == callbacks[0].states[best].keys()
+    for name, tensor in kept.items():
+        assert torch.equal(tensor, callbacks[0].states[best][name]), name
+    assert json.loads((tmp_path / "history.json").read_text())[-1]["epoch"] == best + 1
+    model.set_params(early_stopping=False)
     with pytest.raises(SkorchException, match="valid_loss_best"):  # nothing is held out, as skorch says
         model.fit(table)
-    model.set_params(early_stopping=True, validation_fraction=0.2).fit(table)
-    assert (tmp_path / "params.pt").exists()
-    assert model.net_.history[:, "one"] == [1.0] * 3
+
+
+@pytest.mark.parametrize("use_caching", [True, False])
+def test_skorchs_scoring_sees_the_net_and_the_rows(use_caching, table):
+    def error(net, X, y):
+        target = y if use_caching else X.take(slice(None)).x.numpy()
+        return float(np.mean((net.predict(X) - target) ** 2))
+
+    scoring = EpochScoring(error, name="error", on_train=True, use_caching=use_caching)
+    model = AutoencoderTransformer(2, callbacks=[scoring], early_stopping=False, max_epochs=3, random_state=0).fit(table)
+    errors = model.net_.history[:, "error"]
+    if use_caching:  # what the steps have predicted
+        np.testing.assert_allclose(errors, model.loss_curve_, rtol=1e-4)
+    else:
+        np.testing.assert_allclose(errors[-1], -model.score(table), rtol=1e-4)
     assert model.net_.predict(table.astype(np.float32)).shape == table.shape
+
+
+LARGE = {"architecture": Dense((2048, 2048)), "max_epochs": 1, "early_stopping": False}
 
 
 @pytest.mark.parametrize(
     ("estimator", "threads"),
     [
         (AutoencoderTransformer(2, early_stopping=False, **QUICK), 1),
-        (AutoencoderTransformer(2, early_stopping=False, architecture=Dense((2048, 2048)), max_epochs=1, random_state=0), None),
         (AutoencoderOutlierDetector(n_estimators=3, random_state=0), 1),
     ],
-    ids=["small", "large", "stacked"],
+    ids=["single", "stacked"],
 )
 def test_small_networks_train_on_one_thread(estimator, threads, table):
-    assert estimator.fit(table).net_.n_threads == threads
+    seen = set()
+
+    def look(x):
+        if len(x) > 2:  # a batch, and not the two rows of a trial before training
+            seen.add(torch.get_num_threads())
+        return x
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        estimator.set_params(corruption=look).fit(table)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {threads}
 
 
 def test_threads_are_put_back(table):
@@ -558,14 +636,13 @@ def test_cross_entropy_does_not_score_what_it_cannot_compare(rng):
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        (np.full((5, 6), np.nan), "NaN"),
         (np.full((5, 6), np.inf), "infinity"),
         (np.full((5, 6), "a"), "could not convert string to float"),
         (np.empty((0, 6)), "0 sample"),
         (np.zeros(6), "Expected 2D array"),
         (np.zeros((2, 3, 6)), "dim 3"),
     ],
-    ids=["nan", "inf", "text", "empty", "1d", "3d"],
+    ids=["inf", "text", "empty", "1d", "3d"],
 )
 def test_bad_data_changes_nothing(X, message, table, fitted):
     scores = fitted.score_samples(table)

@@ -10,6 +10,7 @@ from scipy.stats import binom, false_discovery_control
 from sklearn.datasets import load_breast_cancer
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector
@@ -113,7 +114,7 @@ def test_p_values_do_not_lie(n, n_fits, parameters):
 
 def test_p_values_are_ranks_among_the_rows_held_out(fitted):
     detector, X = fitted
-    held_out = detector._calibration_scores
+    held_out = detector._calibration.values
     assert len(held_out) == 80
     scores = detector.score_samples(X[:20])
     by_hand = [(1 + (held_out <= score).sum()) / 81 for score in scores]
@@ -308,11 +309,22 @@ def test_edges(X):
     assert scores[-1] < scores[:-1].min()
 
 
-@pytest.mark.parametrize("max_samples", [16, 0.5, "auto", 1.0])
-def test_max_samples(max_samples, rng):
-    X = correlated(rng, 400)
-    detector = AutoencoderOutlierDetector(n_estimators=3, max_samples=max_samples, **QUICK).fit(X)
-    assert np.isfinite(detector.score_samples(X)).all()
+class Shapes(Callback):
+    """Notes the shapes of the batches."""
+
+    def __init__(self):
+        self.shapes = []
+
+    def on_batch_begin(self, net, batch, **kwargs):
+        self.shapes.append(tuple(batch[0].shape))
+
+
+@pytest.mark.parametrize(("max_samples", "n"), [(16, 16), (0.5, 160), ("auto", 32), (1.0, 320), (1_000, 320), (1, 1), (0.001, 1)])
+def test_members_learn_from_so_many_rows(max_samples, n, rng):
+    watch = Shapes()  # of 400 rows, 320 are learnt from
+    detector = AutoencoderOutlierDetector(n_estimators=3, max_samples=max_samples, batch_size=1_000, callbacks=[watch], **QUICK)
+    detector.fit(correlated(rng, 400))
+    assert watch.shapes == [(3, n, 5)] * 3
 
 
 def test_early_stopping_works_in_an_ensemble(rng):
@@ -327,13 +339,6 @@ def test_warm_start_keeps_the_members(rng):
     detector.fit(X)
     np.testing.assert_array_equal(detector._blueprint.features, features)
     assert len(detector.loss_curve_) == 10
-
-
-def test_warm_start_holds_out_the_same_rows(rng):
-    X = correlated(rng, 100)
-    detector = AutoencoderOutlierDetector(n_estimators=1, warm_start=True, max_epochs=5).fit(X)
-    rows = detector._calibration["rows"]
-    np.testing.assert_array_equal(detector.fit(X)._calibration["rows"], rows)
 
 
 def test_rows_of_rows_are_the_right_ones(rng):
@@ -374,7 +379,7 @@ def test_rows_are_drawn_once_and_in_random_order(n_drawn):
 
 
 @pytest.mark.parametrize(("d", "n_seen", "n_members"), [(30, 21, 2), (7, 5, 128), (5, 5, 3), (1, 1, 4)])
-def test_features_are_dealt_evenly(d, n_seen, n_members):
+def test_features_are_assigned_evenly(d, n_seen, n_members):
     hands = assign_features(d, n_seen, n_members, np.random.RandomState(0))
     assert hands.shape == (n_members, n_seen)
     assert all(len(set(hand)) == n_seen for hand in hands)

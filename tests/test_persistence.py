@@ -541,7 +541,7 @@ def test_swapped_tensors_are_not_loaded(small):
         swapped = header | {a: header[b], b: header[a]}
         with pytest.raises(ValueError, match="checksum"):
             _file.from_bytes(assembled(swapped, body, with_sum=False))
-        if header[a]["shape"] != header[b]["shape"] and {"_codes", "_calibration.rows", "_calibration_scores"}.isdisjoint({a, b}):
+        if header[a]["shape"] != header[b]["shape"] and {"_codes", "_calibration.values"}.isdisjoint({a, b}):
             with pytest.raises(ValueError, match="valid"):
                 _file.from_bytes(assembled(swapped, body))
 

@@ -5,9 +5,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from sklearn_ae import AutoencoderTransformer
-from sklearn_ae.architectures import Dense
+from sklearn_ae.architectures import Custom, Dense
 from tests.helpers import QUICK
 
 
@@ -35,3 +36,36 @@ def test_compiled_training_gives_the_same_numbers(table):
     parts = {"architecture": Dense((8,), linear_path=False), "early_stopping": False}  # nothing random within the network
     eager, fast = (AutoencoderTransformer(2, compile=c, **parts, **QUICK).fit(table).loss_curve_ for c in (False, True))
     np.testing.assert_allclose(fast, eager, rtol=1e-3)
+
+
+class TellsItsType(nn.Linear):
+    """A layer that notes the type of what it computes."""
+
+    types: set = set()
+
+    def forward(self, x):
+        result = super().forward(x)
+        TellsItsType.types.add((result.dtype, self.weight.dtype))
+        return result
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("mixed_precision", [True, False])
+def test_mixed_precision_trains_in_bfloat16_and_scores_in_float32(mixed_precision, table):
+    architecture = Custom(TellsItsType(6, 2), nn.Linear(2, 6))
+    model = AutoencoderTransformer(2, architecture=architecture, mixed_precision=mixed_precision, early_stopping=False)
+    model.set_params(learning_rate=0.05, batch_size=20, max_epochs=20, random_state=0)
+    TellsItsType.types = set()
+    model.fit(table)
+    plain = (torch.float32, torch.float32)  # sizes are checked, and codes kept, in float32
+    assert TellsItsType.types == ({plain, (torch.bfloat16, torch.float32)} if mixed_precision else {plain})
+    assert model.loss_curve_[-1] < 0.5 * model.loss_curve_[0]
+    TellsItsType.types = set()
+    scores = model.score_samples(table)
+    assert TellsItsType.types == {plain}
+    assert scores.dtype == np.float64
+    module = model.net_.module_
+    x = torch.from_numpy((table - table.mean(0)) / table.std(0)).float()
+    with torch.no_grad():
+        by_hand = (module.decoder(module.encoder(x)) - x).square().mean(1)
+    np.testing.assert_allclose(-scores, by_hand, rtol=1e-4)

@@ -38,7 +38,8 @@ class Batch(NamedTuple):
 
     def sent_to(self, device: torch.device) -> "Batch":
         """The same on another device."""
-        return Batch(*(None if part is None else part.pin_memory().to(device, non_blocking=True) for part in self))
+        x, *others = (None if part is None else part.pin_memory().to(device, non_blocking=True) for part in self)
+        return Batch(x, *others)  # type: ignore[arg-type]  # x is there
 
     def split(self, sizes: list[int]) -> list["Batch"]:
         """Consecutive batches of these sizes; views, nothing is copied."""

@@ -44,7 +44,7 @@ class Batches:
             yield self.source.take(slice(None))  # the order within a batch does not matter
             return
         plans = self._plan()
-        blocks = (self.source.take(positions) for positions, _ in plans)
+        blocks: Iterator[Batch] = (self.source.take(positions) for positions, _ in plans)
         if self.source.device.type != "cpu" and not resident:
             blocks = ahead(self.source.take, [positions for positions, _ in plans])
         for block, (_, sizes) in zip(blocks, plans, strict=True):

@@ -1,7 +1,7 @@
 """The affine layer at both ends of the network, computed from the training data."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 
 LIMIT = 1e15  # far enough, and squares stay finite in float32
 QUANTILE_ROWS, QUANTILE_VALUES = 10_000, 2**25  # enough for quantiles to be known to a hundredth; fewer rows where they are wide
+FARTHEST = float(np.arcsinh(LIMIT))  # in whitened units
 MOST_WHITENED = 1_000  # with more features than this, a whitening is computed from as many rows
 HALF_WHITENED = 64  # features with which data are whitened by half
+COMMON = 0.9  # share of the rows that have the same value where a feature counts as nearly constant
+BOUND = 2.0  # largest scaled value of such a feature
+SQUARABLE = 1e-140, 1e140  # magnitudes whose squares, and sums of them, are exact in float64
+FLOAT32 = 1e-36, 1e36  # magnitudes that are safe in float32
 EPS = np.finfo(np.float64).eps
-KINDS = ("standard", "robust", "uniform", "whitened")
+KINDS = ("standard", "bounded", "robust", "uniform", "whitened")
 
 
 @record
@@ -49,16 +54,22 @@ class Scaling:
 
     def transform_for(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         """The map from rows of this type in data units to float32 in scaled units. It leaves its input as it is."""
-        if self.scale is None:
+        if self.center is None or self.scale is None:
             return lambda x: x.clamp(*self.limits).to(torch.float32)
+        if dtype is not torch.float64 and not self._fits_float32():
+            dtype = torch.float64
         center, scale = (as_tensor(a).to(dtype) for a in (self.center, self.scale))
         low, high = self.limits
         return lambda x: x.sub(center).div_(scale).clamp_(low, high).float()
 
+    def _fits_float32(self) -> bool:
+        smallest, largest = FLOAT32
+        return self.scale.min() >= smallest and max(self.scale.max(), np.abs(self.center).max()) <= largest
+
     def inverse(self, x: Tensor) -> Tensor:
         """From scaled units to data units, in float64."""
         x = x.double()
-        if self.scale is None:
+        if self.center is None or self.scale is None:
             return x
         return x * as_tensor(self.scale).to(x) + as_tensor(self.center).to(x)
 
@@ -69,7 +80,7 @@ class Whitening(Scaling):
 
     :math:`W = \Sigma^{-p/2}`, symmetric, so that column j is still feature j, partly decorrelated from the others. The power
     :math:`p = d / (d + 64)` grows with the number of features: few are left almost as they are, hundreds nearly whitened.
-    ``arcsinh`` leaves the bulk as it is and draws the tails in.
+    ``arcsinh`` leaves small values as they are and shrinks large ones.
 
     Attributes
     ----------
@@ -90,12 +101,13 @@ class Whitening(Scaling):
         return lambda x: torch.asinh(self._mix(scale(x), self.gains, self.rest))
 
     def inverse(self, x: Tensor) -> Tensor:
-        return super().inverse(self._mix(torch.sinh(x), 1 / self.gains, 1 / self.rest))
+        x = torch.sinh(x.double().clamp(-FARTHEST, FARTHEST))
+        return super().inverse(self._mix(x, 1 / self.gains, 1 / self.rest))
 
     def _mix(self, x: Tensor, gains: np.ndarray, rest: float) -> Tensor:
-        directions, gains = as_tensor(self.directions).to(x), as_tensor(gains).to(x)
-        along = directions.T @ x.T  # rows as columns: see _network.layers
-        return x * rest + (directions @ (along * (gains - rest)[:, None])).T
+        directions, factors = as_tensor(self.directions).to(x), as_tensor(gains).to(x)
+        along = directions.T @ x.T  # rows as columns: see _layers
+        return x * rest + (directions @ (along * (factors - rest)[:, None])).T
 
 
 def fit_scaling(kind: str | None, source: "Source", random_state: np.random.RandomState) -> Scaling:
@@ -103,21 +115,25 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
 
     Parameters
     ----------
-    kind : {"standard", "robust", "uniform", "whitened"} or None
-        Mean and standard deviation; median and spread of the middle; one factor for all features, so that zeros stay zeros; the
-        second and whitened in part; or no scaling.
+    kind : {"standard", "bounded", "robust", "uniform", "whitened"} or None
+        Mean and standard deviation; that, nearly constant features bounded; median and spread of the middle; one factor for all
+        features, so that zeros stay zeros; the third and whitened in part; or no scaling.
     source : Source
         Rows in the data's own units.
     random_state : RandomState
         Chooses the rows from which quantiles are taken when there are many.
     """
     if kind is None:
+        check_moderate(source)
         return Scaling()
     if kind == "standard":
-        return Scaling(*standard(source))
+        moments = source.moments()
+        return Scaling(moments.mean, moments.scale)
     if kind == "uniform":
-        return Scaling(*uniform(source))
+        return Scaling(*uniform(source.moments()))
     some = few_rows(source, random_state)
+    if kind == "bounded":
+        return Scaling(*bounded(some, source.moments()))
     center, scale = robust(some)
     return Scaling(center, scale) if kind == "robust" else whitening(some, center, scale)
 
@@ -127,8 +143,8 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
 class RunningScaling:
     """A scaling that follows a stream: of all rows so far, or of about the last `memory`.
 
-    ``"standard"`` and ``"uniform"`` follow the moments of the rows, ``"robust"`` moves towards each chunk's quantiles, and
-    ``"whitened"`` stays that of the first chunk.
+    ``"standard"``, ``"bounded"`` and ``"uniform"`` follow the moments of the rows, ``"robust"`` moves towards each chunk's
+    quantiles, and ``"whitened"`` stays that of the first chunk.
 
     Parameters
     ----------
@@ -141,14 +157,14 @@ class RunningScaling:
     memory: int
     n_rows: int = 0
     center: np.ndarray | None = None
-    variance: np.ndarray | None = None
+    deviation: np.ndarray | None = None
 
     @classmethod
     def after(cls, scaling: Scaling | None, kind: str | None, n_rows: int, memory: int) -> "RunningScaling":
         """What goes on from a scaling that was computed from `n_rows` rows; None begins anew."""
         if scaling is None or scaling.scale is None:
             return cls(kind, memory)
-        return cls(kind, memory, n_rows, scaling.center, scaling.scale**2)
+        return cls(kind, memory, n_rows, scaling.center, scaling.scale)
 
     def follow(self, scaling: Scaling | None, source: "Source", random_state: np.random.RandomState) -> Scaling:
         """The scaling after another chunk.
@@ -164,46 +180,126 @@ class RunningScaling:
         if self.kind is None or self.kind == "whitened":
             return fit_scaling(self.kind, source, random_state) if scaling is None else scaling
         if self.kind == "robust":
-            robust_scaling = fit_scaling("robust", source, random_state)
-            center, variance = robust_scaling.center, robust_scaling.scale**2
+            center, deviation = robust(few_rows(source, random_state))
         else:
-            center, variance = source.moments()
-        if self.center is None:
-            self.center, self.variance = center, variance
-        share = source.n_rows / (min(self.n_rows, self.memory) + source.n_rows)
-        share = np.where(np.isnan(center), 0.0, share)  # where a chunk has no observed value
+            moments = source.moments()
+            center, deviation = moments.mean, moments.deviation
+            if self.kind == "bounded":
+                _, deviation = bounded(few_rows(source, random_state), moments)
+        if self.center is None or self.deviation is None:
+            self.center, self.deviation = center, deviation
+        share = np.full(len(center), source.n_rows / (min(self.n_rows, self.memory) + source.n_rows))
+        share[np.isnan(center)] = 0.0  # where a chunk has no observed value
         move = np.nan_to_num(center - self.center)
-        self.variance = (1 - share) * self.variance + share * np.nan_to_num(variance)
-        if self.kind != "robust":
-            self.variance += share * (1 - share) * move**2
+        between = 0.0 if self.kind == "robust" else move
+        terms = ((1 - share, self.deviation), (share, np.nan_to_num(deviation)), (share * (1 - share), between))
+        self.deviation = root_of_squares(terms)
         self.center = self.center + share * move
         self.n_rows += source.n_rows
         if self.kind == "uniform":
-            return Scaling(np.zeros_like(self.center), uniform_scale(self.center, self.variance))
-        return Scaling(self.center, positive_scale(self.center, self.variance, self.n_rows))
+            return Scaling(*uniform(Moments(self.center, self.deviation)))
+        return Scaling(self.center, np.where(self.deviation > 0, self.deviation, 1.0))
 
 
-def standard(source: "Source") -> tuple[np.ndarray, np.ndarray]:
-    """Means and standard deviations; 1 for constant features."""
-    mean, variance = source.moments()
-    return mean, positive_scale(mean, variance, source.n_rows)
+def root_of_squares(terms) -> np.ndarray:
+    """The root of a sum of weighted squares, with no square out of range."""
+    unit = np.max([np.abs(value) * np.ones_like(weight) for weight, value in terms], axis=0)
+    unit = np.where(unit > 0, unit, 1.0)
+    return unit * np.sqrt(sum(weight * (value / unit) ** 2 for weight, value in terms))
 
 
-def positive_scale(mean: np.ndarray, variance: np.ndarray, n: float) -> np.ndarray:
-    """Standard deviations; 1 where a variance is no more than rounding makes it."""
-    error = n * EPS * variance + (n * EPS * mean) ** 2  # of a variance in two passes (Chan et al., 1983)
-    return np.where(variance > error, np.sqrt(variance), 1.0)
+def arrays(source: "Source") -> Iterable[np.ndarray]:
+    return (block.x.numpy() for block in source.blocks())
 
 
-def uniform(source: "Source") -> tuple[np.ndarray, np.ndarray]:
+def check_moderate(source: "Source") -> None:
+    """Raise ValueError if values are too large or too small for a network that computes with them as they are."""
+    low, high = np.inf, -np.inf
+    for X in arrays(source):
+        low, high = np.fmin(low, np.fmin.reduce(X, axis=0)), np.fmax(high, np.fmax.reduce(X, axis=0))
+    feature = np.argmax(np.fmax(-low, high))
+    value = max(low[feature], high[feature], key=abs)
+    if 1 / LIMIT <= abs(value) <= LIMIT or value == 0:
+        return
+    raise ValueError(
+        f"The largest value of X, in column {feature}, is {value:g}. Without scaling the network computes with X as it is, in "
+        f"float32, and needs values from {1 / LIMIT:g} to {LIMIT:g}. Put a scaler such as sklearn.preprocessing.StandardScaler "
+        "before it, or leave scaling='auto'."
+    )
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What a source says of each feature, over what was observed.
+
+    Attributes
+    ----------
+    mean, deviation : ndarray of shape (n_features,), float64
+        Means, and standard deviations: 0 where they are no more than rounding makes them.
+    low, high : ndarray of shape (n_features,) or float
+        The smallest and largest values.
+    """
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    low: np.ndarray | float = -np.inf
+    high: np.ndarray | float = np.inf
+
+    @property
+    def scale(self) -> np.ndarray:
+        """Standard deviations; 1 for constant features."""
+        return np.where(self.deviation > 0, self.deviation, 1.0)
+
+
+def moments_of(blocks: Callable[[], Iterable[tuple[np.ndarray, np.ndarray | None]]]) -> Moments:
+    """The moments of blocks of rows, whatever their units.
+
+    Parameters
+    ----------
+    blocks : callable
+        Gives the blocks anew at each call: rows (n, n_features), NaN where a value is missing, and their weights (n,) or None.
+    """
+    low, high, scaler = np.inf, -np.inf, StandardScaler()
+    with np.errstate(all="ignore"):  # squares out of range are computed again below
+        for X, weight in blocks():
+            low, high = np.fmin(low, np.fmin.reduce(X, axis=0)), np.fmax(high, np.fmax.reduce(X, axis=0))
+            scaler.partial_fit(X, sample_weight=weight)
+    mean, deviation = scaler.mean_, positive_deviation(scaler)
+    largest = np.fmax(-low, high).astype(np.float64)
+    far = (largest > SQUARABLE[1]) | ((largest > 0) & (largest < SQUARABLE[0]))
+    if far.any():
+        unit = np.exp2(np.floor(np.log2(largest, where=far, out=np.zeros_like(largest))))
+        scaler = StandardScaler()
+        for X, weight in blocks():
+            scaler.partial_fit(X / unit, sample_weight=weight)
+        mean, deviation = scaler.mean_ * unit, positive_deviation(scaler) * unit
+    return Moments(np.asarray(mean, np.float64), deviation, low, high)
+
+
+def positive_deviation(scaler: StandardScaler) -> np.ndarray:
+    """Standard deviations; 0 where a variance is no more than the rounding of two passes makes it (Chan et al., 1983)."""
+    n, mean, variance = scaler.n_samples_seen_, np.asarray(scaler.mean_, np.float64), np.asarray(scaler.var_, np.float64)
+    with np.errstate(all="ignore"):
+        return np.where(variance > n * EPS * variance + (n * EPS * mean) ** 2, np.sqrt(variance), 0.0)
+
+
+def uniform(moments: Moments) -> tuple[np.ndarray, np.ndarray]:
     """Zeros, and for all features the root of their mean square."""
-    mean, variance = source.moments()
-    return np.zeros_like(mean), uniform_scale(mean, variance)
+    share = np.full(len(moments.mean), 1 / len(moments.mean))
+    unit = max(np.abs(moments.mean).max(), moments.deviation.max())
+    scale = unit * np.sqrt((share * ((moments.mean / unit) ** 2 + (moments.deviation / unit) ** 2)).sum()) if unit > 0 else 1.0
+    return np.zeros_like(moments.mean), np.full_like(moments.mean, scale)
 
 
-def uniform_scale(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    scale = np.sqrt((mean**2 + variance).mean())
-    return np.full_like(mean, scale if scale > 0 else 1.0)
+def bounded(X: np.ndarray, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+    """Center and scale, the latter at least half of the largest deviation where nine tenths of the rows have the same value.
+
+    Divided by its standard deviation, such a feature is zero nearly always and dozens now and then; noise of the size that
+    other features have would be hundreds.
+    """
+    low, high = np.nanquantile(X, [(1 - COMMON) / 2, (1 + COMMON) / 2], axis=0)
+    reach = np.fmax(moments.mean - moments.low, moments.high - moments.mean)
+    return moments.mean, np.maximum(moments.scale, np.where(high > low, 0, reach / BOUND))
 
 
 def robust(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -214,12 +310,13 @@ def robust(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     quantile = np.nanquantile if np.isnan(X).any() else np.quantile
     low, center, high = quantile(X.astype(np.float64, copy=False), [0.1, 0.5, 0.9], axis=0)
-    deviation = StandardScaler().fit(X).scale_
+    deviation = moments_of(lambda: [(X, None)]).scale
     return center, np.maximum((high - low) / 2.5631, 0.3 * np.where(high > low, deviation, deviation / 0.3))
 
 
 def whitening(X: np.ndarray, center: np.ndarray, scale: np.ndarray) -> Whitening:
-    """Whiten scaled data in part; a tenth of the covariance is taken to be round, so that no direction is blown up."""
+    """Whiten scaled data in part; a tenth of the covariance is replaced by a multiple of the identity, so that no direction
+    is amplified too much."""
     x = torch.from_numpy(X)
     Z = Scaling(center, scale).transform_for(x.dtype)(x).nan_to_num_(0.0).numpy()
     if Z.shape[1] > MOST_WHITENED:

@@ -3,6 +3,8 @@
 Each member has rows and features of its own.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,7 @@ class Mask(nn.Module):
     """Switches off all but the first `n_active` components of a code."""
 
     supports_batched_weights = True  # see Linear
+    mask: Tensor
 
     def __init__(self, n_components: int, n_active: int):
         super().__init__()
@@ -42,6 +45,9 @@ class Ensemble(Stack):
         Columns of the data.
     """
 
+    features: Tensor
+    weight: Tensor
+
     def __init__(self, members: list[Autoencoder], features: Tensor, active: list[int], n_features: int):
         super().__init__(members, features.shape[1])
         self.n_features, self.active = n_features, active
@@ -49,7 +55,7 @@ class Ensemble(Stack):
         self.register_buffer("weight", torch.ones(features.shape))  # of a residual in a row's score
 
     def objective(self, batch: Batch, raw: Tensor, cost: Tensor | None = None) -> Tensor:
-        """Loss and cost of each member's rows (n_members, n_samples); the worst rows of each member weigh nothing."""
+        """Loss and cost of each member's rows (n_members, n_samples); the worst rows of each member have no weight."""
         loss, n = self.losses_and_costs(batch, raw, cost), batch.n_rows
         n_kept = max(1, n - int(TRIMMED * n))
         kept = loss <= loss.detach().kthvalue(n_kept, dim=1, keepdim=True).values
@@ -111,16 +117,17 @@ class Ensemble(Stack):
         return self._side_by_side(self.each("encode", self.seen(x), self.seen(mask)))
 
     def decode(self, z: Tensor) -> Tensor:
-        """The mean of the members' reconstructions (n_samples, n_features); zero, the middle, where no member looks."""
+        """The mean of the members' reconstructions (n_samples, n_features); zero (the middle) for features that no member sees."""
         width = self.network.decoder[0].mask.shape[-1]
         codes = [nn.functional.pad(part, (0, width - part.shape[1])) for part in z.split(self.active, 1)]
         return self._gather(self.each("decode", torch.stack(codes))) / self._watched()
 
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Codes near those of some rows of `h`, which ``encoder_output`` gave."""
-        return self._side_by_side(torch.stack([self.latent.sample_codes(one, rows, generator) for one in h.transpose(0, 1)]))
+        members = zip(map(self.network_of, range(self.n_networks)), h.transpose(0, 1), strict=True)
+        return self._side_by_side(torch.stack([member.sample_codes(one, rows, generator) for member, one in members]))
 
-    def seen(self, x: Tensor | None) -> Tensor | None:
+    def seen(self, x: Any) -> Any:
         """What each member sees of some rows, of shape (n_members, n_samples, n_seen)."""
         return None if x is None else x.T[self.features].transpose(1, 2)
 

@@ -57,4 +57,4 @@ def fold_positions(n: int, n_folds: int, random_state: np.random.RandomState) ->
 def fold_sources(rows: Scaled, learnt: np.ndarray, left_out: np.ndarray) -> tuple[Members, Members]:
     """The sources of rows to learn from and to validate on."""
     features = torch.arange(rows.n_features).expand(len(learnt), -1)
-    return tuple(Members(rows, torch.from_numpy(positions), features) for positions in (learnt, left_out))
+    return Members(rows, torch.from_numpy(learnt), features), Members(rows, torch.from_numpy(left_out), features)

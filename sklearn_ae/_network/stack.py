@@ -1,6 +1,6 @@
 """Several networks of one shape, with their parameters stacked and run as one batched computation."""
 
-import copy
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,8 @@ from sklearn_ae._data.batch import Batch
 from sklearn_ae._layers import ACTIVATIONS
 from sklearn_ae._network.autoencoder import Autoencoder
 from sklearn_ae.latents import Latent
+
+M = TypeVar("M", bound=nn.Module)
 
 ENTRY_BY_ENTRY = {*ACTIVATIONS.values(), nn.Dropout, nn.Sequential}
 
@@ -63,7 +65,7 @@ class Stack(nn.Module):
         loss = self.loss(raw.flatten(0, 1), batch.x.flatten(0, 1), mask).view(batch.x.shape[:2])
         if self.latent.stochastic:
             n_inputs = batch.x.shape[2]
-            observed = [n_inputs] * len(loss) if mask is None else batch.mask.sum(2)
+            observed = [n_inputs] * len(loss) if batch.mask is None else batch.mask.sum(2)
             loss = torch.stack([self.loss.negative_log_likelihood(*one) for one in zip(loss, observed, strict=True)])
         return loss if cost is None else loss + self.cost_weight[:, None] * cost
 
@@ -90,11 +92,15 @@ class Stack(nn.Module):
                 tensors[name].copy_(buffer)
         return result
 
+    def network_of(self, i: int) -> Autoencoder:
+        """One autoencoder, with views of its weights and buffers."""
+        return with_tensors(self.network, {name: tensor[i] for name, tensor in stacked_tensors(self.network)})
+
     def state_of(self, i: int) -> dict[str, Tensor]:
         """The weights and buffers of one autoencoder, by its names for them."""
-        own = dict(stacked_tensors(self.network))
-        state = self.network.state_dict()
-        return {name: (tensor[i] if name in own else tensor).detach().clone() for name, tensor in state.items()}
+        own = {id(tensor) for _, tensor in stacked_tensors(self.network)}  # one that is shared has several names
+        state = self.network.state_dict(keep_vars=True)
+        return {name: (tensor[i] if id(tensor) in own else tensor).detach().clone() for name, tensor in state.items()}
 
     def _find_mode(self, n_inputs: int) -> str:
         """How networks are called: ``"together"``, by ``"vmap"``, or in a ``"loop"`` where parts cannot be batched.
@@ -105,16 +111,23 @@ class Stack(nn.Module):
         plain = one.corruption is None and type(one.latent) is Latent and not one.copies_input and one.filler is None
         if plain and supports_batched_weights(one.encoder) and supports_batched_weights(one.decoder):
             return "together"
-        before = copy.deepcopy(self.network.state_dict())
-        self.mode, self.learning = "vmap", True
+        modes = [(module, module.training) for module in one.modules()]
+        before = [(buffer, buffer.clone()) for buffer in one.buffers()]
+        self.mode = "vmap"
         try:
             with torch.no_grad():
-                self.each("forward", torch.zeros(self.n_networks, 2, n_inputs))
-        except (RuntimeError, ValueError):
+                for training in (True, False):
+                    one.train(training)
+                    self.learning = training
+                    self.each("forward", torch.zeros(self.n_networks, 2, n_inputs))
+        except Exception:  # whatever a user's module raises; if it was not vmap's fault, it will be raised again
             return "loop"
         finally:
             self.learning = False
-            self.network.load_state_dict(before)  # statistics that the trial has moved
+            for module, training in modes:
+                module.training = training
+            for buffer, values in before:  # statistics that the trial has moved
+                buffer.copy_(values)
         return "vmap"
 
 
@@ -133,7 +146,7 @@ def stacked_tensors(network: Autoencoder) -> list[tuple[str, Tensor]]:
     return [(name, tensor) for name, tensor in named if not name.startswith("loss.")]
 
 
-def with_tensors(module: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
+def with_tensors(module: M, tensors: dict[str, Tensor]) -> M:
     """A copy of a module's objects, down to the last child, that holds other tensors; those that it names twice stay one.
 
     The module itself is left as it is, so that threads may do this at the same time.
@@ -142,7 +155,7 @@ def with_tensors(module: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
     new = {id(old): tensors.get(name, old) for name, old in named}
     copies: dict[int, nn.Module] = {}
 
-    def copied(old: nn.Module) -> nn.Module:
+    def copied(old: Any) -> Any:
         if id(old) in copies:
             return copies[id(old)]
         one = copies[id(old)] = old.__new__(type(old))
@@ -158,7 +171,7 @@ def with_tensors(module: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
 
 
 def supports_batched_weights(module: nn.Module) -> bool:
-    """Whether a module is made of nothing but our layers, which take stacked weights, and of what computes entry by entry."""
+    """Whether a module consists of our layers, which take stacked weights, and of modules that compute entry by entry."""
 
     def known(m: nn.Module) -> bool:
         return type(m) in ENTRY_BY_ENTRY or "supports_batched_weights" in vars(type(m))

@@ -71,7 +71,7 @@ def from_json(plain):
     Raises
     ------
     ValueError
-        If it names a part that does not exist, or is not of a known form.
+        If it names a part or a parameter that does not exist, or is not of a known form.
     """
     if plain is None or isinstance(plain, (bool, int, float, str)):
         return plain
@@ -84,5 +84,9 @@ def from_json(plain):
     if isinstance(plain, dict) and plain.keys() == {"part", "params"}:
         if plain["part"] not in PARTS:
             raise ValueError(f"There is no part {plain['part']!r}; there are {sorted(PARTS)}.")
-        return PARTS[plain["part"]](**{key: from_json(one) for key, one in plain["params"].items()})
+        part = PARTS[plain["part"]]
+        unknown = sorted(set(plain["params"]) - set(part._get_param_names()))
+        if unknown:
+            raise ValueError(f"{plain['part']} has no parameters {unknown}.")
+        return part(**{key: from_json(one) for key, one in plain["params"].items()})
     raise ValueError(f"Not a value that was written by to_json: {plain!r}.")

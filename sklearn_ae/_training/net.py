@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from typing import Any
 
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PrintLog
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer, LRScheduler, PrintLog
 from skorch.utils import TeeGenerator
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -16,7 +17,7 @@ from sklearn_ae._data.batch import Batch
 from sklearn_ae._data.batches import Batches
 from sklearn_ae._data.scaling import Scaling
 from sklearn_ae._data.sources import ArraySource, Scaled
-from sklearn_ae._torch import threads
+from sklearn_ae._torch import threads, torch_seed
 from sklearn_ae._training.optimizers import Adam, AdamW
 from sklearn_ae._training.rules import stream_decay
 from sklearn_ae._training.state import TrainingState, improved_significantly
@@ -65,11 +66,25 @@ OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict]] = {
 }
 
 
+class GivenSplit:
+    """Rows to train and to validate on that were chosen beforehand. A pickle of the net does not take them along."""
+
+    def __init__(self, train: Dataset | None = None, held_out: Dataset | None = None):
+        self.train, self.held_out = train, held_out
+
+    def __call__(self, dataset, y=None):
+        return self.train, self.held_out
+
+    def __reduce__(self):
+        return GivenSplit, ()
+
+
 class AutoencoderNet(NeuralNet):
     """skorch's net, without its cost per batch.
 
-    Batches are slices of rows that are already on the device; the loss is read once an epoch; batch hooks and per-batch
-    history are there only when a callback asks for them. All that a step changes is in ``state_``.
+    Batches are slices of rows that are already on the device; the loss is read once an epoch. Batch hooks are called, and batches
+    noted in the history, only when a callback asks for them; otherwise the history has one entry for all batches of an epoch, which
+    `Checkpoint` and `PassthroughScoring` read. Targets are the clean rows. All that a step changes is in ``state_``.
 
     Parameters
     ----------
@@ -104,6 +119,12 @@ class AutoencoderNet(NeuralNet):
         What ended training, if Ctrl-C did.
     """
 
+    module_: Any  # a network of _network, or whatever has its methods
+    state_: Any  # a TrainingState while training, then None, as are the next three
+    _losses: Any
+    _objective: Any
+    _take_step: Any
+
     def __init__(
         self,
         *args,
@@ -118,7 +139,8 @@ class AutoencoderNet(NeuralNet):
         resume_from=None,
         **kwargs,
     ):
-        super().__init__(*args, **kwargs)
+        # a source of rows holds no y that skorch could find, so scorers always take what training has predicted
+        super().__init__(*args, **{"use_caching": True, **kwargs})
         self.compile_step = compile_step
         self.mixed_precision = mixed_precision
         self.schedule = schedule
@@ -193,10 +215,11 @@ class AutoencoderNet(NeuralNet):
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         super().on_train_begin(net, X=X, y=y, **kwargs)
+        self._check_schedulers()
         self._n_steps = self.max_epochs * len(self.get_iterator(X, training=True))
         self._batch_hooks = False  # there is no epoch yet whose batches could be noted
         _, held_out = self.get_split_datasets(X, y)
-        self.state_ = state = TrainingState(self.module_, self.optimizer_)
+        state = self.state_ = TrainingState(self.module_, self.optimizer_)
         if self.resume_from is not None:
             state.load_state_dict(self.resume_from)
         elif self.keep_best:
@@ -251,6 +274,8 @@ class AutoencoderNet(NeuralNet):
                 loss = self._evaluate(iterator)
         if not math.isfinite(loss):
             raise FloatingPointError(self._divergence(loss))
+        if not self._batch_hooks:
+            self._note_batches(prefix, loss, iterator.source.n_rows)
         best = min((epoch.get(f"{prefix}_loss", math.inf) for epoch in self.history[:-1]), default=math.inf)
         self.history.record(f"{prefix}_loss", loss)
         self.history.record(f"{prefix}_loss_best", loss < best)
@@ -274,10 +299,21 @@ class AutoencoderNet(NeuralNet):
     def _record(self, batch: Batch, training: bool, loss: Tensor) -> None:
         """Note a batch's loss in the history and tell callbacks that it has ended, if any asks for batches."""
         if self._batch_hooks:
-            prefix = "train" if training else "valid"
-            self.history.record_batch(f"{prefix}_loss", float(loss.mean()))
-            self.history.record_batch(f"{prefix}_batch_size", batch.n_rows)
-            self.notify("on_batch_end", batch=(batch.x, batch.x), training=training, loss=loss, y_pred=self._raw)
+            self._note_batch("train" if training else "valid", float(loss.mean()), batch.n_rows)
+            target, raw = batch.x, self._raw
+            if target.dim() == 3:  # networks side by side: one below the other, as scorers take them
+                judged = len(loss) if loss.dim() else len(target)  # folds are validated without the last
+                target, raw = target[:judged].flatten(0, 1), raw[:judged].flatten(0, 1)
+            self.notify("on_batch_end", batch=(batch.x, target), training=training, loss=loss, y_pred=raw)
+
+    def _note_batches(self, prefix: str, loss: float, n_rows: int) -> None:
+        """Note all batches of an epoch as if they were one."""
+        self.history.new_batch()
+        self._note_batch(prefix, loss, n_rows)
+
+    def _note_batch(self, prefix: str, loss: float, n_rows: int) -> None:
+        self.history.record_batch(f"{prefix}_loss", loss)
+        self.history.record_batch(f"{prefix}_batch_size", n_rows)
 
     def _step_once(self, batch: Batch) -> Tensor:
         """One step of the optimiser on one batch; gives the batch's mean objective."""
@@ -310,9 +346,7 @@ class AutoencoderNet(NeuralNet):
     def _evaluate(self, batches: Batches) -> float:
         """The mean objective of held-out rows, under the same noise each time."""
         self._set_learning(False)
-        device = batches.source.device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(0)
+        with torch_seed(0, batches.source.device):
             losses = []
             for batch in batches:
                 self._announce(batch, False)
@@ -334,6 +368,9 @@ class AutoencoderNet(NeuralNet):
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         return self.module_.objective(Batch(y_true), *y_pred).mean()
+
+    def _get_predict_nonlinearity(self):
+        return self.module_.loss.inverse_link
 
     def _set_learning(self, training: bool) -> None:
         module = self.module_
@@ -372,6 +409,17 @@ class AutoencoderNet(NeuralNet):
                 state.waited = 0
             else:
                 state.stopped = True
+
+    def _check_schedulers(self) -> None:
+        """Refuse a callback that sets the learning rate beside a schedule that sets it anew at every step."""
+        if SCHEDULES.get(self.schedule, self.schedule) is None:
+            return
+        for _, callback in self.callbacks_:
+            if isinstance(callback, LRScheduler):
+                raise ValueError(
+                    f"callbacks holds an LRScheduler, but learning_rate_schedule={self.schedule!r} sets the rate at every step; "
+                    "pass learning_rate_schedule='constant', or leave the callback out."
+                )
 
     def _lower_rates(self) -> bool:
         """Lower the learning rates; False once they are a thousandth of the first."""

@@ -96,7 +96,13 @@ class Adam(torch.optim.Optimizer):
             hook(self, (closure,), {})
         return loss
 
-    step.hooked = True  # the base class would wrap each step in a profiler's record; the hooks are called above
+    step.hooked = True  # type: ignore[attr-defined]  # the base class would wrap each step in a profiler's record; the hooks are called above
+
+    def state_dict(self):
+        """As torch's: each parameter counts its own steps, since torch's Adam, given these numbers, counts them one by one."""
+        packed = super().state_dict()
+        packed["state"] = {i: {**own, "step": own["step"].clone()} for i, own in packed["state"].items()}
+        return packed
 
     def load_state_dict(self, state_dict):
         """Go on from what ``state_dict`` gave, of this class or of torch's Adam."""
@@ -162,7 +168,7 @@ class Flat:
         return [part[: p.numel()].view_as(p) for p, part in parts]
 
     def collect_gradients(self) -> None:
-        """Put gradients back in place that somebody has replaced, for example by ``module.zero_grad()`` and a backward pass."""
+        """Put gradients back in place that were replaced, for example by ``module.zero_grad()`` and a backward pass."""
         for p, gradient in zip(self.parameters, self.gradients, strict=True):
             if p.grad is not gradient:
                 gradient.zero_() if p.grad is None else gradient.copy_(p.grad)

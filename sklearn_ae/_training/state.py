@@ -145,6 +145,7 @@ class TrainingState:
 
     @torch.no_grad()
     def _swap(self) -> None:
+        assert self.average is not None
         for a, b in zip(self.values, self.average, strict=True):
             kept = a.clone()
             a.copy_(b)

@@ -48,11 +48,11 @@ class GraphedStep:
             self.calls += 1
             if self.calls <= WARM_UP:
                 return self._on_side_stream(batch)
-            self._capture(batch)
+            self.graph = self._capture(batch)
         if batch.x.shape != self.batch.x.shape:
             return self.step(batch)
         for own, given in zip(self.batch, batch, strict=True):
-            if own is not None:
+            if own is not None and given is not None:
                 own.copy_(given)
         self.graph.replay()
         return self.loss
@@ -65,8 +65,9 @@ class GraphedStep:
         torch.cuda.current_stream().wait_stream(stream)
         return loss
 
-    def _capture(self, batch: Batch) -> None:
-        self.batch = Batch(*(None if part is None else part.clone() for part in batch))
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):  # records the step without running it
+    def _capture(self, batch: Batch) -> torch.cuda.CUDAGraph:
+        self.batch = Batch(batch.x.clone(), *(None if part is None else part.clone() for part in batch[1:]))
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # records the step without running it
             self.loss = self.step(self.batch)
+        return graph

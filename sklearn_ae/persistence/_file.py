@@ -18,6 +18,7 @@ from safetensors import SafetensorError, deserialize
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklearn_ae._base import BaseAutoencoder
+from sklearn_ae._calibration import Scores
 from sklearn_ae._network.blueprint import Blueprint
 from sklearn_ae._outlier import AutoencoderOutlierDetector
 from sklearn_ae._transformer import AutoencoderTransformer
@@ -227,7 +228,7 @@ ATTRIBUTES = {
     "_blueprint": Blueprint,
     "_codes": np.ndarray,
     "_n_rows": int,
-    "_calibration_scores": np.ndarray,
+    "_calibration": Scores,
     "_sklearn_output_config": dict,
 }
 REQUIRED = {"n_features_in_", "_blueprint", "_scaling", "_codes"}
@@ -263,18 +264,16 @@ def check_fitted(estimator: BaseAutoencoder) -> None:
 
 def check_arrays(estimator: BaseAutoencoder, n_features: int) -> None:
     """Raise ValueError if arrays that broadcast, or are only looked up, are of other shapes or types than they should be."""
-    scaling, scores = estimator._scaling, getattr(estimator, "_calibration_scores", np.empty(0))
+    scaling, scores = estimator._scaling, getattr(estimator, "_calibration", Scores(np.empty(0)))
     right = {
         "_codes": estimator._codes.dtype.kind == "f" and estimator._codes.ndim > 1 and len(estimator._codes) > 0,
-        "_calibration_scores": scores.ndim == 1 and scores.dtype == np.float64 and bool((scores[1:] >= scores[:-1]).all()),
+        "_calibration": scores.values.ndim == 1 and scores.values.dtype.kind == "f",
+        "weights of _calibration": scores.weight is None or scores.weight.shape == scores.values.shape,
         "_scaling": (scaling.center is None) == (scaling.scale is None),
     }
     for name in ("center", "scale"):
         array = getattr(scaling, name)
         right[name] = array is None or (array.dtype == np.float64 and array.shape == (n_features,))
-    if hasattr(estimator, "_calibration"):
-        rows, n = estimator._calibration["rows"], estimator._calibration["n"]
-        right["_calibration"] = rows.ndim == 1 and rows.dtype.kind == "i" and bool(((rows >= 0) & (rows < n)).all())
     wrong = [name for name, is_right in right.items() if not is_right]
     if wrong:
         raise ValueError(f"{', '.join(wrong)} cannot be what was saved")
