@@ -126,7 +126,7 @@ def to_bytes(estimator: BaseAutoencoder) -> bytes:
     if dropped:
         warnings.warn(
             f"{', '.join(dict.fromkeys(dropped))} cannot be saved as plain values. Predictions do not need them, so the file has "
-            "the defaults in their place: set them again after load if you train further.",
+            "the defaults in their place: set them again after load before you fit again.",
             UserWarning,
             stacklevel=3,
         )
