@@ -2,8 +2,10 @@
 
 A pickle (and a joblib file, which is one) can hold anything that Python can, but loading it runs any code that somebody has put into
 it. `save` writes arrays and plain values only, `load` checks what it reads, and a file that is damaged or of another kind is refused.
+`to_onnx` gives a graph that runs without Python.
 """
 
 from sklearn_ae.persistence._file import load, save
+from sklearn_ae.persistence._onnx import to_onnx
 
-__all__ = ["load", "save"]
+__all__ = ["load", "save", "to_onnx"]
