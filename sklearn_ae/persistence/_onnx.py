@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from sklearn_ae._base import BaseAutoencoder
 from sklearn_ae._calibration import Scores
 from sklearn_ae._data.scaling import Scaling
+from sklearn_ae._network.stack import Stack
 from sklearn_ae._outlier import AutoencoderOutlierDetector
 from sklearn_ae._torch import plain_torch
 from sklearn_ae.persistence._file import write_atomically
@@ -198,8 +199,7 @@ def exported(graph: Graph, estimator: BaseAutoencoder, method: str) -> "onnx.Mod
     with plain_torch(), torch.no_grad(), quiet():
         graph.to("cpu").eval()
         try:
-            program = torch.export.export(graph, (rows,), dynamic_shapes=({0: torch.export.Dim("n_samples", min=1)},), strict=False)
-            name = "Z" if codes else "X"
+            program, name = traced(graph, rows), "Z" if codes else "X"
             made = torch.onnx.export(program, dynamo=True, input_names=[name], output_names=[method], opset_version=OPSET, verbose=False)
         except Exception as error:  # torch raises errors of many kinds, and so do users' modules
             reason = str(error).strip().splitlines()
@@ -215,6 +215,21 @@ def exported(graph: Graph, estimator: BaseAutoencoder, method: str) -> "onnx.Mod
     check_agreement(model, others.numpy(), expected, method)
     model.producer_name, model.doc_string = "sklearn-ae", f"{type(estimator).__name__}.{method}, {n_columns} columns"
     return model
+
+
+def traced(graph: Graph, rows: Tensor) -> torch.export.ExportedProgram:
+    """What torch computes, for any number of rows; members that vmap cannot take so are traced one by one."""
+    shapes = ({0: torch.export.Dim("n_samples", min=1)},)
+    try:
+        return torch.export.export(graph, (rows,), dynamic_shapes=shapes, strict=False)
+    except Exception:
+        if not isinstance(graph.module, Stack) or graph.module.mode != "vmap":
+            raise
+        graph.module.mode = "loop"
+        try:
+            return torch.export.export(graph, (rows,), dynamic_shapes=shapes, strict=False)
+        finally:
+            graph.module.mode = "vmap"
 
 
 def trial_rows(estimator: BaseAutoencoder, n: int, codes: bool) -> Tensor:
