@@ -7,5 +7,6 @@ it. `save` writes arrays and plain values only, `load` checks what it reads, and
 
 from sklearn_ae.persistence._file import load, save
 from sklearn_ae.persistence._onnx import to_onnx
+from sklearn_ae.persistence._skl2onnx import register_skl2onnx_converters
 
-__all__ = ["load", "save", "to_onnx"]
+__all__ = ["load", "register_skl2onnx_converters", "save", "to_onnx"]

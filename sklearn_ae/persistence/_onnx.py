@@ -80,21 +80,26 @@ def to_onnx(
             f"to_onnx takes an estimator of sklearn_ae, got {type(estimator).__name__}. A Pipeline is exported by skl2onnx.to_onnx "
             "after sklearn_ae.persistence.register_skl2onnx_converters()."
         )
-    known = methods_of(estimator)
-    if method not in known:
-        raise ValueError(f"method={method!r} must be one of {', '.join(known)} for {type(estimator).__name__}.")
     if dtype not in TYPES:
         raise ValueError(f"dtype={dtype!r} must be 'float32' or 'float64'.")
-    check_is_fitted(estimator)
-    need("onnx", "onnxscript")
-    graph = Graph(estimator, known[method], TYPES[dtype])
-    model = exported(graph, estimator, method)
+    model = make_graph(estimator, (method,), TYPES[dtype])
     data = model.SerializeToString() if model.ByteSize() <= MOST_BYTES else b""
     if not data:
         raise ValueError(f"The graph has {model.ByteSize()} bytes, and one ONNX file can have {MOST_BYTES} at most.")
     if path is not None:
         write_atomically(path, data)
     return model
+
+
+def make_graph(estimator: BaseAutoencoder, methods: tuple[str, ...], dtype: torch.dtype) -> "onnx.ModelProto":
+    """A model with one output for each method."""
+    known = methods_of(estimator)
+    for method in methods:
+        if method not in known:
+            raise ValueError(f"method={method!r} must be one of {', '.join(known)} for {type(estimator).__name__}.")
+    check_is_fitted(estimator)
+    need("onnx", "onnxscript")
+    return exported(Graph(estimator, [known[method] for method in methods], dtype), estimator, methods)
 
 
 # The methods, as functions of the rows and of what was observed of them; each has its like in the estimators
@@ -123,32 +128,32 @@ DETECTOR_METHODS: dict[str, Callable[["Graph", Tensor], Tensor]] = {
 
 
 class Graph(nn.Module):
-    """One method of a fitted estimator, as a module of torch whose operations ONNX has.
+    """Methods of a fitted estimator, as a module of torch whose operations ONNX has.
 
     Parameters
     ----------
     estimator : BaseAutoencoder
-    method : callable
-        Of this module and a batch in the data's own units.
+    methods : list of callable
+        Each a function of this module and a batch in the data's own units.
     dtype : torch.dtype
         Type of input and output.
     """
 
-    def __init__(self, estimator: BaseAutoencoder, method: Callable[["Graph", Tensor], Tensor], dtype: torch.dtype):
+    def __init__(self, estimator: BaseAutoencoder, methods: list[Callable[["Graph", Tensor], Tensor]], dtype: torch.dtype):
         super().__init__()
         self.module = estimator.net_.module_
         self.scaling = estimator._scaling
-        self.method, self.dtype = method, dtype
+        self.methods, self.dtype = methods, dtype
         self.offset = float(getattr(estimator, "offset_", 0.0))
         calibration = getattr(estimator, "_calibration", Scores(np.empty(0)))
         thresholds, values = p_value_steps(calibration)
         self.register_buffer("thresholds", torch.from_numpy(thresholds))
         self.register_buffer("values", torch.from_numpy(values))
 
-    def forward(self, rows: Tensor) -> Tensor:
+    def forward(self, rows: Tensor) -> tuple[Tensor, ...]:
         with PlainOperations():
-            result = self.method(self, rows)
-        return result.to(self.dtype) if result.is_floating_point() else result
+            results = [method(self, rows) for method in self.methods]
+        return tuple(result.to(self.dtype) if result.is_floating_point() else result for result in results)
 
     def scaled(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Rows in scaled units, and what was observed of them."""
@@ -190,9 +195,9 @@ class PlainOperations(TorchFunctionMode):
 # Tracing
 
 
-def exported(graph: Graph, estimator: BaseAutoencoder, method: str) -> "onnx.ModelProto":
+def exported(graph: Graph, estimator: BaseAutoencoder, methods: tuple[str, ...]) -> "onnx.ModelProto":
     """The graph in ONNX, tried against torch."""
-    codes = method == "inverse_transform"
+    codes, method = "inverse_transform" in methods, " and ".join(methods)
     n_columns = estimator._n_features_out if codes else estimator.n_features_in_
     rows, others = (trial_rows(estimator, n, codes).to(graph.dtype) for n in TRIED)
     device = torch.device(estimator.net_.device)
@@ -200,7 +205,7 @@ def exported(graph: Graph, estimator: BaseAutoencoder, method: str) -> "onnx.Mod
         graph.to("cpu").eval()
         try:
             program, name = traced(graph, rows), "Z" if codes else "X"
-            made = torch.onnx.export(program, dynamo=True, input_names=[name], output_names=[method], opset_version=OPSET, verbose=False)
+            made = torch.onnx.export(program, dynamo=True, input_names=[name], output_names=list(methods), opset_version=OPSET, verbose=False)
         except Exception as error:  # torch raises errors of many kinds, and so do users' modules
             reason = str(error).strip().splitlines()
             raise ValueError(
@@ -208,7 +213,7 @@ def exported(graph: Graph, estimator: BaseAutoencoder, method: str) -> "onnx.Mod
                 f"{reason[0] if reason else ''} Modules of your own must do without control flow that depends on data."
             ) from error
         finally:
-            expected = graph(others).numpy()
+            expected = [result.numpy() for result in graph(others)]
             graph.module.to(device)
     model = made.model_proto
     without_traces(model)
@@ -249,7 +254,7 @@ def graph_range(estimator: BaseAutoencoder) -> tuple[float, float]:
     return (low, high) if np.isfinite([low, high]).all() else (-1.0, 1.0)
 
 
-def check_agreement(model: "onnx.ModelProto", rows: np.ndarray, expected: np.ndarray, method: str) -> None:
+def check_agreement(model: "onnx.ModelProto", rows: np.ndarray, expected: list[np.ndarray], method: str) -> None:
     """Run the graph where onnxruntime is there, on another number of rows than it was traced with.
 
     Raises
@@ -263,14 +268,18 @@ def check_agreement(model: "onnx.ModelProto", rows: np.ndarray, expected: np.nda
         return
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        (found,) = session.run(None, {session.get_inputs()[0].name: rows})
+        found = session.run(None, {session.get_inputs()[0].name: rows})
     except Exception as error:  # onnxruntime has a class of error for each of its codes
         raise ValueError(f"onnxruntime cannot run the graph of {method}: {error}") from error
-    size = np.abs(expected).max(initial=1e-30)
-    if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=TOLERANCE * size, equal_nan=True):
+    if not all(map(close, found, expected)):
         raise ValueError(
             f"The graph of {method} does not give what torch gives: a module of your own may depend on the number of rows, or on chance."
         )
+
+
+def close(found: np.ndarray, expected: np.ndarray) -> bool:
+    size = np.abs(expected).max(initial=1e-30)
+    return found.shape == expected.shape and np.allclose(found, expected, rtol=0, atol=TOLERANCE * size, equal_nan=True)
 
 
 def without_traces(model: "onnx.ModelProto") -> None:
