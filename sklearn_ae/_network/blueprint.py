@@ -159,9 +159,9 @@ class Blueprint:
         n_steps = rules.LINEAR_STEPS if self.architecture.is_linear() else rules.STEPS
         return rules.auto_epochs(n_steps, n, batch_size, rules.width_factor(self.n_features))
 
-    def n_codes(self) -> int:
+    def n_codes(self, n_weights: int) -> int:
         """How many training rows' codes are kept for `sample`."""
-        return rules.SAMPLE_CODES
+        return rules.FEWEST_AND_MOST_CODES[1]
 
     # What it gives
 
@@ -299,9 +299,9 @@ class EnsembleBlueprint(Blueprint):
     def max_epochs(self, n: int, batch_size: int) -> int:
         return rules.auto_epochs(rules.MEMBER_STEPS, n, batch_size)
 
-    def n_codes(self) -> int:
-        most = rules.SAMPLE_VALUES // (len(self.active) * self.n_components)
-        return max(rules.FEWEST_SAMPLE_CODES, min(rules.SAMPLE_CODES, most))
+    def n_codes(self, n_weights: int) -> int:
+        n_outputs = self.latent.n_outputs(self.n_components)
+        return int(np.clip(rules.SAMPLE_SHARE * n_weights / (len(self.active) * n_outputs), *rules.FEWEST_AND_MOST_CODES))
 
     @property
     def n_features_out(self) -> int:

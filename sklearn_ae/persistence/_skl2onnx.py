@@ -7,6 +7,7 @@ from sklearn_ae._transformer import AutoencoderTransformer
 from sklearn_ae.persistence._onnx import TYPES, make_graph, need
 
 BOTH = ("predict", "decision_function")  # what skl2onnx asks of outlier detectors
+ONE_A_ROW = ("label", "scores", "predict", "decision_function", "score_samples", "p_values")
 
 
 def register_skl2onnx_converters() -> None:
@@ -50,7 +51,7 @@ def declare_outputs(scope: Any, estimator: Any, inputs: list, custom_parsers: An
     methods = chosen_methods(scope, estimator)
     operator = scope.declare_local_operator(get_model_alias(type(estimator)), estimator)
     operator.inputs.extend(inputs)
-    names = ("label", "scores") if methods == BOTH else ("variable",)
+    names = ("label", "scores") if methods == BOTH else methods
     for name, method in zip(names, methods, strict=True):
         kind = Int64TensorType() if method == "predict" else guess_tensor_type(inputs[0].type)
         operator.outputs.append(scope.declare_local_variable(name, kind))
@@ -61,7 +62,7 @@ def set_shapes(operator: Any) -> None:
     """skl2onnx's shape calculator: as many rows as there are; columns are known where there is one axis more."""
     n = operator.inputs[0].get_first_dimension()
     for output in operator.outputs:
-        output.type.shape = [n] if output.raw_name == "label" else [n, None]
+        output.type.shape = [n] if output.raw_name in ONE_A_ROW else [n, None]
 
 
 def convert(scope: Any, operator: Any, container: Any) -> None:
