@@ -123,6 +123,10 @@ class Ensemble(Stack):
         codes[members, :, components] = z.T
         return self._gather(self.each("decode", codes)) / self._watched()
 
+    def restore(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The mean of the members' reconstructions (n_samples, n_features), of missing values too."""
+        return self.decode(self.encode(x, mask))
+
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Codes near those of some rows of `h`, which ``encoder_output`` gave."""
         members = zip(map(self.network_of, range(self.n_networks)), h.transpose(0, 1), strict=True)
