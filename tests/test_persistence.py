@@ -21,10 +21,12 @@ from safetensors import safe_open
 from safetensors.numpy import save as to_safetensors
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._component import Part
+from sklearn_ae._losses import LOSSES
 from sklearn_ae._network.values import PARTS, same_value
 from sklearn_ae.architectures import Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise
@@ -94,8 +96,6 @@ def test_every_combination_of_parts(kind, architecture, table, tmp_path):
         with pytest.raises(TypeError, match="pickle or joblib"):
             save(KINDS[kind](architecture=ARCHITECTURES[architecture](6)), tmp_path / "model")
         return
-    from sklearn_ae._losses import LOSSES
-
     for corruption, latent, loss in itertools.product([None, *CORRUPTIONS], [None, *LATENTS], LOSSES):
         parts = {"corruption": corruption and CORRUPTIONS[corruption](), "latent": latent and LATENTS[latent](), "loss": loss}
         fitted = KINDS[kind](architecture=ARCHITECTURES[architecture](6), **parts).set_params(max_epochs=1).fit(X)
@@ -635,6 +635,35 @@ def test_random_bytes_with_a_right_checksum(small, monkeypatch):
         n_loaded += 1
         assert scores_of(loaded, X).shape == (40,)
     assert n_loaded < 500
+
+
+# skops
+
+SKOPS_TRUSTS = "sklearn_ae."
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_skops_keeps_pipelines(kind, table):
+    sio = pytest.importorskip("skops.io")
+    table[::5, 1] = np.nan
+    pipeline = make_pipeline(StandardScaler(), KINDS[kind](latent=Variational(), corruption=GaussianNoise()))
+    pipeline.set_params(**{f"{pipeline.steps[-1][0]}__warm_start": True}).fit(table)
+    data = sio.dumps(pipeline)
+    types = sio.get_untrusted_types(data=data)
+    assert types
+    assert all(name.startswith(SKOPS_TRUSTS) for name in types), types
+    copy = sio.loads(data, trusted=types)
+    assert_equal(pipeline[-1], copy[-1], StandardScaler().fit_transform(table))
+    np.testing.assert_array_equal(pipeline.score_samples(table), copy.score_samples(table))
+
+
+def test_skops_keeps_streams(table):
+    sio = pytest.importorskip("skops.io")
+    model = AutoencoderTransformer(2, random_state=0).partial_fit(table[:60])
+    data = sio.dumps(model)
+    copy = sio.loads(data, trusted=sio.get_untrusted_types(data=data))
+    pickled = pickle.loads(pickle.dumps(model))
+    assert_equal_states(pickled.partial_fit(table[60:]), copy.partial_fit(table[60:]), table)
 
 
 # Released files
