@@ -150,7 +150,10 @@ class Shifted(Latent):
 @pytest.mark.slow
 def test_modules_of_ones_own(table):
     architecture = Custom(nn.Sequential(nn.Linear(6, 4), nn.GELU(), nn.LayerNorm(4), nn.Linear(4, 2)), nn.Linear(2, 6))
-    for params in ({"architecture": architecture, "latent": Shifted()}, {"loss": nn.SmoothL1Loss(), "architecture": Dense((4,), activation=nn.PReLU)}):
+    for params in (
+        {"architecture": architecture, "latent": Shifted()},
+        {"loss": nn.SmoothL1Loss(), "architecture": Dense((4,), activation=nn.PReLU)},
+    ):
         model = AutoencoderTransformer(2, **params, **QUICK).fit(table)
         check(model, "transform", table)
         check(model, "score_samples", table)

@@ -248,6 +248,8 @@ class EnsembleBlueprint(Blueprint):
     def __post_init__(self):
         if len(self.features) != len(self.active):
             raise ValueError(f"There are features for {len(self.features)} members, but components for {len(self.active)}.")
+        if not all(0 <= n <= self.n_components for n in self.active):
+            raise ValueError(f"Members use 0 to {self.n_components} components, got {self.active}.")
 
     def with_members_of(self, other: Blueprint) -> "EnsembleBlueprint":
         """The same, whose members see what those of another blueprint see, if there are as many with as many features."""

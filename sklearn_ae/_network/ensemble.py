@@ -154,7 +154,11 @@ class Ensemble(Stack):
     def _watched(self) -> Tensor:
         """How many members see each feature, at least 1."""
         seen = self.features.flatten()
-        return torch.zeros(self.n_features, device=seen.device).index_add_(0, seen, torch.ones(seen.shape, device=seen.device)).clamp_min(1)
+        return (
+            torch.zeros(self.n_features, device=seen.device)
+            .index_add_(0, seen, torch.ones(seen.shape, device=seen.device))
+            .clamp_min(1)
+        )
 
 
 def for_all_features(values: Tensor, mask: Tensor | None) -> Tensor:

@@ -346,9 +346,13 @@ def header_end(data: bytes) -> int:
     """
     begins = data[8:9] == b"{"
     if data[:1] == b"\x80" and not begins:
-        raise ValueError("it is a pickle. joblib.load or pickle.load read it, but run any code that is in it: load only those you trust.")
+        raise ValueError(
+            "it is a pickle. joblib.load or pickle.load read it, but run any code that is in it: load only those you trust."
+        )
     if data[:2] == b"PK" and not begins:
-        raise ValueError("it is a zip archive, such as skops.io.dump or torch.save write; read it with skops.io.load or torch.load.")
+        raise ValueError(
+            "it is a zip archive, such as skops.io.dump or torch.save write; read it with skops.io.load or torch.load."
+        )
     length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else None
     if length is None or not begins:
         raise ValueError(f"it is no safetensors file ({len(data)} bytes, beginning with {bytes(data[:16])!r}).")

@@ -205,7 +205,9 @@ def exported(graph: Graph, estimator: BaseAutoencoder, methods: tuple[str, ...])
         graph.to("cpu").eval()
         try:
             program, name = traced(graph, rows), "Z" if codes else "X"
-            made = torch.onnx.export(program, dynamo=True, input_names=[name], output_names=list(methods), opset_version=OPSET, verbose=False)
+            made = torch.onnx.export(
+                program, dynamo=True, input_names=[name], output_names=list(methods), opset_version=OPSET, verbose=False
+            )
         except Exception as error:  # torch raises errors of many kinds, and so do users' modules
             reason = str(error).strip().splitlines()
             raise ValueError(
