@@ -210,7 +210,7 @@ def skl2onnx():
 
 
 def test_a_pipeline(skl2onnx):
-    X, y = load_wine(return_X_y=True)
+    X, _y = load_wine(return_X_y=True)
     X = X.astype(np.float32)
     pipeline = make_pipeline(StandardScaler(), AutoencoderTransformer(3, **QUICK)).fit(X)
     (Z,) = run(skl2onnx.to_onnx(pipeline, X[:1]), X)

@@ -1,10 +1,8 @@
 """Files: what was saved comes back to the last bit, and nothing else comes back."""
 
 import errno
-import hashlib
 import itertools
 import json
-import os
 import pickle
 import struct
 import subprocess
@@ -12,7 +10,6 @@ import sys
 import warnings
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -507,7 +504,7 @@ def test_no_edited_field_is_loaded_as_something_broken(small):
 
     Either the file is refused, or what comes back works: a parameter that training alone reads may be any valid one.
     """
-    data, model, X = small
+    data, _model, X = small
     header, body = parsed(data)
     estimator = json.loads(header["__metadata__"]["estimator"])
     n_loaded = n_refused = 0
@@ -530,7 +527,7 @@ def test_no_edited_field_is_loaded_as_something_broken(small):
 
 
 def test_no_edited_header_is_loaded_as_something_broken(small):
-    data, model, X = small
+    data, _model, _X = small
     header, body = parsed(data)
     tensors = [name for name in header if name != "__metadata__"]
     other = {

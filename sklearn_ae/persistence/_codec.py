@@ -16,12 +16,12 @@ from sklearn_ae._records import RECORDS
 
 ACTIVATIONS = {name: getattr(nn, name) for name in nn.modules.activation.__all__ if hasattr(nn, name)} | {"Identity": nn.Identity}
 OPTIMIZERS = {name: one for name, one in vars(torch.optim).items() if isinstance(one, type)}
-DTYPES = {
-    "BOOL": np.bool_,
+DTYPES: dict[str, np.dtype] = {
+    "BOOL": np.dtype("bool"),
     **{f"{kind}{bits}": np.dtype(f"{name}{bits}") for kind, name in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)},
     **{f"F{bits}": np.dtype(f"float{bits}") for bits in (16, 32, 64)},
 }
-CODES = {np.dtype(dtype): code for code, dtype in DTYPES.items()}
+CODES = {dtype: code for code, dtype in DTYPES.items()}
 RANDOM_FIELDS = ("key", "pos", "has_gauss", "cached_gaussian")
 
 
@@ -134,7 +134,7 @@ class Decoder:
             return plain
         if isinstance(plain, list):
             return [self.decode(one) for one in plain]
-        form = next(iter(plain), None)
+        form = next(iter(plain), "")
         reader = self.READERS.get(form)
         if reader is None:
             raise ValueError(f"{shown(plain)} is not of a known form")
@@ -235,7 +235,7 @@ class Decoder:
 
 def names_of(kind: type) -> list[str]:
     """The fields of a dataclass or named tuple."""
-    return [field.name for field in fields(kind)] if is_dataclass(kind) else list(kind._fields)
+    return [field.name for field in fields(kind)] if is_dataclass(kind) else list(getattr(kind, "_fields"))  # noqa: B009
 
 
 def content(value) -> dict:

@@ -111,7 +111,7 @@ def to_bytes(estimator: BaseAutoencoder) -> bytes:
             f"save takes {' or '.join(ESTIMATORS)}, got {type(estimator).__name__}. For a Pipeline there are skops.io, and joblib "
             "(loading a joblib file or a pickle runs any code that is in it, so load only those you trust)."
         )
-    encoder, state, dropped = Encoder(), estimator.__getstate__(), []
+    encoder, state, dropped = Encoder(), estimator.__getstate__(), list[str]()
     defaults = type(estimator)().get_params(deep=False)
     plain = {}
     for name, value in sorted(state.items()):
@@ -217,7 +217,7 @@ def check_params(kind: type[BaseAutoencoder], params: dict) -> None:
     estimator._validate_parts()
 
 
-ATTRIBUTES = {
+ATTRIBUTES: dict[str, type | tuple[type, ...]] = {
     "n_features_in_": int,
     "n_iter_": int,
     "best_epoch_": int,
@@ -300,7 +300,7 @@ class Budget(TorchDispatchMode):
 def refusal(error: CodeError) -> str:
     return (
         f"{error} is code of your own that predictions need, and a file from which loading runs no code cannot hold it. "
-        "Use pickle or joblib (loading such a file runs any code that is in it, so load only those you trust), or parts of sklearn_ae."
+        "Use pickle or joblib (loading such a file runs any code that is in it, so load only those you trust), or our own parts."
     )
 
 
@@ -358,7 +358,7 @@ def header_end(data: bytes) -> int:
         raise ValueError(f"it is no safetensors file ({len(data)} bytes, beginning with {bytes(data[:16])!r}).")
     if length > len(data) - 8:
         raise ValueError(
-            f"it is truncated or damaged: its header should have {length} bytes, and {len(data) - 8} are left. Save or copy it again."
+            f"it is truncated or damaged: its header should have {length} bytes, and there are {len(data) - 8}. Save or copy it again."
         )
     return 8 + length
 
@@ -420,8 +420,8 @@ def read_arrays(data: bytes) -> dict[str, np.ndarray]:
     for name, one in tensors:
         if one["dtype"] not in DTYPES:
             raise ValueError(f"its tensor {name!r} has the unknown type {one['dtype']}.")
-        dtype = np.dtype(DTYPES[one["dtype"]])
-        if dtype == bool and set(one["data"]) - {0, 1}:
+        dtype = DTYPES[one["dtype"]]
+        if dtype.kind == "b" and set(one["data"]) - {0, 1}:
             raise ValueError(f"its tensor {name!r} has other values than true and false.")
         array = np.frombuffer(one["data"], dtype.newbyteorder("<")).reshape(one["shape"])
         arrays[name] = array if array.flags.writeable and array.dtype == dtype else array.astype(dtype)

@@ -50,8 +50,8 @@ def to_onnx(
         ``"transform"``, ``"inverse_transform"``, ``"reconstruct"``, ``"reconstruction_errors"`` or ``"score_samples"``; for a
         detector also ``"decision_function"``, ``"predict"``, ``"p_values"`` or ``"feature_contributions"``.
     dtype : {"float32", "float64"}, default="float32"
-        Type of input and output. ``"float64"`` is for data whose digits float32 does not hold, such as times in seconds; the network
-        itself computes in float32, as it does here. Labels are int64.
+        Type of input and output. ``"float64"`` is for data whose digits float32 does not hold, such as times in seconds; the
+        network itself computes in float32, as it does here. Labels are int64.
 
     Returns
     -------
@@ -139,12 +139,15 @@ class Graph(nn.Module):
         Type of input and output.
     """
 
+    thresholds: Tensor
+    values: Tensor
+
     def __init__(self, estimator: BaseAutoencoder, methods: list[Callable[["Graph", Tensor], Tensor]], dtype: torch.dtype):
         super().__init__()
-        self.module = estimator.net_.module_
-        self.scaling = estimator._scaling
+        self.module: Any = estimator.net_.module_
+        self.scaling: Scaling = estimator._scaling
         self.methods, self.dtype = methods, dtype
-        self.offset = float(getattr(estimator, "offset_", 0.0))
+        self.offset: float = float(getattr(estimator, "offset_", 0.0))
         calibration = getattr(estimator, "_calibration", Scores(np.empty(0)))
         thresholds, values = p_value_steps(calibration)
         self.register_buffer("thresholds", torch.from_numpy(thresholds))
@@ -217,6 +220,7 @@ def exported(graph: Graph, estimator: BaseAutoencoder, methods: tuple[str, ...])
         finally:
             expected = [result.numpy() for result in graph(others)]
             graph.module.to(device)
+    assert made is not None
     model = made.model_proto
     without_traces(model)
     check_agreement(model, others.numpy(), expected, method)
@@ -275,7 +279,7 @@ def check_agreement(model: "onnx.ModelProto", rows: np.ndarray, expected: list[n
         raise ValueError(f"onnxruntime cannot run the graph of {method}: {error}") from error
     if not all(map(close, found, expected)):
         raise ValueError(
-            f"The graph of {method} does not give what torch gives: a module of your own may depend on the number of rows, or on chance."
+            f"The graph of {method} does not give what torch gives: a module of yours may depend on the number of rows, or on chance."
         )
 
 

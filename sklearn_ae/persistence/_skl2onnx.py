@@ -14,8 +14,8 @@ def register_skl2onnx_converters() -> None:
     """Teach skl2onnx the estimators of this package; called once, before ``skl2onnx.to_onnx``.
 
     A transformer gives its codes. A detector at the end of a pipeline gives labels and ``decision_function``, as scikit-learn's do
-    there; ``options={detector: {"method": "transform"}}``, or another method of `to_onnx`, asks for one output in their place, and is
-    needed where steps come after it.
+    there; ``options={id(detector): {"method": "transform"}}``, or another method of `to_onnx`, asks for one output in their place.
+    It is needed where steps come after the detector.
 
     Raises
     ------
@@ -73,10 +73,10 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
     dtype = "float64" if isinstance(operator.inputs[0].type, DoubleTensorType) else "float32"
     methods = chosen_methods(scope, estimator)
     model = make_graph(estimator, methods, TYPES[dtype])
-    if container.target_opset_any_domain("") < max(one.version for one in model.opset_import if one.domain == ""):
+    asked, needed = container.target_opset_any_domain(""), max(one.version for one in model.opset_import if one.domain == "")
+    if asked < needed:
         raise ValueError(
-            f"{type(estimator).__name__} needs ONNX opset {model.opset_import[0].version}, not {container.target_opset_any_domain('')}: "
-            "pass target_opset to skl2onnx.to_onnx."
+            f"{type(estimator).__name__} needs ONNX opset {needed}, not {asked}: pass target_opset to skl2onnx.to_onnx."
         )
     merge(scope, operator, container, model)
 
