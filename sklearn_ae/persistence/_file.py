@@ -358,7 +358,7 @@ def header_end(data: bytes) -> int:
         raise ValueError(f"it is no safetensors file ({len(data)} bytes, beginning with {bytes(data[:16])!r}).")
     if length > len(data) - 8:
         raise ValueError(
-            f"it is truncated or damaged: its header should have {length} bytes, and there are {len(data) - 8}. Save or copy it again."
+            f"it is truncated or damaged: its header should have {length} bytes, and there are {len(data) - 8}. Copy it again."
         )
     return 8 + length
 

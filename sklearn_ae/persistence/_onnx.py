@@ -115,7 +115,7 @@ def methods_of(estimator: BaseAutoencoder) -> dict[str, Callable[["Graph", Tenso
 METHODS: dict[str, Callable[["Graph", Tensor], Tensor]] = {
     "transform": lambda graph, x: graph.module.encode(*graph.scaled(x)),
     "inverse_transform": lambda graph, z: graph.scaling.inverse(graph.module.decode(Scaling().transform_for(z.dtype)(z))),
-    "reconstruct": lambda graph, x: graph.scaling.inverse(graph.module.decode(graph.module.encode(*graph.scaled(x)))),
+    "reconstruct": lambda graph, x: graph.scaling.inverse(graph.module.restore(*graph.scaled(x))),
     "reconstruction_errors": lambda graph, x: graph.module.elements(*graph.scaled(x)),
     "score_samples": lambda graph, x: graph.scores(x),
 }
@@ -162,7 +162,7 @@ class Graph(nn.Module):
         """Rows in scaled units, and what was observed of them."""
         mask = ~torch.isnan(x)
         x = torch.where(mask, x, 0)
-        return self.scaling.transform_for(x.dtype)(x), mask
+        return self.scaling.transform_for(x.dtype)(x, mask), mask
 
     def scores(self, x: Tensor) -> Tensor:
         return -self.module.losses(*self.scaled(x))
@@ -189,6 +189,8 @@ class PlainOperations(TorchFunctionMode):
     """Inside the block, operations that onnxruntime lacks for some types are written out."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch._C._set_grad_enabled:  # no gradients anyway, and graphs have no place for it
+            return None
         if func in (torch.sinh, Tensor.sinh):
             x = args[0]
             return (torch.exp(x) - torch.exp(-x)) / 2
@@ -279,7 +281,7 @@ def check_agreement(model: "onnx.ModelProto", rows: np.ndarray, expected: list[n
         raise ValueError(f"onnxruntime cannot run the graph of {method}: {error}") from error
     if not all(map(close, found, expected)):
         raise ValueError(
-            f"The graph of {method} does not give what torch gives: a module of yours may depend on the number of rows, or on chance."
+            f"The graph of {method} does not give what torch gives: your modules may depend on the number of rows, or on chance."
         )
 
 
