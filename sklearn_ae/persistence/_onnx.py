@@ -210,6 +210,7 @@ def exported(graph: Graph, estimator: BaseAutoencoder, methods: tuple[str, ...])
         graph.to("cpu").eval()
         try:
             program, name = traced(graph, rows), "Z" if codes else "X"
+            without_checks(program)
             made = torch.onnx.export(
                 program, dynamo=True, input_names=[name], output_names=list(methods), opset_version=OPSET, verbose=False
             )
@@ -243,6 +244,15 @@ def traced(graph: Graph, rows: Tensor) -> torch.export.ExportedProgram:
             return torch.export.export(graph, (rows,), dynamic_shapes=shapes, strict=False)
         finally:
             graph.module.mode = "vmap"
+
+
+def without_checks(program: torch.export.ExportedProgram) -> None:
+    """Take away checks of types, which torch.onnx cannot read where they stand within vmap."""
+    graph = program.graph_module.graph
+    for node in list(graph.nodes):
+        if node.target is torch.ops.aten._assert_tensor_metadata.default:
+            graph.erase_node(node)
+    program.graph_module.recompile()
 
 
 def trial_rows(estimator: BaseAutoencoder, n: int, codes: bool) -> Tensor:
