@@ -27,6 +27,7 @@ from sklearn_ae._data.sources import Scaled, Source
 from sklearn_ae._fitted import FittedAutoencoder
 from sklearn_ae._losses import LOSSES, check_range
 from sklearn_ae._network.blueprint import Blueprint, Prepared, check_batch_norm, make_parts
+from sklearn_ae._records import record
 from sklearn_ae._torch import available_threads, find_device, one_blas_thread, plain_torch, threads, torch_seed
 from sklearn_ae._training import rules
 from sklearn_ae._training.net import OPTIMIZERS, SCHEDULES, AutoencoderNet, GivenSplit, warm_up
@@ -37,6 +38,7 @@ from sklearn_ae.latents import Latent
 SLOTS = {"architecture": Architecture, "corruption": Corruption, "latent": Latent}
 
 
+@record
 class Stream(NamedTuple):
     """What ``partial_fit`` goes on from, besides the network."""
 
@@ -329,11 +331,12 @@ class BaseAutoencoder(FittedAutoencoder):
         """Keep what the encoder gives for some rows, for `sample`."""
         net, blueprint = self.net_, self._blueprint
         with torch.inference_mode():
-            some = torch.randperm(rows.n_rows, generator=torch.Generator().manual_seed(0))[: blueprint.n_codes()]
+            n_codes = blueprint.n_codes(sum(p.numel() for p in net.module_.parameters()))
+            some = torch.randperm(rows.n_rows, generator=torch.Generator().manual_seed(0))[:n_codes]
             if rows.weight is not None:
-                some = torch.from_numpy(rows.representative(blueprint.n_codes(), RandomState(0)))
+                some = torch.from_numpy(rows.representative(n_codes, RandomState(0)))
             batch = rows.take(some)
-            self._codes = net.module_.encoder_output(batch.x, batch.mask).cpu().numpy()
+            self._codes = halved(net.module_.encoder_output(batch.x, batch.mask).cpu().numpy())
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
@@ -441,6 +444,15 @@ def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
         estimator.__dict__.clear()
         estimator.__dict__.update(before)
         raise
+
+
+def halved(codes: np.ndarray) -> np.ndarray:
+    """Codes (n_rows, ...) in half precision, where that changes none by more than a hundredth of its component's deviation."""
+    with np.errstate(over="ignore"):
+        half = codes.astype(np.float16)
+    deviation = codes.std(axis=0)
+    allowed = rules.HALF_ENOUGH * np.maximum(deviation, 0.1 * deviation.mean())  # components that hardly vary need not be exact
+    return half if (np.abs(half - codes) <= allowed).all() else np.ascontiguousarray(codes)
 
 
 def check_same(before: Blueprint, now: Blueprint) -> None:

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import RandomState
 
+from sklearn_ae._records import record
+
 ENOUGH_SCORES = 20  # of rows held out, for quartiles
 N_FOLDS = 4  # besides the rows held out, which are a fold of their own
 
 
+@record
 @dataclass(frozen=True)
 class Scores:
     """Scores of rows with their weights.

@@ -195,7 +195,7 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         rows, seed = random_state.randint(len(self._codes), size=n_samples), random_state.randint(np.iinfo(np.int32).max)
         with plain_torch(), torch.inference_mode():
             generator = torch.Generator().manual_seed(int(seed))
-            codes = as_tensor(self._codes).clone()  # a latent may work in place
+            codes = as_tensor(self._codes).to(torch.float32, copy=True)  # a latent may work in place
             Z = self.net_.module_.sample_codes(codes, torch.from_numpy(rows), generator).double().numpy()
         return self.inverse_transform(Z)
 

@@ -6,10 +6,12 @@ import numpy as np
 from numpy.random import RandomState
 
 from sklearn_ae._data.sources import Source
+from sklearn_ae._records import record
 
 BITS = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # of splitmix64
 
 
+@record
 @dataclass(frozen=True)
 class HeldOutRows:
     """The rows of all fits so far, each either learnt or held out.

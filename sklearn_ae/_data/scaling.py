@@ -11,6 +11,8 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from sklearn_ae._records import record
+
 if TYPE_CHECKING:
     from sklearn_ae._data.sources import Source
 
@@ -28,6 +30,7 @@ EPS = np.finfo(np.float64).eps
 KINDS = ("standard", "bounded", "robust", "uniform", "whitened", "standard_whitened")
 
 
+@record
 @dataclass(frozen=True)
 class Scaling:
     """``(x - center) / scale``, feature by feature.
@@ -42,6 +45,9 @@ class Scaling:
     center: np.ndarray | None = None
     scale: np.ndarray | None = None
     limits: tuple[float, float] = field(default=(-LIMIT, LIMIT), kw_only=True)
+
+    def __init_subclass__(cls):
+        record(cls)
 
     def within(self, limits: tuple[float, float]) -> "Scaling":
         """The same, with scaled values cut off beyond these limits, where they are finite."""
@@ -148,6 +154,7 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
     return Scaling(center, scale) if kind == "robust" else whitening(some, center, scale)
 
 
+@record
 @dataclass
 class RunningScaling:
     """A scaling that follows a stream: of all rows so far, or of about the last `memory`.

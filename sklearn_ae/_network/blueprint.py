@@ -169,9 +169,9 @@ class Blueprint:
             n_steps *= rules.STOCHASTIC
         return rules.auto_epochs(n_steps, n, batch_size, rules.width_factor(self.n_features))
 
-    def n_codes(self) -> int:
+    def n_codes(self, n_weights: int) -> int:
         """How many training rows' codes are kept for `sample`."""
-        return rules.SAMPLE_CODES
+        return rules.FEWEST_AND_MOST_CODES[1]
 
     # What it gives
 
@@ -259,6 +259,12 @@ class EnsembleBlueprint(Blueprint):
     kind: ClassVar[str] = "ensemble"
     filler: ClassVar[type[nn.Module]] = MeanFiller  # whitened features say little about one another
 
+    def __post_init__(self):
+        if len(self.features) != len(self.active):
+            raise ValueError(f"There are features for {len(self.features)} members, but components for {len(self.active)}.")
+        if not all(0 <= n <= self.n_components for n in self.active):
+            raise ValueError(f"Members use 0 to {self.n_components} components, got {self.active}.")
+
     def with_members_of(self, other: Blueprint) -> "EnsembleBlueprint":
         """The same, whose members see what those of another blueprint see, if there are as many with as many features."""
         if not isinstance(other, EnsembleBlueprint) or other.features.shape != self.features.shape:
@@ -317,9 +323,9 @@ class EnsembleBlueprint(Blueprint):
     def max_epochs(self, n: int, batch_size: int) -> int:
         return rules.auto_epochs(rules.MEMBER_STEPS, n, batch_size)
 
-    def n_codes(self) -> int:
-        most = rules.SAMPLE_VALUES // (len(self.active) * self.n_components)
-        return max(rules.FEWEST_SAMPLE_CODES, min(rules.SAMPLE_CODES, most))
+    def n_codes(self, n_weights: int) -> int:
+        n_outputs = self.latent.n_outputs(self.n_components)
+        return int(np.clip(rules.SAMPLE_SHARE * n_weights / (len(self.active) * n_outputs), *rules.FEWEST_AND_MOST_CODES))
 
     @property
     def n_features_out(self) -> int:

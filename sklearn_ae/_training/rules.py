@@ -50,7 +50,9 @@ MEMORY_ROWS, MEMORY_VALUES = 8_192, 2**22  # kept at most: 16 MB
 CALIBRATION_SHARE, MOST_CALIBRATION = 0.2, 10_000
 
 # Codes kept for `sample`
-SAMPLE_CODES, FEWEST_SAMPLE_CODES, SAMPLE_VALUES = 1_000, 50, 200_000
+FEWEST_AND_MOST_CODES = 50, 1_000
+SAMPLE_SHARE = 0.2  # of an ensemble's weights: as many numbers, of half their size, are codes
+HALF_ENOUGH = 0.01  # of a component's deviation: the largest rounding with which codes are kept in half precision
 
 # Threads, and chunks of rows in inference
 THREADED_WORK = 2**34  # multiplications of a training step from which on it uses torch's threads: some seconds in one
