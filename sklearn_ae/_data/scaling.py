@@ -202,7 +202,7 @@ def root_of_squares(terms) -> np.ndarray:
 
 
 def arrays(source: "Source") -> Iterable[np.ndarray]:
-    return (block.x.numpy() for block in source.blocks())
+    return (block.x.numpy(force=True) for block in source.blocks())
 
 
 def check_moderate(source: "Source") -> None:
@@ -329,7 +329,7 @@ def few_rows(source: "Source", random_state: np.random.RandomState) -> np.ndarra
     """The rows in random order, or a random choice of them where they are many; NaN where a value is missing."""
     n = min(QUANTILE_ROWS, max(100, QUANTILE_VALUES // source.n_features))
     batch = source.take(torch.from_numpy(source.representative(n, random_state)))
-    return (batch.x if batch.mask is None else torch.where(batch.mask, batch.x, torch.nan)).numpy()
+    return (batch.x if batch.mask is None else torch.where(batch.mask, batch.x, torch.nan)).numpy(force=True)
 
 
 def as_tensor(X: np.ndarray) -> Tensor:

@@ -311,7 +311,7 @@ class Members(Source):
 def observed(batch: Batch) -> tuple[np.ndarray, np.ndarray | None]:
     """Rows with NaN where a value is missing, and their weights."""
     x = batch.x if batch.mask is None else torch.where(batch.mask, batch.x, torch.nan)
-    return x.numpy(), None if batch.weight is None else batch.weight.numpy()
+    return x.numpy(force=True), None if batch.weight is None else batch.weight.numpy(force=True)
 
 
 def has_nan(x: Tensor) -> bool:

@@ -68,6 +68,7 @@ class Blueprint:
     fills_gaps: bool
 
     kind: ClassVar[str] = "autoencoder"
+    redrawn: ClassVar[bool] = False  # whether a stream is followed by fits to its recent rows, and not by training on each chunk
 
     def __init_subclass__(cls):
         KINDS[cls.kind] = cls
@@ -244,6 +245,7 @@ class EnsembleBlueprint(Blueprint):
     max_samples: int | float | str
 
     kind: ClassVar[str] = "ensemble"
+    redrawn: ClassVar[bool] = True
 
     def with_members_of(self, other: Blueprint) -> "EnsembleBlueprint":
         """The same, whose members see what those of another blueprint see, if there are as many with as many features."""
