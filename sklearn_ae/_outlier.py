@@ -360,8 +360,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         3,000 features. The ensemble, whose members see few rows each, is drawn from them anew, in the time of a ``fit`` of as many
         rows, when a quarter of them are new or when the stream has changed: scores of new rows then differ from scores of the rows
         held out by more than chance would have it once in a million times (Kolmogorov and Smirnov's test). After a change the older
-        half of the rows held out is forgotten at once, so that thresholds follow within a few chunks; rows of before the change
-        count as normal until they are among the newest no more.
+        half of all rows kept is forgotten at once, so that scores and thresholds follow within a few chunks. So rows that lie
+        sorted must be shuffled, and one chunk should hold rows of every kind that is normal.
 
         With ``n_estimators=1`` only the rows held out are kept, and the network is trained by one pass over each chunk, as the
         transformer is. After ``fit``, whose rows are not kept, an ensemble stays until the chunks have brought as many rows (at
