@@ -6,7 +6,6 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 import torch

@@ -15,7 +15,9 @@ from sklearn_ae._data.sources import ArraySource, Scaled
 from tests.helpers import QUICK
 
 KINDS = ["memmap", "h5py", "zarr", "pyarrow"]
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning", "ignore:X (does not have valid|has) feature names")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning", "ignore:X (does not have valid|has) feature names"
+)
 
 
 def rows(n=700, n_features=5, dtype=np.float64):
@@ -103,7 +105,9 @@ def test_streamed_training_is_as_good_as_that_in_memory(kind, room, tmp_path):
 def test_the_scaling_is_that_of_all_rows(kind, room, tmp_path):
     X = rows()
     for scaling in ("standard", "robust", "uniform", "bounded"):
-        ours, expected = (fit_scaling(scaling, s, np.random.RandomState(0)) for s in (DiskSource(stored(kind, X, tmp_path)), ArraySource(X)))
+        ours, expected = (
+            fit_scaling(scaling, s, np.random.RandomState(0)) for s in (DiskSource(stored(kind, X, tmp_path)), ArraySource(X))
+        )
         np.testing.assert_allclose(ours.scale, expected.scale)
         np.testing.assert_allclose(ours.center, expected.center)
 
@@ -166,7 +170,9 @@ def test_text_in_an_arrow_table_is_refused_by_name():
 
 def test_an_arrow_table_with_nulls_and_bools():
     pa = pytest.importorskip("pyarrow")
-    table = pa.table({"number": pa.array([1.0, None, 3.0, 4.0] * 10), "yes": [True, False, True, True] * 10, "whole": [1, 2, None, 4] * 10})
+    table = pa.table(
+        {"number": pa.array([1.0, None, 3.0, 4.0] * 10), "yes": [True, False, True, True] * 10, "whole": [1, 2, None, 4] * 10}
+    )
     model = AutoencoderTransformer(1, **QUICK).fit(table)
     assert np.isfinite(model.reconstruct(table)).all()
     assert model.n_features_in_ == 3
@@ -184,7 +190,9 @@ def test_weights_of_rows_on_disk(kind, tmp_path):
 def test_chunks_on_disk(kind, tmp_path):
     X = rows()
     a, b = (AutoencoderTransformer(2, random_state=0) for _ in range(2))
-    np.testing.assert_allclose(a.partial_fit(stored(kind, X, tmp_path)).score_samples(X), b.partial_fit(X).score_samples(X), rtol=1e-4)
+    np.testing.assert_allclose(
+        a.partial_fit(stored(kind, X, tmp_path)).score_samples(X), b.partial_fit(X).score_samples(X), rtol=1e-4
+    )
 
 
 def test_small_memory_maps_are_read_as_arrays(tmp_path):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_array
-from skorch.callbacks import Callback
 from sklearn.base import clone
 from sklearn.metrics import r2_score, roc_auc_score
+from skorch.callbacks import Callback
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._data.recent import Recent, Rows, differ
@@ -277,7 +277,9 @@ def test_verbose_prints_a_line_for_each_chunk(capsys):
 
 def test_a_chunk_that_diverges_leaves_the_estimator_as_it_was():
     X = stream(400)
-    model = AutoencoderTransformer(2, random_state=0, loss=lambda a, b: ((a - b) ** 2).mean(1) * torch.where(b.abs().amax() > 9, torch.inf, 1.0))
+    model = AutoencoderTransformer(
+        2, random_state=0, loss=lambda a, b: ((a - b) ** 2).mean(1) * torch.where(b.abs().amax() > 9, torch.inf, 1.0)
+    )
     learn(model, X[:300], 3)
     before, states = model.score_samples(X), pickle.dumps(model._stream.scaling)
     far = X[300:].copy()

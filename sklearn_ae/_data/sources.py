@@ -206,6 +206,8 @@ class SparseSource(Source):
         return (min(0.0, float(np.nanmin(self.X.data))), max(0.0, float(np.nanmax(self.X.data)))) if self.X.nnz else (0.0, 0.0)
 
     def moments(self) -> Moments:
+        if self.has_gaps and self.weight is not None:  # scikit-learn takes their weight from the sum, which rounding may leave at 0
+            return super().moments()
         low, high = min_max_axis(self.X, axis=0, ignore_nan=True)
         largest = np.fmax(-low, high).astype(np.float64)
         if (largest > SQUARABLE[1]).any() or ((largest > 0) & (largest < SQUARABLE[0])).any():
