@@ -364,7 +364,8 @@ class BaseAutoencoder(FittedAutoencoder):
             self._begin_stream(source)
         else:  # copies, so that an error leaves what was
             self._stream = Stream(copy.deepcopy(self._stream.random_state), replace(self._stream.scaling))
-        stream, blueprint, device = self._stream, self._blueprint, find_device(self.device)
+        stream: Any = self._stream
+        blueprint, device = self._blueprint, find_device(self.device)
         loss = blueprint.make_loss()
         check_range(loss, blueprint.loss, source)
         with torch_seed(stream.random_state.randint(np.iinfo(np.int32).max), device):
@@ -374,7 +375,8 @@ class BaseAutoencoder(FittedAutoencoder):
                 previous = self.net_.module_ if hasattr(self, "net_") else None
                 prepared = blueprint.prepare(rows, None, previous, stream.random_state)
                 self.net_ = self._make_net(blueprint, prepared, device, stream=True)
-            check_batch_norm(getattr(self.net_, "module_", self.net_.module), rows, min(self.net_.batch_size, rows.n_rows))
+            module: Any = getattr(self.net_, "module_", self.net_.module)
+            check_batch_norm(module, rows, min(self.net_.batch_size, rows.n_rows))
             self.net_.train_on_chunk(rows)
             self._keep_codes(rows)
         self.loss_curve_ = [*self.loss_curve_, self.net_.history[-1]["train_loss"]]

@@ -15,7 +15,7 @@ from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._data.recent import Recent, Rows, differ
 from sklearn_ae._data.sources import ArraySource
 from sklearn_ae.architectures import Custom, Dense
-from sklearn_ae.latents import Sparse, Variational
+from sklearn_ae.latents import Sparse
 from tests.helpers import LATENTS
 
 ESTIMATORS = {
@@ -424,8 +424,7 @@ def test_labels_as_in_fit(detector):
         detector.partial_fit(stream(20), np.array(["a", "b"] * 10))
 
 
-def test_unused_parts():  # imported for their combinations
+def test_parts_of_ones_own():
     X = stream(600)
     model = AutoencoderTransformer(2, architecture=Dense((8,)), latent=Sparse(1e-3), random_state=0)
     assert r2_score(X, learn(model, X, 3).reconstruct(X)) > 0.5
-    assert np.isfinite(learn(AutoencoderTransformer(2, latent=Variational(), random_state=0), X, 3).sample(3)).all()
