@@ -2,10 +2,12 @@
 
 from __future__ import annotations  # so that help() shows the names of types and not what they stand for
 
+import copy
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, NamedTuple, Self
 
@@ -196,6 +198,7 @@ class BaseAutoencoder(FittedAutoencoder):
         with all_or_nothing(self), plain_torch(), torch.enable_grad(), threads(1):  # training may take more
             self._validate_parts()
             source = as_source(self, X, sample_weight, reset=True)
+            source.forget_equal_weights()
             self._fit(source, check_random_state(self.random_state))
         self._raise_if_interrupted()
         self._warn_if_not_converged()
@@ -371,7 +374,10 @@ class BaseAutoencoder(FittedAutoencoder):
         """Train on all rows of a chunk: scaling, network, training, and what is kept of it."""
         if self._stream is None:
             self._begin_stream(source)
-        stream, blueprint, device = self._stream, self._blueprint, find_device(self.device)
+        else:  # copies, so that an error leaves what was
+            self._stream = Stream(copy.deepcopy(self._stream.random_state), replace(self._stream.scaling))
+        stream: Any = self._stream
+        blueprint, device = self._blueprint, find_device(self.device)
         loss = blueprint.make_loss()
         check_range(loss, blueprint.loss, source)
         with torch_seed(stream.random_state.randint(np.iinfo(np.int32).max), device):
@@ -381,11 +387,13 @@ class BaseAutoencoder(FittedAutoencoder):
                 previous = self.net_.module_ if hasattr(self, "net_") else None
                 prepared = blueprint.prepare(rows, None, previous, stream.random_state)
                 self.net_ = self._make_net(blueprint, prepared, device, stream=True)
-            self._judge(blueprint, self.net_.module_ if self.net_.initialized_ else self.net_.module, rows)
+            module: Any = getattr(self.net_, "module_", self.net_.module)
+            self._judge(blueprint, module, rows)
+            check_batch_norm(module, rows, min(self.net_.batch_size, rows.n_rows))
             self.net_.train_on_chunk(rows)
             self._keep_codes(rows)
-        self.loss_curve_.append(self.net_.history[-1]["train_loss"])
-        self.validation_loss_curve_.append(self.net_.history[-1]["valid_loss"])
+        self.loss_curve_ = [*self.loss_curve_, self.net_.history[-1]["train_loss"]]
+        self.validation_loss_curve_ = [*(self.validation_loss_curve_ or []), self.net_.history[-1]["valid_loss"]]
         self.n_iter_ = self.best_epoch_ = len(self.loss_curve_)
 
     def _begin_stream(self, source: Source) -> None:

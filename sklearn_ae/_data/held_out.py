@@ -82,7 +82,7 @@ def row_keys(source: Source) -> np.ndarray:
     keys = []
     for block in source.blocks():
         with np.errstate(over="ignore"):  # too large for float32
-            values = block.x.numpy().astype(np.float32) + np.float32(0)  # minus zero is zero
+            values = block.x.numpy(force=True).astype(np.float32) + np.float32(0)  # minus zero is zero
         keys.append(mixed(mixed(values.view(np.uint32) + columns).sum(axis=1, dtype=np.uint64)))
     return np.concatenate(keys)
 

@@ -225,7 +225,7 @@ def root_of_squares(terms) -> np.ndarray:
 
 
 def arrays(source: "Source") -> Iterable[np.ndarray]:
-    return (block.x.numpy() for block in source.blocks())
+    return (block.x.numpy(force=True) for block in source.blocks())
 
 
 def check_moderate(source: "Source") -> None:
@@ -313,7 +313,7 @@ def bounded(X: np.ndarray, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
     Divided by its standard deviation, such a feature is zero nearly always and dozens now and then; noise of the size that
     other features have would be hundreds.
     """
-    low, high = np.nanquantile(X, [(1 - COMMON) / 2, (1 + COMMON) / 2], axis=0)
+    low, high = quantiles(X, [(1 - COMMON) / 2, (1 + COMMON) / 2])
     reach = np.fmax(moments.mean - moments.low, moments.high - moments.mean)
     return moments.mean, np.maximum(moments.scale, np.where(high > low, 0, reach / BOUND))
 
@@ -324,10 +324,18 @@ def robust(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     The spread is at least 0.3 standard deviations, so that a feature most of whose values are one does not explode, and 1 for
     constant features.
     """
-    quantile = np.nanquantile if np.isnan(X).any() else np.quantile
-    low, center, high = quantile(X.astype(np.float64, copy=False), [0.1, 0.5, 0.9], axis=0)
+    low, center, high = quantiles(X.astype(np.float64, copy=False), [0.1, 0.5, 0.9])
     deviation = moments_of(lambda: [(X, None)]).scale
     return center, np.maximum((high - low) / 2.5631, 0.3 * np.where(high > low, deviation, deviation / 0.3))
+
+
+def quantiles(X: np.ndarray, shares: list[float]) -> np.ndarray:
+    """Quantiles of what was observed in each column; NaN where nothing was."""
+    if not np.isnan(X).any():
+        return np.quantile(X, shares, axis=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
+        return np.nanquantile(X, shares, axis=0)
 
 
 def whitening(X: np.ndarray, center: np.ndarray, scale: np.ndarray) -> Whitening:
@@ -352,7 +360,7 @@ def few_rows(source: "Source", random_state: np.random.RandomState) -> np.ndarra
     """The rows in random order, or a random choice of them where they are many; NaN where a value is missing."""
     n = min(QUANTILE_ROWS, max(100, QUANTILE_VALUES // source.n_features))
     batch = source.take(torch.from_numpy(source.representative(n, random_state)))
-    return (batch.x if batch.mask is None else torch.where(batch.mask, batch.x, torch.nan)).numpy()
+    return (batch.x if batch.mask is None else torch.where(batch.mask, batch.x, torch.nan)).numpy(force=True)
 
 
 def as_tensor(X: np.ndarray) -> Tensor:

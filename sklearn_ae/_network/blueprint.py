@@ -76,6 +76,7 @@ class Blueprint:
     kind: ClassVar[str] = "autoencoder"
     network: ClassVar[type[Autoencoder]] = Autoencoder
     filler: ClassVar[type[nn.Module]] = GapFiller
+    redrawn: ClassVar[bool] = False  # whether a stream is followed by fits to its recent rows, and not by training on each chunk
 
     def __init_subclass__(cls):
         KINDS[cls.kind] = cls
@@ -265,6 +266,8 @@ class EnsembleBlueprint(Blueprint):
         if not all(0 <= n <= self.n_components for n in self.active):
             raise ValueError(f"Members use 0 to {self.n_components} components, got {self.active}.")
 
+    redrawn: ClassVar[bool] = True
+
     def with_members_of(self, other: Blueprint) -> "EnsembleBlueprint":
         """The same, whose members see what those of another blueprint see, if there are as many with as many features."""
         if not isinstance(other, EnsembleBlueprint) or other.features.shape != self.features.shape:
@@ -348,6 +351,7 @@ class NoveltyBlueprint(Blueprint):
     kind: ClassVar[str] = "novelty"
     network: ClassVar[type[Autoencoder]] = NoveltyNetwork
     filler: ClassVar[type[nn.Module]] = MaskFiller
+    redrawn: ClassVar[bool] = True
 
     def prepare(
         self, rows: Scaled, validation: float | str | np.ndarray | None, previous: nn.Module | None, random_state: RandomState

@@ -21,6 +21,8 @@ ORDERED_START_ROWS = 5_000  # rows whose principal components say how many codes
 STREAM_RATE = 3e-3
 STREAM_AVERAGE, LONGEST_AVERAGE = 0.1, 2_000  # the weights' moving average: a share of the steps so far, and steps at most
 STREAM_MEMORY = 100_000  # rows that the scaling remembers
+RECENT_ROWS, RECENT_VALUES, FEWEST_RECENT = 10_000, 2**25, 1_000  # rows that a detector keeps; fewer where they are wide
+REDRAWN_SHARE = 0.25  # of the rows kept: so many new ones, and an ensemble is drawn anew
 
 # Validation and starts
 HELD_OUT, MOST_HELD_OUT = 0.1, 10_000
