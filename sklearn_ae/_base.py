@@ -29,7 +29,9 @@ from sklearn_ae._losses import LOSSES, check_range
 from sklearn_ae._network.blueprint import Blueprint, Prepared, make_parts
 from sklearn_ae._torch import find_device, plain_torch, torch_seed
 from sklearn_ae._training import rules
+from sklearn_ae._training.callbacks import CallbackSupportMixin, FitCallbacks, fit_callbacks
 from sklearn_ae._training.net import OPTIMIZERS, SCHEDULES, AutoencoderNet, GivenSplit, warm_up
+from sklearn_ae._training.progress import Progress, StreamProgress, Watcher
 from sklearn_ae.architectures import Architecture
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
@@ -44,7 +46,7 @@ class Stream(NamedTuple):
     scaling: RunningScaling
 
 
-class BaseAutoencoder(FittedAutoencoder):
+class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
     """Base of the estimators."""
 
     _stream: Stream | None = None
@@ -191,17 +193,21 @@ class BaseAutoencoder(FittedAutoencoder):
             If Ctrl-C is pressed. After the first epoch the estimator then keeps the best weights so far; before that it is left as
             it was.
         """
+        callbacks = fit_callbacks(self, y, sample_weight)
         with all_or_nothing(self), plain_torch(), torch.enable_grad():
             self._validate_parts()
             refuse_columns(X)
-            source = make_source(validate_data(self, X, **ACCEPTED), sample_weight)
+            X = validate_data(self, X, **ACCEPTED)
+            source = make_source(X, sample_weight)
             check_observed(source)
-            self._fit(source, check_random_state(self.random_state))
+            self._fit(source, check_random_state(self.random_state), callbacks and callbacks.with_rows(X))
+            if callbacks is not None:
+                callbacks.end_fit()
         self._raise_if_interrupted()
         self._warn_if_not_converged()
         return self
 
-    def _fit(self, source: Source, random_state: RandomState) -> None:
+    def _fit(self, source: Source, random_state: RandomState, callbacks: FitCallbacks | None = None) -> None:
         """Train on all rows of a source: blueprint, scaling, network, training, and what is kept of it."""
         seed, device = random_state.randint(np.iinfo(np.int32).max), find_device(self.device)
         blueprint = self._make_blueprint(source, random_state)
@@ -216,7 +222,10 @@ class BaseAutoencoder(FittedAutoencoder):
             validation = self.validation_fraction if self.early_stopping else None
             prepared = blueprint.prepare(rows, validation, previous and previous.module_, random_state)
             net = self._make_net(blueprint, prepared, device)
+            if callbacks is not None:
+                callbacks.watch(net, lambda twin, now: twin._keep_so_far(blueprint, scaling, now, rows, prepared))
             net.fit(prepared.train)
+            net.watchers = ()
             net.keep(blueprint.finish(net.module_, prepared.train))
         self._keep_fitted(blueprint, scaling, net, rows)
 
@@ -253,7 +262,8 @@ class BaseAutoencoder(FittedAutoencoder):
             batch_size=batch_size,
             train_split=None if held_out is None else GivenSplit(train, held_out),
             callbacks=None if self.callbacks is None else list(self.callbacks),
-            verbose=int(self.verbose),
+            verbose=0,  # ours is shown by a watcher
+            watchers=self._watchers(stream),
             device=device,
             compile_step=self.compile,
             mixed_precision=self.mixed_precision,
@@ -265,6 +275,11 @@ class BaseAutoencoder(FittedAutoencoder):
             n_threads=rules.training_threads(n_parameters, batch_size, blueprint.n_features),
             **self._optimizer_params(),
         )
+
+    def _watchers(self, stream: bool) -> tuple[Watcher, ...]:
+        if not self.verbose:
+            return ()
+        return ((StreamProgress if stream else Progress)(type(self).__name__, int(self.verbose)),)
 
     def _optimizer_params(self) -> dict:
         if isinstance(self.optimizer, str):
@@ -296,6 +311,14 @@ class BaseAutoencoder(FittedAutoencoder):
         net.train_split = None
         self.net_, self._n_rows, self._stream = net, rows.n_rows, None
         self._keep_codes(rows)
+
+    def _keep_so_far(self, blueprint: Blueprint, scaling: Scaling, net: AutoencoderNet, rows: Scaled, prepared: Prepared) -> None:
+        """Keep what a fit in progress has learnt so far, without a change to its course."""
+        devices = [rows.device] if rows.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            net = net.as_if_ended()
+            net.keep(blueprint.finish(net.module_, prepared.train))
+            self._keep_fitted(blueprint, scaling, net, rows)
 
     def _keep_codes(self, rows: Scaled) -> None:
         """Keep what the encoder gives for some rows, for `sample`."""

@@ -19,6 +19,7 @@ from sklearn_ae._data.sources import Source, make_source
 from sklearn_ae._docs import describe
 from sklearn_ae._network.blueprint import Blueprint, EnsembleBlueprint, make_members, make_parts
 from sklearn_ae._training import rules
+from sklearn_ae._training.callbacks import FitCallbacks
 from sklearn_ae.architectures import Architecture
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
@@ -189,7 +190,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             If training diverges.
         """
         check_labels(y)
-        return super().fit(X)
+        return super().fit(X, y)
 
     def fit_transform(self, X: ArrayLike, y: ArrayLike | None = None) -> np.ndarray:
         """Train on X and encode it; y, a target of steps that follow in a pipeline, is ignored.
@@ -276,10 +277,16 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
 
     # Fitting
 
-    def _fit(self, source: Source, random_state: RandomState) -> None:
+    def _fit(self, source: Source, random_state: RandomState, callbacks: FitCallbacks | None = None) -> None:
         held_out = self._calibration_rows(source.n_rows, random_state)
         learnt = np.delete(np.arange(source.n_rows), held_out)
-        super()._fit(source.subset(learnt) if len(held_out) else source, random_state)
+        if callbacks is not None:
+            callbacks.then(lambda twin, _: twin._calibrate(source, held_out))
+        super()._fit(source.subset(learnt) if len(held_out) else source, random_state, callbacks)
+        self._calibrate(source, held_out)
+
+    def _calibrate(self, source: Source, held_out: np.ndarray) -> None:
+        """Set the threshold, and keep the scores that p-values compare with."""
         self._calibration = {"n": source.n_rows, "rows": held_out}
         self._calibration_scores = np.sort(self._score_rows(source.subset(held_out))) if len(held_out) else np.empty(0)
         self.offset_ = self._offset(source)
