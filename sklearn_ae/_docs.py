@@ -56,8 +56,10 @@ mixed_precision : bool, default=False
     Train in bfloat16 where that is safe; faster on recent GPUs, slower on most CPUs.
 callbacks : list of skorch callbacks or None, default=None
     Called in training, as skorch documents them. Hooks for each batch cost time; those for each epoch cost hardly any.
+    scikit-learn's own, from version 1.9 on, are set by ``set_callbacks``.
 verbose : int, default=0
-    If not 0, print a line for each epoch.
+    Whether training is shown. 0 is silent. 1 shows a bar with the epoch, the losses and the time left, or a few lines where the
+    output is no terminal and no notebook. 2 prints a line for each epoch.
 random_state : int, RandomState instance or None, default=None
     Seeds everything random: the same number gives the same result on the same machine in as many threads. None takes a seed
     from NumPy's global generator, as everywhere in scikit-learn.
@@ -72,6 +74,8 @@ loss_curve_ : list of float
     The training objective, epoch by epoch.
 validation_loss_curve_ : list of float or None
     The same on the rows held out; None without `early_stopping`.
+best_epoch_ : int
+    The epoch whose weights were kept, from 1: the last one without `early_stopping`. 0 if those from before training were.
 n_features_in_ : int
     Features seen in fit.
 feature_names_in_ : ndarray of shape (n_features_in_,)

@@ -334,14 +334,6 @@ def test_warm_start_wants_the_same_shape(table):
     assert model.transform(table).shape == (120, 2)
 
 
-def test_verbose_prints_a_line_an_epoch(table, capsys):
-    AutoencoderTransformer(2, verbose=1, **QUICK).fit(table)
-    lines = capsys.readouterr().out.strip().splitlines()
-    assert len(lines) == 5  # two of head
-    assert "train_loss" in lines[0]
-    AutoencoderTransformer(2, **QUICK).fit(table)
-    assert not capsys.readouterr().out
-
 
 def test_a_fit_that_has_not_converged_warns(table):
     with pytest.warns(ConvergenceWarning, match="loss was still falling when training reached max_epochs=2; raise max_epochs"):

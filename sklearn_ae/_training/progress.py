@@ -1,8 +1,11 @@
 """Those who are told of a training's epochs, and the bar or the lines that show them."""
 
+import shutil
 import sys
 import time
 import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 BAR_APART = 0.1  # seconds between two pictures of a bar
@@ -57,7 +60,7 @@ class Progress(Watcher):
         self.losses = "no epoch"
         bar = find_bar() if self.verbose == 1 else None
         if bar is not None:
-            self.bar = bar(total=net.max_epochs, initial=self.first, desc=self.name, bar_format=BAR, dynamic_ncols=True)
+            self.bar = bar(total=net.max_epochs, initial=self.first, desc=self.name, bar_format=BAR)
 
     def end_epoch(self, net):
         now, n_epochs = time.monotonic(), net.max_epochs
@@ -116,8 +119,8 @@ class StreamProgress(Progress):
 def losses(net: Any) -> str:
     """The losses of the last epoch."""
     last = net.history[-1]
-    text = f"loss {last['train_loss']:.4g}"
-    return f"{text}, validation loss {last['valid_loss']:.4g}" if "valid_loss" in last else text
+    text = f"loss {last['train_loss']:#.4g}"
+    return f"{text}, validation loss {last['valid_loss']:#.4g}" if "valid_loss" in last else text
 
 
 def duration(seconds: float) -> str:
@@ -128,8 +131,8 @@ def duration(seconds: float) -> str:
     return f"{minutes:.0f} min" if hours < 1 else f"{hours:.1f} h"
 
 
-def find_bar() -> Any:
-    """tqdm's class where a bar can move, in a terminal or in a notebook with ipywidgets; else None."""
+def find_bar() -> Callable | None:
+    """What makes a tqdm bar where one can move, in a terminal or in a notebook with ipywidgets; else None."""
     from tqdm.std import TqdmWarning
     from tqdm.std import tqdm as in_terminal
 
@@ -137,5 +140,6 @@ def find_bar() -> Any:
         warnings.simplefilter("ignore", TqdmWarning)  # a notebook without ipywidgets has plain lines
         from tqdm.auto import tqdm
 
-    is_widget = tqdm.status_printer is not in_terminal.status_printer
-    return tqdm if is_widget or sys.stderr.isatty() else None
+    if tqdm.status_printer is not in_terminal.status_printer:
+        return tqdm
+    return partial(tqdm, ncols=shutil.get_terminal_size().columns) if sys.stderr.isatty() else None
