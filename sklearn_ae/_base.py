@@ -17,17 +17,17 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import validate_data
 from torch import nn
 
 from sklearn_ae._component import parts_of, validate_slot
-from sklearn_ae._data.columns import refuse_columns
+from sklearn_ae._data.held_out import HeldOutRows
+from sklearn_ae._data.inputs import as_source
 from sklearn_ae._data.scaling import KINDS, RunningScaling, Scaling, fit_scaling
-from sklearn_ae._data.sources import Scaled, Source, check_observed, make_source
-from sklearn_ae._fitted import ACCEPTED, FittedAutoencoder
+from sklearn_ae._data.sources import Scaled, Source
+from sklearn_ae._fitted import FittedAutoencoder
 from sklearn_ae._losses import LOSSES, check_range
-from sklearn_ae._network.blueprint import Blueprint, Prepared, make_parts
-from sklearn_ae._torch import find_device, plain_torch, torch_seed
+from sklearn_ae._network.blueprint import Blueprint, Prepared, check_batch_norm, make_parts
+from sklearn_ae._torch import available_threads, find_device, one_blas_thread, plain_torch, threads, torch_seed
 from sklearn_ae._training import rules
 from sklearn_ae._training.callbacks import CallbackSupportMixin, FitCallbacks, fit_callbacks
 from sklearn_ae._training.net import OPTIMIZERS, SCHEDULES, AutoencoderNet, GivenSplit, warm_up
@@ -193,14 +193,11 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
             If Ctrl-C is pressed. After the first epoch the estimator then keeps the best weights so far; before that it is left as
             it was.
         """
-        callbacks = fit_callbacks(self, y, sample_weight)
-        with all_or_nothing(self), plain_torch(), torch.enable_grad():
+        callbacks = fit_callbacks(self, X, y, sample_weight)
+        with all_or_nothing(self), plain_torch(), torch.enable_grad(), threads(1):  # training may take more
             self._validate_parts()
-            refuse_columns(X)
-            X = validate_data(self, X, **ACCEPTED)
-            source = make_source(X, sample_weight)
-            check_observed(source)
-            self._fit(source, check_random_state(self.random_state), callbacks and callbacks.with_rows(X))
+            source = as_source(self, X, sample_weight, reset=True)
+            self._fit(source, check_random_state(self.random_state), callbacks)
             if callbacks is not None:
                 callbacks.end_fit()
         self._raise_if_interrupted()
@@ -217,10 +214,17 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
         loss = blueprint.make_loss()
         check_range(loss, blueprint.loss, source)
         with torch_seed(seed, device):
-            scaling = self._scaling if previous else fit_scaling(blueprint.scaling, source, random_state).within(loss.range)
-            rows = Scaled(source, scaling, device)
-            validation = self.validation_fraction if self.early_stopping else None
-            prepared = blueprint.prepare(rows, validation, previous and previous.module_, random_state)
+            validation = self.validation_fraction if self._stops_early() else None
+            if self.warm_start and validation is not None:
+                n_held_out = rules.n_held_out(validation, source.n_rows)
+                memory = self._memory("_validation_memory", "warm_start=True and early_stopping=True")
+                validation, self._validation_memory = memory.choose(source, min(n_held_out, source.n_rows - 1), random_state)
+            else:
+                self._validation_memory = None
+            with one_blas_thread():
+                scaling = self._scaling if previous else fit_scaling(blueprint.scaling, source, random_state).within(loss.range)
+                rows = Scaled(source, scaling, device)
+                prepared = blueprint.prepare(rows, validation, previous and previous.module_, random_state)
             net = self._make_net(blueprint, prepared, device)
             if callbacks is not None:
                 callbacks.watch(net, lambda twin, now: twin._keep_so_far(blueprint, scaling, now, rows, prepared))
@@ -228,6 +232,19 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
             net.watchers = ()
             net.keep(blueprint.finish(net.module_, prepared.train))
         self._keep_fitted(blueprint, scaling, net, rows)
+
+    def _stops_early(self) -> bool:
+        return self.early_stopping
+
+    def _memory(self, name: str, needed: str) -> HeldOutRows:
+        """The rows of earlier fits, with which a warm start goes on."""
+        memory = getattr(self, name, None)
+        if memory is None and hasattr(self, "net_"):
+            raise ValueError(
+                "warm_start=True goes on from the last fit and holds out rows that it has not learnt from; but that fit was made "
+                f"without {needed} and has not noted its rows. Set {needed} before the first fit; clone(estimator) begins anew."
+            )
+        return memory or HeldOutRows()
 
     def _make_blueprint(self, source: Source, random_state: RandomState) -> Blueprint:
         """What is built, from this estimator's parameters."""
@@ -253,6 +270,7 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
         if stream:
             batch_size = rules.USUAL_BATCH if self.batch_size == "auto" else self.batch_size
             rate, schedule = rules.STREAM_RATE * rules.width_factor(blueprint.n_features), warm_up
+        check_batch_norm(module, train, batch_size)
         n_parameters = sum(p.numel() for p in module.parameters())
         return AutoencoderNet(
             module.to(device),
@@ -272,7 +290,7 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
             tol=self.tol,
             keep_best=held_out is not None,
             max_norm=self.max_grad_norm,
-            n_threads=rules.training_threads(n_parameters, batch_size, blueprint.n_features),
+            n_threads=rules.training_threads(n_parameters, batch_size, blueprint.n_features) or available_threads(),
             **self._optimizer_params(),
         )
 
@@ -355,10 +373,7 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
         first = not self.__sklearn_is_fitted__()
         with all_or_nothing(self), plain_torch(), torch.enable_grad():
             self._validate_parts()
-            X = validate_data(self, X, reset=first, **ACCEPTED)
-            source = make_source(X, sample_weight)
-            if first:
-                check_observed(source)
+            source = as_source(self, X, sample_weight, reset=first)
             self._partial_fit(source)
         return self
 

@@ -1,8 +1,46 @@
 """What makes a part of an autoencoder settable, validatable and printable."""
 
+import copy
 import sys
 
+import torch
 from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+
+from sklearn_ae._torch import plain_torch
+
+
+class PlainTensor:
+    """What stands for a tensor where a part is pickled: torch's own pickles hold addresses, so that no two of them are equal."""
+
+    def __init__(self, tensor: Tensor):
+        self.array = tensor.detach().cpu().numpy()
+        self.kind = type(tensor)
+        self.requires_grad = tensor.requires_grad
+
+    def tensor(self) -> Tensor:
+        tensor = torch.from_numpy(self.array.copy())
+        return nn.Parameter(tensor, self.requires_grad) if self.kind is nn.Parameter else tensor
+
+
+def with_plain_tensors(state: dict) -> dict:
+    """A part's state with arrays in the place of its modules' tensors; as it is where there are none, or of unknown kinds."""
+    modules = [module for value in state.values() if isinstance(value, nn.Module) for module in value.modules()]
+    tensors = [one for module in modules for one in [*module._parameters.values(), *module._buffers.values()] if one is not None]
+    if not tensors or any(type(one) not in (Tensor, nn.Parameter) for one in tensors):
+        return state
+    try:
+        plain = {id(one): PlainTensor(one) for one in tensors}
+        return copy.deepcopy(state, dict(plain)) | {"_plain_tensors": list(plain.values())}
+    except Exception:  # a type that numpy lacks, or a module that cannot be copied without its tensors
+        return state
+
+
+def with_real_tensors(state: dict) -> dict:
+    """The state that ``with_plain_tensors`` was given."""
+    state = dict(state)
+    plain = state.pop("_plain_tensors", None)
+    return state if plain is None else copy.deepcopy(state, {id(one): one.tensor() for one in plain})
 
 
 class Part(BaseEstimator):
@@ -20,6 +58,13 @@ class Part(BaseEstimator):
 
     slot: str
     _parameter_constraints: dict = {}
+
+    def __getstate__(self):
+        return with_plain_tensors(super().__getstate__())
+
+    def __setstate__(self, state):
+        with plain_torch():
+            super().__setstate__(with_real_tensors(state))
 
     def validate(self) -> None:
         """Check the part's own parameters.

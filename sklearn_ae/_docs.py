@@ -47,7 +47,9 @@ n_iter_no_change : int or None, default=None
 tol : float, default=1e-4
     What counts as improvement, as a share of the loss.
 warm_start : bool, default=False
-    Start from the weights and the scaling of the last fit.
+    Start from the weights and the scaling of the last fit. Rows are known again by their values, in whatever order they come:
+    those that were held out are held out again, those that were learnt never are, and of new ones some are held out. For this a
+    number of 8 bytes is kept for each row, and there are no folds. Set it before the first fit.
 device : str or torch.device, default="auto"
     Where to compute; ``"auto"`` is a GPU if there is one.
 compile : bool, default=False

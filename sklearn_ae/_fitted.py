@@ -5,27 +5,25 @@ from __future__ import annotations  # so that help() shows the names of types an
 from abc import ABCMeta
 from collections.abc import Callable
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted
 from torch import Tensor, nn
 
-from sklearn_ae._data.columns import refuse_columns
+from sklearn_ae._data.inputs import DTYPES, as_source
 from sklearn_ae._data.scaling import Scaling, as_tensor
-from sklearn_ae._data.sources import ArraySource, Source, make_source
+from sklearn_ae._data.sources import ArraySource, Source
 from sklearn_ae._losses import check_range
 from sklearn_ae._network.blueprint import Blueprint
 from sklearn_ae._network.inference import apply_in_chunks
 from sklearn_ae._torch import PrivateGenerator, find_device, plain_torch
 from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae._training.rules import chunk_rows
-
-DTYPES = (np.float64, np.float32)
-ACCEPTED = {"dtype": DTYPES, "ensure_all_finite": "allow-nan", "accept_sparse": "csr"}  # what rows may be
 
 
 class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta):
@@ -49,8 +47,8 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         Z : ndarray of shape (n_samples, n_components)
             The codes, in X's precision. Nothing random: a variational code is its posterior mean.
         """
-        X = self._check(X)
-        return self._apply(self.net_.module_.encode, make_source(X)).astype(X.dtype, copy=False)
+        source = self._check(X)
+        return source.result(self._apply(self.net_.module_.encode, source).astype(source.dtype, copy=False))
 
     def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
         """Decode codes.
@@ -63,6 +61,11 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         -------
         X : ndarray of shape (n_samples, n_features)
             Reconstructions in the data's own units (probabilities for binary cross-entropy).
+
+        Raises
+        ------
+        ValueError
+            If the decoder gives NaN or infinity for a code.
         """
         check_is_fitted(self)
         codes = check_array(Z, dtype=DTYPES, input_name="Z")
@@ -70,7 +73,8 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             raise ValueError(f"Z has {codes.shape[1]} columns, but codes have {self._n_features_out}.")
         module = self.net_.module_
         X = self._apply(lambda z: self._scaling.inverse(module.decode(z)), ArraySource(codes), scaling=Scaling())
-        return X.astype(codes.dtype, copy=False)
+        check_decoded(X, codes)
+        return within_type(X, codes.dtype)
 
     def reconstruct(self, X: ArrayLike) -> np.ndarray:
         """Encode and decode rows: their denoised, compressed selves.
@@ -84,10 +88,9 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         X_reconstructed : ndarray of shape (n_samples, n_features)
             In the data's own units.
         """
-        X = self._check(X)
-        module = self.net_.module_
-        R = self._apply(lambda *x: self._scaling.inverse(module.decode(module.encode(*x))), make_source(X))
-        return R.astype(X.dtype, copy=False)
+        source, module = self._check(X), self.net_.module_
+        R = self._apply(lambda *x: self._scaling.inverse(module.decode(module.encode(*x))), source)
+        return source.result(within_type(R, source.dtype))
 
     def reconstruction_errors(self, X: ArrayLike) -> np.ndarray:
         """The loss of each entry; for a single autoencoder, the mean over a row is minus its score.
@@ -101,8 +104,8 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         errors : ndarray of shape (n_samples, n_features), float64
             In units of the loss, on scaled data.
         """
-        X = self._check(X, scored=True)
-        return self._apply(self.net_.module_.elements, make_source(X)).astype(np.float64)
+        source = self._check(X, scored=True)
+        return source.result(self._apply(self.net_.module_.elements, source).astype(np.float64))
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Minus the reconstruction loss of each row: higher is more normal.
@@ -115,13 +118,13 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         -------
         scores : ndarray of shape (n_samples,), float64
         """
-        X = self._check(X, scored=True)
-        return self._score_rows(make_source(X))
+        source = self._check(X, scored=True)
+        return source.result(self._score_rows(source))
 
     def _score_rows(self, source: Source) -> np.ndarray:
         return np.negative(self._apply(self.net_.module_.losses, source), dtype=np.float64)
 
-    def score(self, X: ArrayLike, y: object = None) -> float:
+    def score(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> float:
         """The mean of `score_samples`, so that a search needs no labels.
 
         Parameters
@@ -129,12 +132,17 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         X : array-like of shape (n_samples, n_features)
         y : None
             Ignored.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows.
 
         Returns
         -------
         score : float
         """
-        return float(np.mean(self.score_samples(X)))
+        scores = np.asarray(self.score_samples(X))
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, scores, dtype=np.float64, ensure_non_negative=True)
+        return float(np.average(scores, weights=sample_weight))
 
     def sample(self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None) -> np.ndarray:
         """Draw new rows.
@@ -159,23 +167,23 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be a whole number of at least 1, got {n_samples!r}.")
         random_state = check_random_state(self.random_state if random_state is None else random_state)
-        rows = torch.from_numpy(random_state.randint(len(self._codes), size=n_samples))
-        generator = torch.Generator().manual_seed(int(random_state.randint(np.iinfo(np.int32).max)))
+        rows, seed = random_state.randint(len(self._codes), size=n_samples), random_state.randint(np.iinfo(np.int32).max)
         with plain_torch(), torch.inference_mode():
-            Z = self.net_.module_.sample_codes(as_tensor(self._codes), rows, generator).double().numpy()
+            generator = torch.Generator().manual_seed(int(seed))
+            codes = as_tensor(self._codes).clone()  # a latent may work in place
+            Z = self.net_.module_.sample_codes(codes, torch.from_numpy(rows), generator).double().numpy()
         return self.inverse_transform(Z)
 
     @property
     def _n_features_out(self) -> int:
         return self._blueprint.n_features_out
 
-    def _check(self, X, scored: bool = False) -> np.ndarray:
+    def _check(self, X: Any, scored: bool = False) -> Source:
         check_is_fitted(self)
-        refuse_columns(X)
-        X = validate_data(self, X, reset=False, **ACCEPTED)
+        source = as_source(self, X)
         if scored:
-            check_range(self.net_.module_.loss, self._blueprint.loss, make_source(X))
-        return X
+            check_range(self.net_.module_.loss, self._blueprint.loss, source)
+        return source
 
     def _apply(self, function: Callable[[Tensor], Tensor], source: Source, scaling: Scaling | None = None) -> np.ndarray:
         """Map rows through the network, nothing random."""
@@ -205,12 +213,13 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             self._rebuild(weights)
 
     def _rebuild(self, weights: dict[str, np.ndarray]) -> None:
-        with plain_torch(), PrivateGenerator():
-            module = self._blueprint.build()
-        module.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
-        device = find_device(self.device, missing="cpu")
-        net = AutoencoderNet(module.eval(), criterion=nn.Identity, device=device, train_split=None, verbose=0)
-        net.initialize()
+        with plain_torch():
+            with PrivateGenerator():
+                module = self._blueprint.build()
+            module.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
+            device = find_device(self.device, missing="cpu")
+            net = AutoencoderNet(module.eval(), criterion=nn.Identity, device=device, train_split=None, verbose=0)
+            net.initialize()
         self.net_ = net
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -222,3 +231,22 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         tags.input_tags.allow_nan = True
         tags.input_tags.sparse = True
         return tags
+
+
+def within_type(X: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """X in a precision whose largest numbers stand for those beyond them."""
+    if X.dtype == dtype:
+        return X
+    most = np.finfo(dtype).max
+    return X.clip(-most, most).astype(dtype)
+
+
+def check_decoded(X: np.ndarray, Z: np.ndarray) -> None:
+    """Raise ValueError if codes were decoded to NaN or infinity."""
+    bad = np.flatnonzero(~np.isfinite(X).all(axis=1))
+    if len(bad):
+        row = bad[0]
+        raise ValueError(
+            f"The decoder gives values that are not finite for Z[{row}], whose largest value is {np.abs(Z[row]).max():g}. Codes "
+            "must be near those that transform gives."
+        )

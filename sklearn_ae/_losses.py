@@ -146,7 +146,7 @@ class UserLoss(Loss):
         return values
 
     def _values(self, raw: Tensor, x: Tensor) -> Tensor:
-        values = self.module(raw, x.clone())  # which may work in place
+        values = self.module(raw.clone(), x.clone())  # which may work in place
         if not isinstance(values, Tensor):
             raise ValueError(f"The loss {self.name} must give a tensor, one number per sample, got {type(values).__name__}.")
         return values

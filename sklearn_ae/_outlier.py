@@ -2,7 +2,9 @@
 
 from __future__ import annotations  # so that help() shows the names of types and not what they stand for
 
-from collections.abc import Callable, Sequence
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -10,12 +12,13 @@ import numpy as np
 import torch
 from numpy.random import RandomState
 from numpy.typing import ArrayLike
-from sklearn.base import OutlierMixin
+from sklearn.base import OutlierMixin, clone
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from sklearn_ae._base import BaseAutoencoder
-from sklearn_ae._data.sources import Source, make_source
+from sklearn_ae._calibration import ENOUGH_SCORES, Scores, auto_offset, folds
+from sklearn_ae._data.sources import Source
 from sklearn_ae._docs import describe
 from sklearn_ae._network.blueprint import Blueprint, EnsembleBlueprint, make_members, make_parts
 from sklearn_ae._training import rules
@@ -23,6 +26,8 @@ from sklearn_ae._training.callbacks import FitCallbacks
 from sklearn_ae.architectures import Architecture
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
+
+FEW_OUTLIERS = 0.4  # share of rows; classes of about equal size are not labels of outliers
 
 
 @describe(
@@ -33,7 +38,7 @@ from sklearn_ae.latents import Latent
     max_grad_norm=None,
     max_epochs='``"auto"`` plans 75 batches for an ensemble, 2,000 for a single autoencoder.',
     batch_size='``"auto"`` is all rows of a member up to 256; for a single autoencoder as in the transformer.',
-    early_stopping=False,
+    early_stopping='"auto", which is True for a single autoencoder',
     validation_fraction='Those that calibrate `p_values` and ``contamination="auto"`` are held out always; ``"auto"`` is a '
     "fifth, at most 10,000 rows. With `early_stopping`, a tenth of the others is held out too, or the share that is given.",
 )
@@ -57,9 +62,17 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         fourth has none and measures distances from the middle; a single autoencoder has the square root of the number of
         features.
     contamination : float in (0, 0.5] or "auto", default="auto"
-        Share of outliers in the training data, from which `offset_` follows. ``"auto"`` takes the upper whisker of a box
-        plot: a row is an outlier if its outlyingness is over :math:`Q_3 + 1.5\,(Q_3 - Q_1)`, the quartiles being those of rows
-        that were held out, or if it is over their 99% quantile.
+        How `offset_` is chosen. A number is the share of outliers in the training data, and ``predict`` of these data calls that
+        share outliers. Of new rows it calls more, since they are reconstructed worse than rows that were learnt: with an
+        ensemble a tenth to a fifth more from 200 rows on, two or three times as many with fewer rows or ``n_estimators=1``.
+        For a share of false alarms that holds for new rows take ``p_values(X) <= 0.05``.
+
+        ``"auto"`` looks at no row that was trained on. It draws the upper whisker of a box plot: a row is an outlier if its
+        outlyingness is over :math:`Q_3 + 1.5\,(Q_3 - Q_1)`, the quartiles being those of rows that were held out, or if it is
+        among the hundredth that is the most outlying. How many rows that makes depends on the tails: one to five in a
+        hundred, up to a tenth where they are heavy or rows are fewer than 100, and a whole group of rows if they are fewer than
+        a quarter and are all reconstructed much worse than the others. With fewer than 20 rows held out (fewer than 100 in
+        all), four more models are fitted, each without a part of the rows, which it then scores; that takes five times as long.
     n_estimators : int, default=128
         Members of the ensemble.
     max_samples : int, float in (0, 1] or "auto", default="auto"
@@ -101,6 +114,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     _parameter_constraints: dict = {
         **BaseAutoencoder._parameter_constraints,
         "n_components": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "early_stopping": [StrOptions({"auto"}), "boolean"],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "max_samples": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 1, closed="right")],
@@ -125,7 +139,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         max_grad_norm: float | None = None,
         max_epochs: int | str = "auto",
         batch_size: int | str = "auto",
-        early_stopping: bool = False,
+        early_stopping: bool | str = "auto",
         validation_fraction: float | str = "auto",
         n_iter_no_change: int | None = None,
         tol: float = 1e-4,
@@ -167,7 +181,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         self.n_estimators = n_estimators
         self.max_samples = max_samples
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> AutoencoderOutlierDetector:
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> AutoencoderOutlierDetector:
         """Train on X.
 
         Parameters
@@ -177,6 +191,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         y : array-like of shape (n_samples,) or None
             Not used in training. For a search by labels, ``GridSearchCV(..., scoring="roc_auc")``, give 1 for inliers and -1 for
             outliers.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows, at least 0; only their ratios count.
 
         Returns
         -------
@@ -190,7 +206,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             If training diverges.
         """
         check_labels(y)
-        return super().fit(X, y)
+        return super().fit(X, y, sample_weight=sample_weight)
 
     def fit_transform(self, X: ArrayLike, y: ArrayLike | None = None) -> np.ndarray:
         """Train on X and encode it; y, a target of steps that follow in a pipeline, is ignored.
@@ -222,7 +238,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         labels : ndarray of shape (n_samples,), int
             1 for inliers, -1 for outliers.
         """
-        return np.where(self.decision_function(X) >= 0, 1, -1)
+        source = self._check(X, scored=True)
+        return source.result(np.where(self._score_rows(source) - self.offset_ >= 0, 1, -1))
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Scores from which `offset_` is taken away: negative for outliers.
@@ -243,9 +260,12 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         .. math:: p(x) = \frac{1 + \#\{i : s(x_i) \ge s(x)\}}{n + 1}
 
         over the `n` rows that were held out. If a row comes from the same distribution as those, :math:`P(p \le t) \le t` for
-        every t, exactly and whatever the model has learnt [2]_; outliers among the rows held out make p-values larger. Their
-        smallest value is 1 / (n + 1). To bound the share of false alarms among all alarms by q, apply Benjamini and Hochberg's
-        procedure: ``scipy.stats.false_discovery_control(detector.p_values(X)) <= q``.
+        every t, exactly and whatever the model has learnt [2]_; outliers among the rows held out make p-values larger. With
+        ``warm_start=True`` that holds too, whether rows come again, are added or are replaced; if equal rows occur often and the
+        second fit's are other rows, it holds only about. The smallest value is 1 / (n + 1).
+
+        To bound the share of false alarms among all alarms by q, apply Benjamini and Hochberg's procedure:
+        ``scipy.stats.false_discovery_control(detector.p_values(X)) <= q``.
 
         Parameters
         ----------
@@ -256,9 +276,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         p_values : ndarray of shape (n_samples,), float64
             In (0, 1].
         """
-        scores = self.score_samples(X)
-        as_outlying = np.searchsorted(self._calibration_scores, scores, side="right")
-        return (as_outlying + 1) / (len(self._calibration_scores) + 1)
+        source = self._check(X, scored=True)
+        return source.result(self._calibration.p_values(self._score_rows(source)))
 
     def feature_contributions(self, X: ArrayLike) -> np.ndarray:
         """Which features made a row outlying.
@@ -272,39 +291,63 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         contributions : ndarray of shape (n_samples, n_features), float64
             At least 0; the sum over a row is its outlyingness, minus its score.
         """
-        X = self._check(X, scored=True)
-        return self._apply(self.net_.module_.contributions, make_source(X)).astype(np.float64)
+        source = self._check(X, scored=True)
+        return source.result(self._apply(self.net_.module_.contributions, source).astype(np.float64))
 
     # Fitting
 
     def _fit(self, source: Source, random_state: RandomState, callbacks: FitCallbacks | None = None) -> None:
-        held_out = self._calibration_rows(source.n_rows, random_state)
-        learnt = np.delete(np.arange(source.n_rows), held_out)
+        held_out = self._calibration_rows(source, random_state)
+        learnt = np.setdiff1d(np.arange(source.n_rows), held_out)
         if callbacks is not None:
-            callbacks.then(lambda twin, _: twin._calibrate(source, held_out))
+            callbacks.then(lambda twin, _: twin._calibrate(source, learnt, held_out, copy.deepcopy(random_state)))
         super()._fit(source.subset(learnt) if len(held_out) else source, random_state, callbacks)
-        self._calibrate(source, held_out)
+        self._calibrate(source, learnt, held_out, random_state)
 
-    def _calibrate(self, source: Source, held_out: np.ndarray) -> None:
-        """Set the threshold, and keep the scores that p-values compare with."""
-        self._calibration = {"n": source.n_rows, "rows": held_out}
-        self._calibration_scores = np.sort(self._score_rows(source.subset(held_out))) if len(held_out) else np.empty(0)
-        self.offset_ = self._offset(source)
+    def _calibrate(self, source: Source, learnt: np.ndarray, held_out: np.ndarray, random_state: RandomState) -> None:
+        """Keep the scores that p-values compare with, and set the threshold."""
+        self._calibration = self._scored(source, held_out)
+        self.offset_ = self._offset(source, learnt, random_state)
 
-    def _calibration_rows(self, n: int, random_state: RandomState) -> np.ndarray:
-        """Which rows are held out; the same again in a warm start, since the last fit has learnt from the others."""
-        if self.warm_start and hasattr(self, "_calibration") and self._calibration["n"] == n:
-            return self._calibration["rows"]
+    def _calibration_rows(self, source: Source, random_state: RandomState) -> np.ndarray:
+        """Which rows are held out; in warm starts those from which no earlier fit has learnt."""
+        n = source.n_rows
         n_held_out = rules.n_held_out(self.validation_fraction, n, rules.CALIBRATION_SHARE, rules.MOST_CALIBRATION)
-        return random_state.permutation(n)[: min(n_held_out, n - 1)]
+        n_held_out = min(n_held_out, n - 1)
+        if not self.warm_start:
+            self._calibration_memory = None
+            return random_state.permutation(n)[:n_held_out]
+        memory = self._memory("_calibration_memory", "warm_start=True")
+        held_out, self._calibration_memory = memory.choose(source, n_held_out, random_state)
+        return held_out
 
-    def _offset(self, source: Source) -> float:
+    def _offset(self, source: Source, learnt: np.ndarray, random_state: RandomState) -> float:
+        """The threshold on scores."""
         if not isinstance(self.contamination, str):  # "auto"
-            return float(np.percentile(self._score_rows(source), 100 * self.contamination))
-        scores = self._calibration_scores
-        if len(scores) < 20:  # quartiles need some rows
-            scores = self._score_rows(source)
-        return auto_offset(scores)
+            return self._scored(source).percentiles([100 * self.contamination])[0]
+        scores = self._calibration
+        if len(scores.values) < ENOUGH_SCORES:
+            scores = scores.joined(self._cross_fitted_scores(source, learnt, random_state))
+        return auto_offset(scores if len(scores.values) else self._scored(source))  # a single row has none to be compared with
+
+    def _scored(self, source: Source, positions: np.ndarray | None = None) -> Scores:
+        """The scores of some rows, all if None, with their weights."""
+        source = source if positions is None else source.subset(positions)
+        values = self._score_rows(source) if source.n_rows else np.empty(0)
+        return Scores(values, None if source.weight is None else source.weight.double().numpy())
+
+    def _cross_fitted_scores(self, source: Source, learnt: np.ndarray, random_state: RandomState) -> Iterator[Scores]:
+        """Scores of the rows that were learnt, by models like this one that have not seen them."""
+        for others, left_out in folds(learnt, source.n_rows, random_state):
+            if self.net_.interrupted_ is not None:
+                return
+            model = clone(self).set_params(warm_start=False, callbacks=None, verbose=0)
+            super(AutoencoderOutlierDetector, model)._fit(source.subset(others), random_state)
+            self.net_.interrupted_ = model.net_.interrupted_
+            yield model._scored(source, left_out)
+
+    def _stops_early(self) -> bool:
+        return self.n_estimators == 1 if self.early_stopping == "auto" else self.early_stopping
 
     def _make_blueprint(self, source: Source, random_state: RandomState) -> Blueprint:
         parts = make_parts(self, source)
@@ -316,20 +359,25 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         return blueprint.with_members_of(self._blueprint) if self.warm_start and hasattr(self, "net_") else blueprint
 
 
-def auto_offset(scores: np.ndarray) -> float:
-    """Minus the upper whisker of a box plot of the outlyingness (Tukey, 1977), but never beyond its most outlying hundredth."""
-    lowest, third, first = np.percentile(scores, [1, 25, 75])  # scores are minus the outlyingness
-    return float(max(third - 1.5 * (first - third), lowest))
-
-
 def check_labels(y: ArrayLike | None) -> None:
-    """Refuse labels by which a search would be silently reversed.
+    """Refuse labels by which a search would be silently reversed, and warn of 0 and 1 where the ones are few, as outliers are.
 
     scikit-learn's scorers take the greater of two labels for the positive class, so inliers must have it: 1, with -1 for outliers.
     """
     labels = np.asarray(y)
-    if labels.ndim != 1 or labels.dtype.kind not in "USOb":
+    if labels.ndim != 1 or labels.dtype.kind not in "USObiuf":
         return
-    found = sorted(set(labels.tolist()), key=str)
-    if len(found) == 2:
-        raise ValueError(f"y must be 1 for inliers and -1 for outliers, got {found}: scorers would not know which is which.")
+    found = set(labels.tolist())
+    if len(found) != 2:
+        return
+    if labels.dtype.kind in "USOb":
+        names = sorted(found, key=str)
+        raise ValueError(f"y must be 1 for inliers and -1 for outliers, got {names}: scorers would not know which is which.")
+    if found == {0, 1} and labels.mean() < FEW_OUTLIERS:
+        warnings.warn(
+            "y is 0 and 1. fit does not use it, but scikit-learn's scorers take the greater label for the positive class, which "
+            "must be the inliers: if 1 is an outlier here, a search by roc_auc is reversed. Give 1 for inliers and -1 for "
+            "outliers, or use sklearn_ae.metrics' scorers (make_outlier_scorer(..., outlier_label=1)).",
+            UserWarning,
+            stacklevel=3,
+        )

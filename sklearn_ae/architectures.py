@@ -34,7 +34,12 @@ class Architecture(Part):
     """Base of the architectures."""
 
     slot = "architecture"
-    accepts_strided_input = False  # whether its encoder reads rows that are not contiguous, and leaves its input as it is: faster
+    accepts_strided_input = False  # whether its modules read rows that are not contiguous, and leave their input as it is: faster
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "build" in vars(cls):  # modules of its own, of which it says so anew
+            cls.accepts_strided_input = vars(cls).get("accepts_strided_input", False)
 
     def build(self, n_features: int, n_outputs: int, n_components: int) -> Modules:
         """Make an encoder and a decoder.
@@ -87,8 +92,6 @@ class Architecture(Part):
 class _WithLinearPath(Architecture):
     """What Dense and Convolutional share: an optional linear path that starts at PCA."""
 
-    accepts_strided_input = True
-
     @torch.no_grad()
     def start(self, encoder, decoder, data, n_components, unit_variance, noise):
         if not self.linear_path:
@@ -130,6 +133,7 @@ class Dense(_WithLinearPath):
     Linear(in_features=20, out_features=5, bias=True)
     """
 
+    accepts_strided_input = True
     _parameter_constraints = {
         "hidden_layer_sizes": ["array-like"],
         "activation": [StrOptions(set(ACTIVATIONS)), callable],
@@ -234,6 +238,7 @@ class Convolutional(_WithLinearPath):
     >>> model = AutoencoderTransformer(32, architecture=Convolutional((1, 28, 28)))
     """
 
+    accepts_strided_input = True
     _parameter_constraints = {
         "image_shape": ["array-like"],
         "channels": ["array-like"],
@@ -350,7 +355,7 @@ class Custom(Architecture):
         starts from the weights it came with.
     decoder : nn.Module or callable
         A module from (n_samples, n_components) to (n_samples, n_features), or a function ``decoder(n_components, n_features)`` that
-        makes one.
+        makes one. Weights that it shares with the encoder stay shared (tied weights).
 
     Examples
     --------
@@ -369,6 +374,12 @@ class Custom(Architecture):
     ):
         self.encoder = encoder
         self.decoder = decoder
+
+    def __sklearn_clone__(self) -> "Custom":
+        """A clone whose encoder and decoder were copied together, so that weights they share stay shared."""
+        new = super().__sklearn_clone__()
+        new.encoder, new.decoder = copy.deepcopy((self.encoder, self.decoder))
+        return new
 
     def build(self, n_features: int, n_outputs: int, n_components: int) -> Modules:
         encoder, decoder = copy.deepcopy((self.encoder, self.decoder))  # together, so that weights they share stay shared

@@ -31,15 +31,20 @@ class Corruption(Part):
     slot = "corruption"
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.corrupt(x)
+        """What ``corrupt`` makes of a copy of the batch, checked."""
+        corrupted = self.corrupt(x.clone())
+        if not isinstance(corrupted, Tensor) or corrupted.shape != x.shape:
+            shape = tuple(corrupted.shape) if isinstance(corrupted, Tensor) else type(corrupted).__name__
+            raise ValueError(f"corruption must give a tensor of the batch's shape {tuple(x.shape)}, got {shape}.")
+        return corrupted.to(x.dtype)
 
     def corrupt(self, x: Tensor) -> Tensor:
-        """Return a corrupted copy of a batch.
+        """Corrupt a batch.
 
         Parameters
         ----------
         x : Tensor of shape (n_samples, n_features)
-            A clean batch, scaled. Left as it is.
+            A clean batch, scaled: a copy, which may be changed in place.
 
         Returns
         -------
@@ -49,17 +54,13 @@ class Corruption(Part):
 
 
 class FunctionCorruption(Corruption):
-    """A user's function as a corruption, kept from harming the clean batch."""
+    """A user's function as a corruption."""
 
     def __init__(self, function):
         self.function = function
 
     def corrupt(self, x: Tensor) -> Tensor:
-        corrupted = self.function(x.clone())
-        if not isinstance(corrupted, Tensor) or corrupted.shape != x.shape:
-            shape = tuple(corrupted.shape) if isinstance(corrupted, Tensor) else type(corrupted).__name__
-            raise ValueError(f"corruption must give a tensor of the batch's shape {tuple(x.shape)}, got {shape}.")
-        return corrupted.to(x.dtype)
+        return self.function(x)
 
 
 class GaussianNoise(Corruption):

@@ -334,7 +334,6 @@ def test_warm_start_wants_the_same_shape(table):
     assert model.transform(table).shape == (120, 2)
 
 
-
 def test_a_fit_that_has_not_converged_warns(table):
     with pytest.warns(ConvergenceWarning, match="loss was still falling when training reached max_epochs=2; raise max_epochs"):
         AutoencoderTransformer(2, max_epochs=2, learning_rate_schedule="constant", random_state=0).fit(table)
@@ -508,11 +507,10 @@ LARGE = {"architecture": Dense((2048, 2048)), "max_epochs": 1, "early_stopping":
 @pytest.mark.parametrize(
     ("estimator", "threads"),
     [
-        (AutoencoderTransformer(2, **QUICK), 1),
-        (AutoencoderTransformer(2, random_state=0, **LARGE), 2),
+        (AutoencoderTransformer(2, early_stopping=False, **QUICK), 1),
         (AutoencoderOutlierDetector(n_estimators=3, random_state=0), 1),
     ],
-    ids=["small", "large", "stacked"],
+    ids=["single", "stacked"],
 )
 def test_small_networks_train_on_one_thread(estimator, threads, table):
     seen = set()
@@ -629,14 +627,13 @@ def test_cross_entropy_does_not_score_what_it_cannot_compare(rng):
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        (np.full((5, 6), np.nan), "NaN"),
         (np.full((5, 6), np.inf), "infinity"),
         (np.full((5, 6), "a"), "could not convert string to float"),
         (np.empty((0, 6)), "0 sample"),
         (np.zeros(6), "Expected 2D array"),
         (np.zeros((2, 3, 6)), "dim 3"),
     ],
-    ids=["nan", "inf", "text", "empty", "1d", "3d"],
+    ids=["inf", "text", "empty", "1d", "3d"],
 )
 def test_bad_data_changes_nothing(X, message, table, fitted):
     scores = fitted.score_samples(table)

@@ -13,7 +13,10 @@ from sklearn_ae.latents import Contractive, Sparse, Variational
 from tests.helpers import Decoder, Encoder
 
 # What training in mini-batches cannot hold, and nothing else.
-EXPECTED_FAILURES: dict[str, str] = {}
+EXPECTED_FAILURES = {
+    f"check_sample_weight_equivalence_on_{kind}_data": "mini-batches, held-out rows and subsamples are drawn at random"
+    for kind in ("dense", "sparse")
+}
 
 
 class AnyConvolutional(Architecture):

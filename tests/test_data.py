@@ -149,7 +149,7 @@ def test_streamed_batches_are_those_of_resident_rows(make, batch_size, monkeypat
     with torch.random.fork_rng():
         resident = epochs()
         monkeypatch.setattr(sources, "RESIDENT_BYTES", 0)
-        monkeypatch.setattr(batches, "READ_BYTES", 100)  # several blocks
+        monkeypatch.setattr(sources.Source, "read_bytes", 100)  # several blocks
         streamed = epochs()
     assert len(resident) > 2
     for a, b in zip(resident, streamed, strict=True):
@@ -169,7 +169,7 @@ def test_streamed_batches_are_those_of_resident_rows(make, batch_size, monkeypat
 def test_training_on_streamed_rows_gives_the_same_numbers(estimator, table, monkeypatch):
     resident = estimator.fit(table).loss_curve_, estimator.score_samples(table)
     monkeypatch.setattr(sources, "RESIDENT_BYTES", 0)
-    monkeypatch.setattr(batches, "READ_BYTES", 1_000)
+    monkeypatch.setattr(sources.Source, "read_bytes", 1_000)
     streamed = estimator.fit(table).loss_curve_, estimator.score_samples(table)
     np.testing.assert_allclose(streamed[0], resident[0], rtol=1e-6)
     np.testing.assert_allclose(streamed[1], resident[1], rtol=1e-5)
@@ -209,7 +209,7 @@ def counting(n, room):
 )
 @pytest.mark.parametrize("block_bytes", [1, 40, 2**20])
 def test_every_row_comes_once_an_epoch_and_no_batch_has_one_row(n, sizes, block_bytes, room, monkeypatch):
-    monkeypatch.setattr(batches, "READ_BYTES", block_bytes)
+    monkeypatch.setattr(sources.Source, "read_bytes", block_bytes)
     monkeypatch.setattr(batches, "RESIDENT_BYTES", block_bytes)
     iterator = Batches(counting(n, room), 4, shuffle=True)
     assert len(iterator) == len(sizes)

@@ -16,15 +16,17 @@ PARTS = {"architectures", "corruptions", "latents"}
 STAGES = {"_data", "_network", "_training"}
 ALLOWED = {
     **{name: set() for name in FOUNDATION | {"_docs"}},
+    "_component": {"_torch"},
     **{name: {"_component", "_layers"} for name in PARTS},
     "_losses": FOUNDATION,
+    "_calibration": set(),
     "_data": FOUNDATION | PARTS | {"_losses", "_data"},
     "_network": FOUNDATION | PARTS | STAGES | {"_losses"},
     "_training": FOUNDATION | PARTS | STAGES | {"_losses"},
     "_fitted": FOUNDATION | PARTS | STAGES | {"_losses"},
     "_base": FOUNDATION | PARTS | STAGES | {"_losses", "_fitted"},
     "_transformer": FOUNDATION | PARTS | STAGES | {"_losses", "_fitted", "_base", "_docs"},
-    "_outlier": FOUNDATION | PARTS | STAGES | {"_losses", "_fitted", "_base", "_docs"},
+    "_outlier": FOUNDATION | PARTS | STAGES | {"_losses", "_fitted", "_base", "_docs", "_calibration"},
     "metrics": FOUNDATION | PARTS | STAGES | {"_losses", "_fitted"},
     "inspection": FOUNDATION | {"_fitted", "inspection", "metrics"},
     "__init__": {"_transformer", "_outlier", "_version"},

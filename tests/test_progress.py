@@ -1,8 +1,8 @@
 """What verbose shows, and scikit-learn's callbacks."""
 
+import contextlib
 import io
 import pickle
-import sys
 import time
 import warnings
 
@@ -14,24 +14,26 @@ from skorch.callbacks import Checkpoint
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._training import progress
 from sklearn_ae._training.progress import Progress, duration
+from sklearn_ae.architectures import Dense
 from tests.helpers import QUICK
 
-LOSS = r"loss \d\.\d+, validation loss \d\.\d+"
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
 
-@pytest.fixture
-def terminal(monkeypatch):
-    """A terminal in place of stderr."""
-    stream = io.StringIO()
-    stream.isatty = lambda: True
-    monkeypatch.setattr(sys, "stderr", stream)
-    return stream
+def shown_in_terminal(model, X):
+    """What a fit writes to a terminal that takes the place of stderr."""
+    with contextlib.redirect_stderr(Terminal()) as terminal, contextlib.suppress(FloatingPointError):
+        model.fit(X)
+    return terminal.getvalue()
 
 
-def test_training_is_silent_by_default(table, capsys, terminal):
-    AutoencoderTransformer(2, **QUICK).fit(table)
-    AutoencoderOutlierDetector(2, **QUICK).fit(table).partial_fit(table)
-    assert capsys.readouterr().out == terminal.getvalue() == ""
+def test_training_is_silent_by_default(table, capsys):
+    assert shown_in_terminal(AutoencoderTransformer(2, **QUICK), table) == ""
+    AutoencoderTransformer(2, **QUICK).partial_fit(table)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_verbose_2_prints_a_line_an_epoch_and_how_it_ended(table, capsys):
@@ -66,22 +68,22 @@ def test_slow_epochs_have_lines_in_between(table, capsys, monkeypatch):
     assert len(capsys.readouterr().out.splitlines()) == 41
 
 
-def test_a_terminal_has_one_bar_with_losses_and_time_left(table, capsys, terminal, monkeypatch):
+def test_a_terminal_has_one_bar_with_losses_and_time_left(table, capsys, monkeypatch):
     monkeypatch.setattr(progress, "BAR_APART", 0.0)
     monkeypatch.setenv("COLUMNS", "150")
-    AutoencoderTransformer(2, verbose=1, **QUICK).fit(table)
-    pictures = terminal.getvalue().split("\r")
+    shown = shown_in_terminal(AutoencoderTransformer(2, verbose=1, **QUICK), table)
+    pictures = shown.split("\r")
     assert capsys.readouterr().out == ""
-    assert terminal.getvalue().count("\n") == 1  # each picture is over the last
+    assert shown.count("\n") == 1  # each picture is over the last
     assert any("epoch 2/3" in p and "validation loss" in p and p.rstrip().endswith("left") for p in pictures)
     assert "epoch 3/3" in pictures[-1]
     assert "kept" in pictures[-1]
 
 
-def test_a_bar_is_drawn_ten_times_a_second_at_most(table, terminal, monkeypatch):
+def test_a_bar_is_drawn_ten_times_a_second_at_most(table, monkeypatch):
     monkeypatch.setattr(progress, "BAR_APART", 1e6)
-    AutoencoderTransformer(2, verbose=1, max_epochs=30, random_state=0).fit(table)
-    assert terminal.getvalue().count("\r") <= 4  # the first picture, the last, and tqdm's as it closes
+    shown = shown_in_terminal(AutoencoderTransformer(2, verbose=1, max_epochs=30, random_state=0), table)
+    assert 2 <= shown.count("\r") <= 4  # the first picture, the last, and tqdm's as it closes
 
 
 def test_a_notebook_has_a_widget(table, monkeypatch):
@@ -109,11 +111,12 @@ def test_a_notebook_has_a_widget(table, monkeypatch):
     assert "kept" in made[1]
 
 
-def test_a_bar_is_closed_when_training_fails(table, terminal):
-    model = AutoencoderTransformer(2, optimizer="sgd", learning_rate=1e6, learning_rate_schedule="constant", max_epochs=50, verbose=1)
-    with pytest.raises(FloatingPointError):
-        model.fit(table)
-    assert terminal.getvalue().endswith("\n")
+def test_a_bar_is_closed_when_training_fails(table):
+    model = AutoencoderTransformer(
+        2, optimizer="sgd", learning_rate=1e6, learning_rate_schedule="constant", max_epochs=50, verbose=1
+    )
+    assert shown_in_terminal(model, table).endswith("\n")
+    assert "net_" not in vars(model)
 
 
 def test_a_stream_prints_its_chunks(table, capsys):
@@ -133,9 +136,9 @@ def test_what_is_shown_changes_nothing_and_does_not_stay(table, capsys):
     assert shown.net_.watchers == ()
 
 
-def test_checkpoints_of_a_net_leave_the_bar_behind(table, tmp_path, terminal):
+def test_checkpoints_of_a_net_leave_the_bar_behind(table, tmp_path):
     checkpoint = Checkpoint(f_pickle="net.pkl", dirname=tmp_path, monitor=None)
-    AutoencoderTransformer(2, verbose=1, callbacks=[checkpoint], **QUICK).fit(table)
+    shown_in_terminal(AutoencoderTransformer(2, verbose=1, callbacks=[checkpoint], **QUICK), table)
     net = pickle.loads((tmp_path / "net.pkl").read_bytes())
     assert not any(isinstance(watcher, Progress) for watcher in net.watchers)
 
@@ -147,6 +150,7 @@ def test_times_are_short(seconds, text):
 
 # scikit-learn's callbacks
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # three epochs
 has_callbacks = tuple(int(part) for part in sklearn.__version__.split(".")[:2]) >= (1, 9)
 needs_callbacks = pytest.mark.skipif(not has_callbacks, reason="scikit-learn has callbacks from 1.9 on")
 ESTIMATORS = [
@@ -224,7 +228,7 @@ def test_snapshots_are_estimators_of_their_epochs(estimator, table):
     first, _, last = (snapshot.score_samples(table) for snapshot in snapshots)
     assert (first != last).any()
     assert [snapshot.n_iter_ for snapshot in snapshots] == [1, 2, 3]
-    if not estimator.early_stopping:  # then the last epoch is what is kept
+    if not estimator._stops_early():  # then the last epoch is what is kept
         np.testing.assert_array_equal(last, plain.score_samples(table))
         assert snapshots[-1].offset_ == plain.offset_
         assert snapshots[0].offset_ != plain.offset_
@@ -281,7 +285,7 @@ def test_scores_are_monitored_epoch_by_epoch(table):
     from sklearn_ae.metrics import reconstruction_r2_scorer
 
     monitor = ScoringMonitor(scoring={"r2": reconstruction_r2_scorer})
-    AutoencoderTransformer(1, early_stopping=False, **QUICK).set_callbacks(monitor).fit(table)
+    AutoencoderTransformer(1, architecture=Dense((8,), linear_path=False), **QUICK).set_callbacks(monitor).fit(table)
     deadline = time.monotonic() + 10  # the log is written by a thread
     while len(monitor.get_logs().data) < 4 and time.monotonic() < deadline:
         time.sleep(0.01)

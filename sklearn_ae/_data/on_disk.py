@@ -22,19 +22,16 @@ class DiskSource(Source):
     Parameters
     ----------
     X : object with ``shape``, ``dtype`` and slices, or a pyarrow Table
-    weight : ndarray of shape (n_samples,) or None
-        Weights of the rows.
     """
 
     read_bytes = 2**26
 
-    def __init__(self, X: Any, weight: np.ndarray | None = None):
+    def __init__(self, X: Any):
         self.X = X
         self.n_rows, self.n_features = X.shape
         dtype = X.dtype if hasattr(X, "dtype") else np.float64
         self.dtype = np.dtype(np.float32 if dtype == np.float32 else np.float64)
         self.positions: np.ndarray | None = None
-        self.weight = None if weight is None else torch.from_numpy(np.asarray(weight, np.float32))
         self._gaps: bool | None = None
 
     @property

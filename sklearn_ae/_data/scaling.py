@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LIMIT = 1e15  # far enough, and squares stay finite in float32
 QUANTILE_ROWS, QUANTILE_VALUES = 10_000, 2**25  # enough for quantiles to be known to a hundredth; fewer rows where they are wide
+FARTHEST = float(np.arcsinh(LIMIT))  # in whitened units
 MOST_WHITENED = 1_000  # with more features than this, a whitening is computed from as many rows
 HALF_WHITENED = 64  # features with which data are whitened by half
 COMMON = 0.9  # share of the rows that have the same value where a feature counts as nearly constant
@@ -94,7 +95,8 @@ class Whitening(Scaling):
         return lambda x: torch.asinh(self._mix(scale(x), self.gains, self.rest))
 
     def inverse(self, x: Tensor) -> Tensor:
-        return super().inverse(self._mix(torch.sinh(x), 1 / self.gains, 1 / self.rest))
+        x = torch.sinh(x.double().clamp(-FARTHEST, FARTHEST))
+        return super().inverse(self._mix(x, 1 / self.gains, 1 / self.rest))
 
     def _mix(self, x: Tensor, gains: np.ndarray, rest: float) -> Tensor:
         directions, factors = as_tensor(self.directions).to(x), as_tensor(gains).to(x)

@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import issparse
 from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
-from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -30,6 +28,8 @@ class Source(Dataset):
     Attributes
     ----------
     n_rows, n_features : int
+    dtype : numpy.dtype
+        Precision of the data, float32 or float64.
     has_gaps : bool
         Whether values are missing. Batches then have a mask, and zeros in the gaps.
     weight : Tensor of shape (n_rows,), float32, or None
@@ -40,6 +40,7 @@ class Source(Dataset):
 
     n_rows: int
     n_features: int
+    dtype: np.dtype
     has_gaps: bool = False
     is_sparse: bool = False
     weight: Tensor | None = None
@@ -79,6 +80,10 @@ class Source(Dataset):
         for start in range(0, self.n_rows, step):
             yield self.take(slice(start, min(start + step, self.n_rows)))
 
+    def result(self, values: np.ndarray) -> Any:
+        """Results in a container of the kind that the data came in."""
+        return values
+
     def range(self) -> tuple[float, float]:
         """The smallest and the largest value; a gap counts as zero."""
         ends = [(float(block.x.min()), float(block.x.max())) for block in self.blocks()]
@@ -111,16 +116,13 @@ class ArraySource(Source):
     ----------
     X : ndarray of shape (n_samples, n_features), float32 or float64
         NaN where a value is missing. Never copied as a whole.
-    weight : ndarray of shape (n_samples,) or None
-        Weights of the rows.
     """
 
-    def __init__(self, X: np.ndarray, weight: np.ndarray | None = None):
-        self.data = as_tensor(X)
+    def __init__(self, X: np.ndarray):
+        self.data, self.dtype = as_tensor(X), X.dtype
         self.positions: Tensor | None = None
         self.n_rows, self.n_features = X.shape
         self.has_gaps = has_nan(self.data)
-        self.weight = None if weight is None else torch.from_numpy(np.asarray(weight, np.float32))
 
     def take(self, rows: Tensor | slice) -> Batch:
         weight = None if self.weight is None else self.weight[rows]
@@ -141,23 +143,46 @@ class ArraySource(Source):
         return part
 
 
+class TensorSource(ArraySource):
+    """Rows of a tensor on any device, which results go back to.
+
+    Parameters
+    ----------
+    X : Tensor of shape (n_samples, n_features), float32 or float64
+    """
+
+    def __init__(self, X: Tensor):
+        self.data, self.positions = X.detach(), None
+        self.dtype = np.dtype(np.float32 if X.dtype is torch.float32 else np.float64)
+        self.n_rows, self.n_features = X.shape
+        self.has_gaps = has_nan(self.data)
+
+    def take(self, rows: Tensor | slice) -> Batch:
+        return super().take(rows if isinstance(rows, slice) else rows.to(self.data.device))
+
+    def subset(self, positions: np.ndarray) -> "TensorSource":
+        part = super().subset(positions)
+        part.positions = part.positions.to(self.data.device)
+        return part
+
+    def result(self, values: np.ndarray) -> Any:
+        return torch.from_numpy(values).to(self.data.device)
+
+
 class SparseSource(Source):
     """Rows of a sparse matrix. Only the rows that are asked for become dense.
 
     Parameters
     ----------
     X : CSR array or matrix of shape (n_samples, n_features), float32 or float64
-    weight : ndarray of shape (n_samples,) or None
-        Weights of the rows.
     """
 
     is_sparse = True
 
-    def __init__(self, X, weight: np.ndarray | None = None):
-        self.X = X
+    def __init__(self, X):
+        self.X, self.dtype = X, X.dtype
         self.n_rows, self.n_features = X.shape
         self.has_gaps = bool(np.isnan(X.data).any())
-        self.weight = None if weight is None else torch.from_numpy(np.asarray(weight, np.float32))
 
     def take(self, rows: Tensor | slice) -> Batch:
         weight = None if self.weight is None else self.weight[rows]
@@ -168,7 +193,9 @@ class SparseSource(Source):
         return Batch(torch.where(mask, x, 0), weight, mask)
 
     def subset(self, positions: np.ndarray) -> "SparseSource":
-        return SparseSource(self.X[positions], None if self.weight is None else self.weight.numpy()[positions])
+        part = SparseSource(self.X[positions])
+        part.weight = None if self.weight is None else self.weight[torch.from_numpy(np.asarray(positions))]
+        return part
 
     def range(self) -> tuple[float, float]:
         return (min(0.0, float(np.nanmin(self.X.data))), max(0.0, float(np.nanmax(self.X.data)))) if self.X.nnz else (0.0, 0.0)
@@ -197,7 +224,7 @@ class Scaled(Source):
 
     def __init__(self, source: Source, scaling: Scaling, device: torch.device):
         self.source, self.scaling, self.device = source, scaling, device
-        self.n_rows, self.n_features = source.n_rows, source.n_features
+        self.n_rows, self.n_features, self.dtype = source.n_rows, source.n_features, np.dtype(np.float32)
         self.has_gaps, self.weight, self.read_bytes = source.has_gaps, source.weight, source.read_bytes
         self.mean_weight: Any = None if self.weight is None else self.weight.double().mean().float()
         self.row_bytes = (5 if self.has_gaps else 4) * self.n_features
@@ -258,7 +285,7 @@ class Members(Source):
     def __init__(self, source: Scaled, positions: Tensor, features: Tensor):
         self.source, self.positions, self.device = source, positions, source.device
         self.features = features.to(source.device)
-        self.n_rows, self.n_features = positions.shape[1], source.n_features
+        self.n_rows, self.n_features, self.dtype = positions.shape[1], source.n_features, source.dtype
         self.has_gaps, self.weight = source.has_gaps, source.weight
         self.row_bytes = (5 if self.has_gaps else 4) * features.numel()
         self.resident: Batch | None = None
@@ -285,34 +312,6 @@ def observed(batch: Batch) -> tuple[np.ndarray, np.ndarray | None]:
     """Rows with NaN where a value is missing, and their weights."""
     x = batch.x if batch.mask is None else torch.where(batch.mask, batch.x, torch.nan)
     return x.numpy(), None if batch.weight is None else batch.weight.numpy()
-
-
-def make_source(X: np.ndarray, sample_weight=None) -> Source:
-    """The rows of X that have a weight, as a source.
-
-    Raises
-    ------
-    ValueError
-        If a weight is negative, or all are zero.
-    """
-    if sample_weight is not None:
-        sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    source = (SparseSource if issparse(X) else ArraySource)(X, sample_weight)
-    if sample_weight is not None and not (sample_weight > 0).all():
-        if not sample_weight.any():
-            raise ValueError("sample_weight is zero for every row, so there is nothing to train on; give some row a weight over 0.")
-        source = source.subset(np.flatnonzero(sample_weight))
-    return source
-
-
-def check_observed(source: Source) -> None:
-    """Raise ValueError if a feature has no observed value."""
-    if not source.has_gaps:
-        return
-    observed = sum(block.mask.sum(0).numpy() for block in source.blocks() if block.mask is not None)
-    empty = np.flatnonzero(observed == 0)
-    if len(empty):
-        raise ValueError(f"X has only missing values in column {', '.join(map(str, empty))}; drop what was never observed.")
 
 
 def has_nan(x: Tensor) -> bool:

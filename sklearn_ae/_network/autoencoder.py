@@ -55,7 +55,7 @@ class Autoencoder(nn.Module):
     corruption : callable or None
         Applied to the input in training.
     copies_input : bool
-        Whether the encoder gets a copy of each batch, since it may work in place or ask for rows that are contiguous.
+        Whether encoder and decoder get copies of what they map, since they may work in place or ask for rows that are contiguous.
     filler : GapFiller or None
         Fills gaps where training rows have some. In training a share of the values is then hidden too, and has to be told from the
         others.
@@ -84,8 +84,9 @@ class Autoencoder(nn.Module):
         x = self._filled(x, mask)
         h = self._encoded(x)
         z = self.latent.code(h, sample=self.learning)
-        cost = self.latent.cost(h, x, self.encoder)
-        return (self.decoder(z),) if cost is None else (self.decoder(z), cost)
+        cost = self.latent.cost(h, self._own(x), self.encoder)
+        raw = self.decoder(self._own(z))
+        return (raw,) if cost is None else (raw, cost)
 
     def objective(self, batch: Batch, raw: Tensor, cost: Tensor | None = None) -> Tensor:
         """Loss and cost of each row (n_samples,), whose weighted mean training lowers; the batch is clean."""
@@ -106,7 +107,11 @@ class Autoencoder(nn.Module):
         return x if self.filler is None else self.filler(x, mask)
 
     def _encoded(self, x: Tensor) -> Tensor:
-        return self.encoder(x.clone(memory_format=torch.contiguous_format) if self.copies_input else x)
+        return self.encoder(self._own(x))
+
+    def _own(self, x: Tensor) -> Tensor:
+        """`x` as encoder and decoder may have it."""
+        return x.clone(memory_format=torch.contiguous_format) if self.copies_input else x
 
     # Nothing random from here on
 
@@ -116,11 +121,11 @@ class Autoencoder(nn.Module):
 
     def reconstruct(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Raw reconstructions (n_samples, n_features), of missing values too."""
-        return self.decoder(self.encode(x, mask))
+        return self.decoder(self._own(self.encode(x, mask)))
 
     def decode(self, z: Tensor) -> Tensor:
         """Reconstructions (n_samples, n_features) in scaled units."""
-        return self.loss.inverse_link(self.decoder(z))
+        return self.loss.inverse_link(self.decoder(self._own(z)))
 
     def elements(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The loss of each entry (n_samples, n_features); NaN where it is missing."""

@@ -5,6 +5,8 @@ trains and what validates, which rules the ``"auto"`` parameters follow, what is
 """
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -80,7 +82,7 @@ class Blueprint:
         return make_loss(self.loss)
 
     def prepare(
-        self, rows: Scaled, validation: float | str | None, previous: nn.Module | None, random_state: RandomState
+        self, rows: Scaled, validation: float | str | np.ndarray | None, previous: nn.Module | None, random_state: RandomState
     ) -> Prepared:
         """A network to train, the rows to train it on and those to validate it on.
 
@@ -89,14 +91,14 @@ class Blueprint:
         Parameters
         ----------
         rows : Scaled
-        validation : float, "auto" or None
-            The share of rows held out; None for no validation.
+        validation : float, "auto", ndarray of integers or None
+            The share of rows held out, or which; None for no validation.
         previous : nn.Module or None
             The network of the last fit to go on with. None starts from what the architecture makes of the rows.
         random_state : RandomState
         """
         module = self.build()
-        if previous is None and validation == "auto" and rules.uses_folds(rows.n_rows, rows.n_features):
+        if previous is None and isinstance(validation, str) and rules.uses_folds(rows.n_rows, rows.n_features):
             learnt, left_out = fold_positions(rows.n_rows, rules.N_FOLDS, random_state)
             copies = make_copies(module, rules.N_FOLDS + 1)
             for one, positions in zip(copies, learnt, strict=True):
@@ -125,13 +127,19 @@ class Blueprint:
         noise = rules.input_noise(len(positions))
         self.architecture.start(module.encoder, module.decoder, data, self.n_components, self.latent.stochastic, noise)
 
-    def _autoencoder(self, n_features: int) -> Autoencoder:
-        """One autoencoder, its parts' sizes checked."""
+    def _autoencoder(self, n_features: int, checked: bool = False) -> Autoencoder:
+        """One autoencoder; its modules are tried first, unless an equal one was `checked`."""
         architecture, latent = self.architecture, self.latent
         n_outputs = latent.n_outputs(self.n_components)
         encoder, decoder = (half.float() for half in architecture.build(n_features, n_outputs, self.n_components))
-        check_output(architecture, "encoder", encoder, n_features, n_outputs)
-        check_output(architecture, "decoder", decoder, self.n_components, n_features)
+        for name, half, n_in, n_out in (
+            ("encoder", encoder, n_features, n_outputs),
+            ("decoder", decoder, self.n_components, n_features),
+        ):
+            if not checked:
+                with kept_buffers(half):
+                    check_output(architecture, name, half, n_in, n_out)
+                    check_rows_apart(architecture, name, half, n_in)
         if not any(p.requires_grad for half in (encoder, decoder) for p in half.parameters()):
             raise ValueError(f"{type(architecture).__name__} has no parameters to train.")
         copies_input = not architecture.accepts_strided_input
@@ -246,13 +254,13 @@ class EnsembleBlueprint(Blueprint):
     def build(self) -> Ensemble:
         members = []
         for n_active in self.active:
-            member = self._autoencoder(self.features.shape[1])
+            member = self._autoencoder(self.features.shape[1], checked=bool(members))
             member.decoder = nn.Sequential(Mask(self.n_components, n_active), member.decoder)
             members.append(member)
         return Ensemble(members, torch.tensor(self.features), list(self.active), self.n_features)
 
     def prepare(
-        self, rows: Scaled, validation: float | str | None, previous: nn.Module | None, random_state: RandomState
+        self, rows: Scaled, validation: float | str | np.ndarray | None, previous: nn.Module | None, random_state: RandomState
     ) -> Prepared:
         """As for a single autoencoder, but members start at random, for their variety."""
         module = self.build()
@@ -348,13 +356,14 @@ def make_members(parts: dict, n_components: int | str, n_members: int, small: bo
     return {**parts, "n_components": n_components, "active": tuple(active.tolist()), "features": features}
 
 
-def split(rows: Scaled, validation: float | str | None, random_state: RandomState) -> tuple[Scaled, Scaled | None]:
+def split(rows: Scaled, validation: float | str | np.ndarray | None, random_state: RandomState) -> tuple[Scaled, Scaled | None]:
     """The rows to train on, and those held out to choose the best epoch by."""
-    n_held_out = 0 if validation is None else rules.n_held_out(validation, rows.n_rows)
-    if n_held_out < 1:
+    if not isinstance(validation, np.ndarray):
+        n_held_out = 0 if validation is None else rules.n_held_out(validation, rows.n_rows)
+        validation = np.sort(random_state.permutation(rows.n_rows)[:n_held_out])
+    if not len(validation):
         return rows, None
-    order = random_state.permutation(rows.n_rows)
-    return rows.subset(np.sort(order[n_held_out:])), rows.subset(np.sort(order[:n_held_out]))
+    return rows.subset(np.setdiff1d(np.arange(rows.n_rows), validation)), rows.subset(validation)
 
 
 def start_positions(rows: Scaled) -> Tensor:
@@ -404,9 +413,77 @@ def assign_features(n_features: int, n_seen: int, n_members: int, random_state: 
     return np.array(seen)
 
 
+@contextmanager
+def kept_buffers(module: nn.Module) -> Iterator[None]:
+    """Put a module's mode and its buffers back as they were, whether it changes those in place or by assignment."""
+    modes = [(one, one.training) for one in module.modules()]
+    buffers = [(one, name, buffer) for one, _ in modes for name, buffer in one._buffers.items() if buffer is not None]
+    before = [(*place, place[-1].clone()) for place in buffers]
+    try:
+        yield
+    finally:
+        for one, training in modes:
+            one.training = training
+        with torch.no_grad():
+            for one, name, buffer, values in before:
+                one._buffers[name] = buffer.copy_(values)
+
+
+def check_rows_apart(architecture: Architecture, name: str, module: nn.Module, n_inputs: int) -> None:
+    """Refuse a module that, outside of training, gives a row another result when another row stands beside it.
+
+    Scores would depend on what else is scored, and on the zeros with which the last rows are filled up.
+    """
+    whose = f"The {name} of {type(architecture).__name__}"
+    for path, one in module.named_modules():
+        if isinstance(one, nn.modules.batchnorm._BatchNorm) and one.running_mean is None:
+            raise ValueError(
+                f"{whose} has {f'{path}: ' if path else ''}{one!r}, by which a row's result depends on the rows beside it. "
+                "Use track_running_stats=True, its default, or nn.LayerNorm."
+            )
+    if architecture.accepts_strided_input:
+        return
+    rows = torch.zeros(2, n_inputs)
+    others = torch.cat([rows[:1], torch.linspace(0.5, 1.5, n_inputs)[None]])
+    try:
+        with torch.no_grad():
+            alike, again, beside = (module.eval()(x.clone())[0].float() for x in (rows, rows, others))
+    except Exception:  # a module that takes some values only
+        return
+    if torch.equal(alike, again) and not torch.allclose(alike, beside, rtol=1e-3, atol=1e-5, equal_nan=True):
+        raise ValueError(
+            f"{whose} gives a row another result when another row stands beside it, so scores would depend on what else is scored. "
+            "A row's result may depend on its own values only: mind sums, means and attention over the first axis, which is rows."
+        )
+
+
+def check_batch_norm(module: nn.Module, train: Scaled | Members, batch_size: int) -> None:
+    """Refuse batches of one row where batch normalisation has nothing else to compare it with.
+
+    Raises
+    ------
+    ValueError
+        With the layer's name and the ways out.
+    """
+    norms = [(path, one) for path, one in module.named_modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
+    if batch_size > 1 or not norms:
+        return
+    with kept_buffers(module), torch.no_grad():
+        try:
+            module.train()(train.take(slice(0, 1)).x)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            path, norm = norms[0]
+            raise ValueError(
+                f"batch_size=1 is too small for batch normalisation ({path}: {norm!r}), which compares the rows of a batch"
+                f"{'; there is but one training row' if train.n_rows == 1 else ''}. Use a batch_size of at least 2, "
+                "or layer normalisation: Dense(normalization='layer'), nn.LayerNorm."
+            ) from error
+
+
 def check_output(architecture: Architecture, name: str, module: nn.Module, n_inputs: int, n_outputs: int) -> None:
     """Try a module on two rows, so that sizes that do not fit are reported with the part's name."""
-    was_training = module.training
     message = f"The {name} of {type(architecture).__name__} must take (n_samples, {n_inputs}) and give (n_samples, {n_outputs})"
     try:
         with torch.no_grad():
@@ -414,8 +491,6 @@ def check_output(architecture: Architecture, name: str, module: nn.Module, n_inp
             shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
     except Exception as error:  # whatever a user's module raises
         raise ValueError(f"{message}, but it failed on two rows: {error}") from error
-    finally:
-        module.train(was_training)
     if isinstance(shape, str):
         raise ValueError(f"{message}, but it gave a {shape}.")
     if shape != (2, n_outputs):

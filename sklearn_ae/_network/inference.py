@@ -16,7 +16,7 @@ from torch import Tensor
 from sklearn_ae._data.scaling import Scaling
 from sklearn_ae._data.sources import Source
 from sklearn_ae._layers import RowsAsColumns
-from sklearn_ae._torch import available_threads, limit_this_thread, plain_torch, threads
+from sklearn_ae._torch import available_threads, callers_threads, limit_this_thread, plain_torch, threads
 
 MOST_THREADS = 8  # more of them wait for Python's lock
 
@@ -64,7 +64,7 @@ def apply_in_chunks(
             for start in starts:
                 result[start : start + n_rows] = chunk(start)
 
-    n_threads, before = min(available_threads(), MOST_THREADS) if on_cpu else 1, torch.get_num_threads()
+    n_threads, before = min(available_threads(), MOST_THREADS) if on_cpu else 1, callers_threads()
     with threads(1 if on_cpu else None):  # a chunk in two threads would round differently
         with evaluating(rows_as_columns):
             first = chunk(0)

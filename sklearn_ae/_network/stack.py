@@ -1,6 +1,5 @@
 """Several networks of one shape, with their parameters stacked and run as one batched computation."""
 
-import copy
 from typing import Any, TypeVar
 
 import torch
@@ -99,9 +98,9 @@ class Stack(nn.Module):
 
     def state_of(self, i: int) -> dict[str, Tensor]:
         """The weights and buffers of one autoencoder, by its names for them."""
-        own = dict(stacked_tensors(self.network))
-        state = self.network.state_dict()
-        return {name: (tensor[i] if name in own else tensor).detach().clone() for name, tensor in state.items()}
+        own = {id(tensor) for _, tensor in stacked_tensors(self.network)}  # one that is shared has several names
+        state = self.network.state_dict(keep_vars=True)
+        return {name: (tensor[i] if id(tensor) in own else tensor).detach().clone() for name, tensor in state.items()}
 
     def _find_mode(self, n_inputs: int) -> str:
         """How networks are called: ``"together"``, by ``"vmap"``, or in a ``"loop"`` where parts cannot be batched.
@@ -112,16 +111,23 @@ class Stack(nn.Module):
         plain = one.corruption is None and type(one.latent) is Latent and not one.copies_input and one.filler is None
         if plain and supports_batched_weights(one.encoder) and supports_batched_weights(one.decoder):
             return "together"
-        before = copy.deepcopy(self.network.state_dict())
-        self.mode, self.learning = "vmap", True
+        modes = [(module, module.training) for module in one.modules()]
+        before = [(buffer, buffer.clone()) for buffer in one.buffers()]
+        self.mode = "vmap"
         try:
             with torch.no_grad():
-                self.each("forward", torch.zeros(self.n_networks, 2, n_inputs))
-        except (RuntimeError, ValueError):
+                for training in (True, False):
+                    one.train(training)
+                    self.learning = training
+                    self.each("forward", torch.zeros(self.n_networks, 2, n_inputs))
+        except Exception:  # whatever a user's module raises; if it was not vmap's fault, it will be raised again
             return "loop"
         finally:
             self.learning = False
-            self.network.load_state_dict(before)  # statistics that the trial has moved
+            for module, training in modes:
+                module.training = training
+            for buffer, values in before:  # statistics that the trial has moved
+                buffer.copy_(values)
         return "vmap"
 
 

@@ -26,37 +26,29 @@ class FitCallbacks(Watcher):
     ----------
     estimator : estimator
         Its fit has just begun.
-    y : array-like or None
+    X, y, sample_weight
         What was passed to it.
-    sample_weight : array-like or None
     """
 
-    def __init__(self, estimator: Any, y: Any, sample_weight: Any):
-        self.estimator, self.X, self.y = estimator, None, y
+    def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any):
+        self.estimator, self.X, self.y = estimator, X, X if y is None else y
         self.metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self.context = estimator._init_callback_context(max_subtasks=None)  # how many is known when training begins
         self.keep: list[Callable] = []
-
-    def with_rows(self, X: Any) -> FitCallbacks:
-        """The same, with the training data once they are checked."""
-        self.X = X
-        return self
 
     def watch(self, net: Any, keep: Callable) -> None:
         """Watch a net's training; ``keep(twin, net)`` makes another estimator one that is fitted as far as the net is trained."""
         self.keep.insert(0, keep)
         net.watchers = (*net.watchers, self)
 
-    def then(self, keep: Callable) -> FitCallbacks:
-        """The same; ``keep(twin, net)`` is called after that of ``watch``."""
+    def then(self, keep: Callable) -> None:
+        """Have ``keep(twin, net)`` called after that of ``watch``."""
         self.keep.append(keep)
-        return self
 
     @property
     def told(self) -> dict:
         """What every hook may ask for."""
-        y = self.X if self.y is None else self.y
-        return {"estimator": self.estimator, "X": self.X, "y": y, "metadata": self.metadata}
+        return {"estimator": self.estimator, "X": self.X, "y": self.y, "metadata": self.metadata}
 
     def begin(self, net):
         self.context.max_subtasks = net.max_epochs - net.state_.epoch
@@ -81,6 +73,6 @@ class FitCallbacks(Watcher):
         self.context.call_on_fit_task_end(**self.told, reconstruction_attributes={})
 
 
-def fit_callbacks(estimator: Any, y: Any, sample_weight: Any) -> FitCallbacks | None:
+def fit_callbacks(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FitCallbacks | None:
     """What tells an estimator's callbacks of its fit; None if it has none."""
-    return FitCallbacks(estimator, y, sample_weight) if hasattr(estimator, "_skl_callbacks") else None
+    return FitCallbacks(estimator, X, y, sample_weight) if hasattr(estimator, "_skl_callbacks") else None

@@ -18,7 +18,7 @@ from sklearn_ae._data.batch import Batch
 from sklearn_ae._data.batches import Batches
 from sklearn_ae._data.scaling import Scaling
 from sklearn_ae._data.sources import ArraySource, Scaled
-from sklearn_ae._torch import threads
+from sklearn_ae._torch import threads, torch_seed
 from sklearn_ae._training.optimizers import Adam, AdamW
 from sklearn_ae._training.rules import stream_decay
 from sklearn_ae._training.state import TrainingState, improved_significantly
@@ -371,9 +371,7 @@ class AutoencoderNet(NeuralNet):
     def _evaluate(self, batches: Batches) -> float:
         """The mean objective of held-out rows, under the same noise each time."""
         self._set_learning(False)
-        device = batches.source.device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(0)
+        with torch_seed(0, batches.source.device):
             losses = []
             for batch in batches:
                 self._announce(batch, False)

@@ -1,0 +1,84 @@
+"""What users hand to an estimator, checked and made a source of rows."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import issparse
+from sklearn import get_config
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import _check_sample_weight, validate_data
+from torch import Tensor
+
+from sklearn_ae._data.columns import refuse_columns
+from sklearn_ae._data.on_disk import DiskSource, is_on_disk
+from sklearn_ae._data.sources import ArraySource, Source, SparseSource, TensorSource
+
+DTYPES = (np.float64, np.float32)
+
+
+def as_source(estimator: BaseEstimator, X: Any, sample_weight: Any = None, reset: bool = False) -> Source:
+    """The rows of X that have a weight, as a source.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        Whose ``n_features_in_`` and ``feature_names_in_`` are checked, or set if `reset`.
+    X : array-like, sparse matrix, tensor, or rows on disk, of shape (n_samples, n_features)
+    sample_weight : array-like of shape (n_samples,) or None
+    reset : bool
+        Whether this is what the estimator is fitted on.
+
+    Raises
+    ------
+    ValueError
+        If X is not a table of numbers (NaN is allowed), or its features are not those of the fit; if a weight is negative, or all
+        are zero; if `reset` and a feature has no observed value.
+    TypeError
+        If columns hold dates.
+    """
+    source = checked_source(estimator, X, reset)
+    if sample_weight is not None:
+        source = weighted_source(source, sample_weight)
+    if reset:
+        check_observed(source)
+    return source
+
+
+def checked_source(estimator: BaseEstimator, X: Any, reset: bool) -> Source:
+    if is_on_disk(X):
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        if min(X.shape) < 1:
+            raise ValueError(f"X has shape {tuple(X.shape)}; at least one row and one feature are required.")
+        return DiskSource(X)
+    refuse_columns(X)
+    X = validate_data(estimator, X, dtype=DTYPES, ensure_all_finite="allow-nan", accept_sparse="csr", reset=reset)
+    if isinstance(X, Tensor):
+        return TensorSource(X)
+    return SparseSource(X) if issparse(X) else ArraySource(X)
+
+
+def weighted_source(source: Source, sample_weight: Any) -> Source:
+    """The rows whose weight is not zero, with their weights."""
+    weight = _check_sample_weight(sample_weight, np.empty((source.n_rows, 1)), dtype=np.float64, ensure_non_negative=True)
+    if not weight.any():
+        raise ValueError("sample_weight is zero for every row, so there is nothing to train on; give some row a weight over 0.")
+    source.weight = torch.from_numpy(weight.astype(np.float32))
+    return source if weight.all() else source.subset(np.flatnonzero(weight))
+
+
+def check_observed(source: Source) -> None:
+    """Raise ValueError if a feature has no observed value."""
+    if not source.has_gaps:
+        return
+    observed = np.zeros(source.n_features, np.int64)
+    for block in source.blocks():
+        observed += len(block.x) if block.mask is None else block.mask.sum(0).cpu().numpy()
+    empty = np.flatnonzero(observed == 0)
+    if len(empty):
+        raise ValueError(f"X has only missing values in column {', '.join(map(str, empty))}; drop what was never observed.")
+
+
+def is_tensor(X: Any) -> bool:
+    """Whether X is a tensor that scikit-learn is to take as it is (its setting ``array_api_dispatch``)."""
+    return isinstance(X, Tensor) and get_config()["array_api_dispatch"]

@@ -1,0 +1,332 @@
+"""Thresholds, p-values and labels: what holds for new rows, also after warm starts."""
+
+import warnings
+
+import numpy as np
+import pytest
+import sklearn
+import torch
+from torch import nn
+
+from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
+from sklearn_ae._calibration import Scores, auto_offset, folds
+from sklearn_ae._data.held_out import HeldOutRows, row_keys
+from sklearn_ae._data.sources import ArraySource
+from sklearn_ae.architectures import Custom, Dense
+from tests.helpers import QUICK, Encoder
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def correlated(rng, n):
+    return rng.normal(size=(n, 2)) @ np.random.default_rng(1).normal(size=(2, 6)) + 0.3 * rng.normal(size=(n, 6))
+
+
+def clustered(rng, n):
+    return 2 * np.random.default_rng(2).normal(size=(8, 6))[rng.integers(8, size=n)] + rng.normal(size=(n, 6))
+
+
+DISTRIBUTIONS = {
+    "correlated": correlated,
+    "uniform": lambda rng, n: rng.uniform(size=(n, 6)),
+    "exponential": lambda rng, n: rng.exponential(size=(n, 6)),
+    "student": lambda rng, n: rng.standard_t(3, size=(n, 6)),
+    "clustered": clustered,
+}
+
+
+def learnt_by(detector):
+    """Keys of the rows that fits of a warm start have learnt from, and of those that they held out."""
+    memory = detector._calibration_memory
+    return memory.keys[~memory.held_out], memory.keys[memory.held_out]
+
+
+# Thresholds
+
+
+@pytest.mark.parametrize("draw", DISTRIBUTIONS.values(), ids=DISTRIBUTIONS)
+@pytest.mark.parametrize(
+    ("n", "parameters"),
+    [(30, {"n_estimators": 1, "early_stopping": False, "max_epochs": 60}), (60, {"n_estimators": 16}), (400, {"n_estimators": 16})],
+)
+def test_the_automatic_threshold_holds_for_new_rows(draw, n, parameters):
+    """About as many alarms as the whisker of new rows' own scores gives."""
+    rates, whiskers = [], []
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        detector = AutoencoderOutlierDetector(random_state=seed, **parameters).fit(draw(rng, n))
+        scores = detector.score_samples(draw(rng, 2_000))
+        rates.append((scores < detector.offset_).mean())
+        whiskers.append((scores < auto_offset(Scores(scores))).mean())
+    assert np.mean(rates) <= np.mean(whiskers) + 0.1, (rates, whiskers)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 12])
+def test_the_automatic_threshold_of_very_few_rows(n, rng):
+    detector = AutoencoderOutlierDetector(n_estimators=2, **QUICK).fit(correlated(rng, n))
+    assert np.isfinite(detector.offset_)
+
+
+def test_enough_rows_held_out_make_the_threshold_by_themselves(rng):
+    detector = AutoencoderOutlierDetector(n_estimators=2, **QUICK).fit(correlated(rng, 100))
+    assert detector.offset_ == auto_offset(detector._calibration)
+
+
+@pytest.mark.parametrize(("n", "n_learnt"), [(30, 24), (2, 2), (30, 3), (30, 29), (1, 1)])
+def test_folds_leave_each_learnt_row_out_once(n, n_learnt):
+    learnt = np.random.default_rng(0).permutation(n)[:n_learnt]
+    parts = list(folds(learnt, n, np.random.RandomState(0)))
+    for others, left_out in parts:
+        assert not set(others) & set(left_out)
+        assert len(others) == min(n_learnt, n - len(left_out))
+    if n > 1:
+        assert sorted(row for _, left_out in parts for row in left_out) == sorted(learnt)
+
+
+def test_the_whisker_by_hand():
+    scores = -np.r_[np.arange(1.0, 9.0), 100]
+    assert auto_offset(Scores(scores)) == -(7 + 1.5 * 4)
+    scores = -np.arange(1.0, 102.0)  # the whisker is beyond all of them
+    assert auto_offset(Scores(scores)) == -100
+
+
+def test_a_number_is_the_share_of_training_rows(rng):
+    X = correlated(rng, 200)
+    detector = AutoencoderOutlierDetector(n_estimators=2, contamination=0.1, **QUICK).fit(X)
+    assert detector.offset_ == np.percentile(detector.score_samples(X), 10)
+
+
+def test_a_single_autoencoder_does_not_learn_its_rows_by_heart(rng):
+    """Without early stopping half of the new rows are called outliers."""
+    detector = AutoencoderOutlierDetector(n_estimators=1, contamination=0.1, random_state=0).fit(rng.uniform(size=(200, 6)))
+    assert (detector.predict(rng.uniform(size=(2_000, 6))) == -1).mean() < 0.35
+
+
+@pytest.mark.parametrize(("n_estimators", "early_stopping", "stops"), [(1, "auto", 1), (3, "auto", 0), (1, False, 0), (3, True, 1)])
+def test_a_single_autoencoder_stops_early_by_itself(n_estimators, early_stopping, stops, rng):
+    detector = AutoencoderOutlierDetector(n_estimators=n_estimators, early_stopping=early_stopping, **QUICK).fit(
+        correlated(rng, 60)
+    )
+    assert (detector.validation_loss_curve_ is not None) == stops
+
+
+def test_ctrl_c_in_a_fold_keeps_the_model_and_its_threshold(rng, monkeypatch):
+    X = correlated(rng, 60)
+    fit, fits = AutoencoderOutlierDetector.__mro__[2]._fit, []
+
+    def interrupted(self, source, random_state):
+        fit(self, source, random_state)
+        fits.append(1)
+        if len(fits) == 3:
+            self.net_.interrupted_ = KeyboardInterrupt()
+
+    monkeypatch.setattr(AutoencoderOutlierDetector.__mro__[2], "_fit", interrupted)
+    detector = AutoencoderOutlierDetector(n_estimators=2, **QUICK)
+    with pytest.raises(KeyboardInterrupt):
+        detector.fit(X)
+    assert len(fits) == 3
+    assert np.isfinite(detector.decision_function(X)).all()
+
+
+# Labels
+
+
+@pytest.mark.parametrize("dtype", [int, float])
+def test_zero_and_one_warn_with_the_way_out(dtype, rng):
+    X, y = correlated(rng, 60), (np.arange(60) < 5).astype(dtype)
+    with pytest.warns(UserWarning, match=r"Give 1 for inliers and -1 for outliers, or use sklearn_ae.metrics' scorers \(make_outl"):
+        AutoencoderOutlierDetector(n_estimators=2, **QUICK).fit(X, y)
+
+
+@pytest.mark.parametrize("y", [None, [1, -1], [0, 1, 2], [0], [0, 1], [0.5, 1.0]], ids=str)
+def test_other_labels_do_not_warn(y, rng):
+    X = correlated(rng, 60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("ignore", category=sklearn.exceptions.ConvergenceWarning)
+        AutoencoderOutlierDetector(n_estimators=2, **QUICK).fit(X, None if y is None else np.resize(y, 60))
+
+
+# Far out, and not finite
+
+
+@pytest.mark.parametrize("n_estimators", [1, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("far", [1e2, 1e15, 1e37])
+def test_far_out_everything_is_finite(n_estimators, dtype, far, rng):
+    X = correlated(rng, 60).astype(dtype)
+    detector = AutoencoderOutlierDetector(n_estimators=n_estimators, contamination=0.1, **QUICK).fit(1e6 * X)
+    rows = (X / np.abs(X).max() * far).astype(dtype)
+    for method in ("reconstruct", "score_samples", "reconstruction_errors", "feature_contributions"):
+        assert np.isfinite(getattr(detector, method)(rows)).all(), method
+    codes = detector.transform(X)
+    assert np.isfinite(detector.inverse_transform(np.full_like(codes, far))).all()
+    assert np.isfinite(detector.inverse_transform(np.full_like(codes, -far))).all()
+
+
+class Exponential(nn.Linear):
+    def forward(self, z):
+        return super().forward(z).exp()
+
+
+def test_codes_that_cannot_be_decoded_are_named(rng):
+    X = correlated(rng, 60)
+    model = AutoencoderTransformer(2, architecture=Custom(Encoder, Exponential), **QUICK).fit(X)
+    Z = model.transform(X)
+    Z[4] = 1e9, -1e9
+    Z[5] = -1e9, 1e9
+    with pytest.raises(ValueError, match=r"values that are not finite for Z\[4\], whose largest value is 1e\+09"):
+        model.inverse_transform(Z)
+
+
+@pytest.mark.parametrize("estimator", [AutoencoderOutlierDetector, AutoencoderTransformer])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_broken_promises_of_finite_values_are_told(estimator, value, rng):
+    X = correlated(rng, 60)
+    X[7, 2] = value
+    with sklearn.config_context(assume_finite=True), pytest.raises(ValueError, match=rf"X\[7, 2\] is {value}"):
+        estimator(**QUICK).fit(X)
+
+
+# Warm starts
+
+
+def changes(rng, X):
+    """What the second fit's rows may be."""
+    more = correlated(rng, len(X))
+    return {
+        "the same": X,
+        "shuffled": rng.permutation(X),
+        "in another precision": X.astype(np.float32).astype(np.float64),
+        "grown": np.r_[X, more],
+        "half of them gone": rng.permutation(X)[: len(X) // 2],
+        "half of them replaced": np.r_[X[::2], more[: len(X) // 2]],
+        "new": more,
+    }
+
+
+CHANGES = list(changes(np.random.default_rng(0), np.zeros((2, 6))))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("n_estimators", [1, 3])
+def test_rows_held_out_were_never_learnt(change, n_estimators, rng):
+    X = correlated(rng, 100)
+    detector = AutoencoderOutlierDetector(n_estimators=n_estimators, warm_start=True, **QUICK).fit(X)
+    learnt, held_out = learnt_by(detector)
+    Y = changes(rng, X)[change]
+    detector.fit(Y)
+    keys = row_keys(ArraySource(Y))
+    scores = detector.score_samples(Y)
+    calibrating = set(keys[np.isin(scores, detector._calibration.values)])
+    assert len(calibrating) == len(detector._calibration.values) > 0
+    assert not calibrating & set(learnt)
+    if change in ("the same", "shuffled", "in another precision", "grown"):
+        assert set(held_out) <= calibrating
+    if change in ("grown", "new", "half of them replaced"):
+        assert len(calibrating) == round(0.2 * len(Y))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_p_values_do_not_lie_after_a_warm_start(change):
+    """A network that learns its rows by heart, so that rows learnt twice would show."""
+    thresholds, rates, n_held_out = np.array([0.05, 0.1, 0.3]), [], []
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        X = correlated(rng, 150)
+        detector = AutoencoderOutlierDetector(
+            5, n_estimators=1, architecture=Dense((64,)), max_epochs=20, learning_rate=0.01, warm_start=True, random_state=seed
+        ).fit(X)
+        detector.set_params(random_state=seed + 1_000).fit(changes(rng, X)[change])
+        p = detector.p_values(correlated(rng, 1_000))
+        rates.append([(p <= t).mean() for t in thresholds])
+        n_held_out.append(len(detector._calibration.values))
+    error = np.sqrt(thresholds * (1 - thresholds) * (1 / np.mean(n_held_out) + 1 / 1_000) / len(rates))
+    assert (np.mean(rates, axis=0) <= thresholds + 3 * error).all(), (np.mean(rates, axis=0), error)
+
+
+@pytest.mark.parametrize("change", ["the same", "new"])
+def test_p_values_do_not_lie_where_rows_repeat(change):
+    thresholds, rates = np.array([0.05, 0.1, 0.3]), []
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        X, new = rng.integers(3, size=(2, 200, 4)).astype(float)
+        detector = AutoencoderOutlierDetector(n_estimators=1, max_epochs=10, warm_start=True, random_state=seed).fit(X)
+        detector.set_params(random_state=seed + 1_000).fit(X if change == "the same" else new)
+        p = detector.p_values(rng.integers(3, size=(1_000, 4)).astype(float))
+        rates.append([(p <= t).mean() for t in thresholds])
+    error = np.sqrt(thresholds * (1 - thresholds) * (1 / 40 + 1 / 1_000) / len(rates))
+    assert (np.mean(rates, axis=0) <= thresholds + 3 * error).all(), (np.mean(rates, axis=0), error)
+
+
+@pytest.mark.parametrize(
+    "estimator", [AutoencoderTransformer(2), AutoencoderOutlierDetector(2, n_estimators=3)], ids=["one", "many"]
+)
+def test_rows_that_validated_validate_again(estimator, rng):
+    X = correlated(rng, 120)
+    model = sklearn.clone(estimator).set_params(warm_start=True, early_stopping=True, **QUICK).fit(X)
+    memory = model._validation_memory
+    assert memory.held_out.sum() == round(0.1 * len(memory.keys))
+    model.set_params(random_state=1).fit(rng.permutation(X))
+    again = model._validation_memory
+    assert set(again.keys[again.held_out]) == set(memory.keys[memory.held_out])
+    assert len(again.keys) == len(memory.keys)
+    assert len(model.validation_loss_curve_) == 6
+
+
+def test_the_rows_that_validate_are_those_held_out(table, monkeypatch):
+    from sklearn_ae._network import blueprint
+
+    seen, split = [], blueprint.split
+    monkeypatch.setattr(blueprint, "split", lambda *args: seen.append(split(*args)) or seen[-1])
+    model = AutoencoderTransformer(2, warm_start=True, **QUICK).fit(table).fit(table)
+    memory = model._validation_memory
+    for train, held_out in seen:
+        assert set(row_keys(held_out.source)) == set(memory.keys[memory.held_out])
+        assert set(row_keys(train.source)) == set(memory.keys[~memory.held_out])
+
+
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer(2), AutoencoderOutlierDetector(n_estimators=3)], ids=["one", "many"])
+def test_a_fit_that_did_not_note_its_rows_cannot_be_gone_on_with(estimator, rng):
+    X = correlated(rng, 60)
+    model = sklearn.clone(estimator).set_params(**QUICK).fit(X)
+    with pytest.raises(ValueError, match=r"that fit was made without warm_start=True.* Set .* before the first fit"):
+        model.set_params(warm_start=True).fit(X)
+    assert len(model.loss_curve_) == 3
+
+
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer(2), AutoencoderOutlierDetector(2, n_estimators=1)], ids=["t", "d"])
+def test_a_warm_start_keeps_the_noise_of_the_layers_input(estimator, rng):
+    X = correlated(rng, 100)
+    model = sklearn.clone(estimator).set_params(warm_start=True, early_stopping=False, **QUICK).fit(X)
+    noise = model.net_.module_.encoder.noise.clone()
+    for again in (model.fit(X), sklearn.clone(model).fit(X).fit(X)):
+        encoder = again.net_.module_.encoder
+        assert torch.equal(encoder.noise, noise)
+        assert (noise > 0).all()
+        x = torch.zeros(3, 6)
+        with torch.no_grad():
+            assert not torch.equal(encoder.train()(x), encoder(x))
+
+
+def test_equal_rows_are_told_apart_by_their_number():
+    X = np.repeat(np.eye(3), [50, 30, 20], axis=0)
+    held_out, memory = HeldOutRows().choose(ArraySource(X), 20, np.random.RandomState(0))
+    before = np.sort(row_keys(ArraySource(X[held_out])))
+    for seed in range(3):
+        again, memory = memory.choose(ArraySource(X[::-1].copy()), 20, np.random.RandomState(seed))
+        np.testing.assert_array_equal(np.sort(row_keys(ArraySource(X[::-1].copy()[again]))), before)
+    assert len(memory.keys) == 100
+    more, memory = memory.choose(ArraySource(np.r_[X, X[:1]]), 21, np.random.RandomState(0))
+    assert len(more) == 21  # the 51st copy is new
+    assert len(memory.keys) == 101
+
+
+def test_rows_held_out_are_chosen_evenly():
+    """Each row as often as any other, whatever its values."""
+    X = np.random.default_rng(0).integers(2, size=(40, 3)).astype(float)
+    counts, random_state = np.zeros(40), np.random.RandomState(0)
+    for _ in range(1_000):
+        _, memory = HeldOutRows().choose(ArraySource(X), 10, random_state)
+        counts[memory.choose(ArraySource(X), 10, random_state)[0]] += 1
+    assert np.abs(counts - 250).max() < 5 * np.sqrt(1_000 * 0.25 * 0.75)

@@ -1,0 +1,322 @@
+"""Whatever surrounds a call: torch's modes and defaults, threads, forks."""
+
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+import threading
+from contextlib import contextmanager
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import Callback
+from torch import nn
+
+from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
+from sklearn_ae._torch import libraries, plain_torch, threads, torch_seed
+from sklearn_ae._training import rules
+from sklearn_ae.architectures import Convolutional, Custom, Dense
+from sklearn_ae.corruptions import GaussianNoise
+from sklearn_ae.latents import Contractive, Variational
+from tests.helpers import QUICK, Decoder, Encoder
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@contextmanager
+def default_dtype():
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        assert torch.get_default_dtype() is torch.float64
+        torch.set_default_dtype(torch.float32)
+
+
+@contextmanager
+def default_device():
+    torch.set_default_device("meta")
+    try:
+        yield
+    finally:
+        assert torch.empty(0).device.type == "meta"
+        torch.set_default_device(None)
+
+
+SURROUNDINGS = {
+    "default_dtype": default_dtype,
+    "default_device": default_device,
+    "device": lambda: torch.device("meta"),
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "inference_mode": torch.inference_mode,
+    "no_grad": torch.no_grad,
+}
+MODELS = {
+    "plain": lambda: AutoencoderTransformer(2, **QUICK),
+    "held out": lambda: AutoencoderTransformer(2, validation_fraction=0.2, corruption=GaussianNoise(), **QUICK),
+    "variational": lambda: AutoencoderTransformer(2, architecture=Dense((8,), dropout=0.1), latent=Variational(), **QUICK),
+    "contractive": lambda: AutoencoderTransformer(2, architecture=Convolutional((1, 6)), latent=Contractive(), **QUICK),
+    "sgd": lambda: AutoencoderTransformer(2, architecture=Custom(Encoder, Decoder), optimizer="sgd", **QUICK),
+    "modules": lambda: AutoencoderTransformer(2, architecture=Custom(modules()[0], modules()[1]), **QUICK),
+    "ensemble": lambda: AutoencoderOutlierDetector(n_estimators=3, **QUICK),
+}
+
+
+def modules():
+    generator = np.random.RandomState(0)
+    with torch.device("cpu"):
+        pair = nn.Sequential(nn.Linear(6, 2), nn.BatchNorm1d(2)).float(), nn.Linear(2, 6).float()
+    for parameter in [p for module in pair for p in module.parameters()]:
+        parameter.data = torch.from_numpy(generator.normal(size=tuple(parameter.shape)).astype(np.float32))
+    return pair
+
+
+def answers(model, X):
+    codes = model.transform(X)
+    return [
+        codes,
+        model.inverse_transform(codes),
+        model.score_samples(X),
+        model.reconstruct(X),
+        model.reconstruction_errors(X),
+        model.sample(4, random_state=0),
+    ]
+
+
+def same(a, b):
+    for one, other in zip(a, b, strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("surroundings", SURROUNDINGS)
+def test_surroundings_change_nothing(surroundings, model, table):
+    make, around = MODELS[model], SURROUNDINGS[surroundings]
+    plain = make().fit(table)
+    kept = pickle.dumps(plain)
+    expected = answers(plain, table)
+    with around():
+        fitted = make().fit(table)
+        same(answers(fitted, table), expected)
+        same(answers(plain, table), expected)
+        loaded = pickle.loads(kept)
+        same(answers(loaded, table), expected)
+        kept_here = pickle.dumps(fitted)
+        fitted.set_params(warm_start=True).fit(table)
+    assert fitted.loss_curve_[:3] == plain.loss_curve_
+    same(answers(loaded, table), expected)
+    same(answers(pickle.loads(kept_here), table), expected)
+    plain.set_params(warm_start=True).fit(table)
+    loaded.set_params(warm_start=True).fit(table)
+    same(answers(fitted, table), answers(plain, table))
+    same(answers(loaded, table), answers(plain, table))
+
+
+def test_two_threads_share_the_default_type():
+    inside, leave = threading.Event(), threading.Event()
+
+    def stay():
+        with plain_torch():
+            inside.set()
+            leave.wait(10)
+
+    with default_dtype():
+        other = threading.Thread(target=stay)
+        other.start()
+        inside.wait(10)
+        with plain_torch():
+            leave.set()
+            other.join()
+            assert torch.get_default_dtype() is torch.float32  # although the first has left
+
+
+# Threads
+
+
+class Calls(Callback):
+    """At the end of each epoch, calls a function in another thread and waits for it."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def on_epoch_end(self, net, **kwargs):
+        done = []
+        thread = threading.Thread(target=lambda: done.append(self.function()), daemon=True)
+        thread.start()
+        thread.join(30)
+        assert done, "waits for the fit that waits for it"
+
+
+@pytest.mark.parametrize("model", ["plain", "modules", "ensemble"])
+def test_other_threads_need_not_wait_for_a_fit(model, table):
+    other = MODELS[model]().fit(table)
+    kept = pickle.dumps(other)
+    plain = MODELS["held out"]().fit(table)
+
+    def use():
+        other.sample(3)
+        return pickle.loads(kept).score_samples(table)
+
+    busy = MODELS["held out"]().set_params(callbacks=[Calls(use)]).fit(table)
+    same(answers(busy, table), answers(plain, table))  # whose random numbers are its own
+
+
+def test_threads_that_start_meanwhile_have_as_many_threads():
+    def found():
+        other = []
+        thread = threading.Thread(target=lambda: other.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        return other[0]
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with threads(1):
+            assert torch.get_num_threads() == 1
+            assert found() == 3
+        assert torch.get_num_threads() == found() == 3
+        meanwhile = []
+
+        class Scored(nn.Module):
+            def forward(self, x):
+                meanwhile.append((torch.get_num_threads(), found()))
+                return x
+
+        architecture = Custom(nn.Sequential(Scored(), nn.Linear(6, 2)), nn.Linear(2, 6))
+        X = np.random.default_rng(0).normal(size=(9_000, 6))
+        model = AutoencoderTransformer(2, architecture=architecture, max_epochs=1, random_state=0).fit(X)
+        meanwhile.clear()
+        model.score_samples(X)
+        assert set(meanwhile) == {(1, 3)}
+        assert torch.get_num_threads() == found() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+class NotesThreads(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        self.found = torch.get_num_threads()
+
+
+@pytest.mark.parametrize("model", ["plain", "ensemble"])
+@pytest.mark.parametrize("large", [False, True])
+def test_only_very_large_steps_use_several_threads(large, model, table, monkeypatch):
+    monkeypatch.setattr(rules, "THREADED_WORK", 1 if large else 2**34)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 3)  # as in a container with a quota, where torch sees all processors
+    before, notes = torch.get_num_threads(), NotesThreads()
+    torch.set_num_threads(5)
+    try:
+        fitted = MODELS[model]().set_params(callbacks=[notes]).fit(table)
+        assert notes.found == fitted.net_.n_threads == (3 if large else 1)
+        assert torch.get_num_threads() == 5
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_linear_algebra_of_the_start_has_one_thread(table):
+    def threads_of_blas():
+        return {library["num_threads"] for library in libraries().info() if library["user_api"] == "blas"}
+
+    class Notes(Dense):
+        def start(self, *args):
+            found.append(threads_of_blas())
+            super().start(*args)
+
+    found, before = [], threads_of_blas()
+    AutoencoderTransformer(2, architecture=Notes((8,)), **QUICK).fit(table)
+    assert found[0] == {1}
+    assert threads_of_blas() == before
+
+
+def test_a_fit_leaves_torchs_generator_as_it_is(table):
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    model = MODELS["variational"]().fit(table)
+    model.sample(3)
+    pickle.loads(pickle.dumps(model)).score_samples(table)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_several_fits_at_once(backend, table):
+    models = [make() for make in MODELS.values()]
+    one_by_one = [model.fit(table).score_samples(table) for model in models]
+    at_once = joblib.Parallel(2, backend)(joblib.delayed(fit_and_score)(model, table) for model in models)
+    same(at_once, one_by_one)
+
+
+def fit_and_score(model, X):
+    return model.fit(X).score_samples(X)
+
+
+# Processes
+
+
+def run(script, **environment):
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", **environment}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    return subprocess.run(command, env=environment, timeout=120, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+@pytest.mark.slow
+def test_a_fork_during_a_fit_of_another_thread():
+    out = run("""
+        import os, signal, threading
+        import numpy as np
+        import torch
+        from skorch.callbacks import Callback
+        from sklearn_ae import AutoencoderTransformer
+
+        class Waits(Callback):
+            def on_epoch_end(self, net, **kwargs):
+                fitting.set()
+                forked.wait(60)
+
+        X = np.random.default_rng(0).normal(size=(60, 4))
+        fitting, forked = threading.Event(), threading.Event()
+        before = AutoencoderTransformer(2, max_epochs=2, random_state=0).fit(X)
+        thread = threading.Thread(target=AutoencoderTransformer(2, max_epochs=2, callbacks=[Waits()]).fit, args=(X,))
+        thread.start()
+        fitting.wait(60)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            again = AutoencoderTransformer(2, max_epochs=2, random_state=0).fit(X)
+            same = np.array_equal(again.score_samples(X), before.score_samples(X))
+            os._exit(0 if same else 1)
+        _, status = os.waitpid(child, 0)
+        forked.set()
+        thread.join()
+        print("child", status)
+    """)
+    assert out.strip() == "child 0"
+
+
+@pytest.mark.slow
+def test_more_threads_asked_for_than_there_are_processors(table):
+    script = """
+        import hashlib
+        import joblib, numpy as np
+        from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
+
+        X = np.random.default_rng(0).normal(size=(600, 8))
+        quick = {"random_state": 0, "max_epochs": 3}
+        models = [AutoencoderTransformer(2, **quick), AutoencoderOutlierDetector(n_estimators=8, **quick)]
+        found = joblib.Parallel(2, "threading")(joblib.delayed(lambda m: m.fit(X).score_samples(X))(m) for m in models)
+        print(hashlib.sha256(np.concatenate(found).tobytes()).hexdigest())
+    """
+    assert run(script, OMP_NUM_THREADS="64") == run(script, OMP_NUM_THREADS="1")
+
+
+def test_torch_seed_is_put_back_where_an_error_ends_it():
+    before = torch.get_rng_state()
+    with pytest.raises(TypeError), torch_seed(0):
+        torch.rand(3) + None
+    assert torch.equal(torch.get_rng_state(), before)
