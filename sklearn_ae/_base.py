@@ -51,6 +51,8 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
 
     _stream: Stream | None = None
     n_components: Any  # int, and in the detector also "auto"
+    early_stopping: Any  # bool, and in the detector also "auto"
+    _validation_memory: HeldOutRows | None
     loss_curve_: list[float]
     validation_loss_curve_: list[float] | None
 
@@ -214,9 +216,9 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
         loss = blueprint.make_loss()
         check_range(loss, blueprint.loss, source)
         with torch_seed(seed, device):
-            validation = self.validation_fraction if self._stops_early() else None
+            validation: float | str | np.ndarray | None = self.validation_fraction if self._stops_early() else None
             if self.warm_start and validation is not None:
-                n_held_out = rules.n_held_out(validation, source.n_rows)
+                n_held_out = rules.n_held_out(self.validation_fraction, source.n_rows)
                 memory = self._memory("_validation_memory", "warm_start=True and early_stopping=True")
                 validation, self._validation_memory = memory.choose(source, min(n_held_out, source.n_rows - 1), random_state)
             else:
@@ -268,7 +270,7 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
         batch_size = blueprint.batch_size(n) if isinstance(self.batch_size, str) else min(self.batch_size, n)
         rate, schedule = blueprint.learning_rate(), self.learning_rate_schedule
         if stream:
-            batch_size = rules.USUAL_BATCH if self.batch_size == "auto" else self.batch_size
+            batch_size = rules.USUAL_BATCH if isinstance(self.batch_size, str) else self.batch_size
             rate, schedule = rules.STREAM_RATE * rules.width_factor(blueprint.n_features), warm_up
         check_batch_norm(module, train, batch_size)
         n_parameters = sum(p.numel() for p in module.parameters())
@@ -379,9 +381,8 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
 
     def _partial_fit(self, source: Source) -> None:
         """Train on all rows of a chunk: scaling, network, training, and what is kept of it."""
-        if self._stream is None:
-            self._begin_stream(source)
-        stream, blueprint, device = self._stream, self._blueprint, find_device(self.device)
+        stream = self._begin_stream(source) if self._stream is None else self._stream
+        blueprint, device = self._blueprint, find_device(self.device)
         loss = blueprint.make_loss()
         check_range(loss, blueprint.loss, source)
         with torch_seed(stream.random_state.randint(np.iinfo(np.int32).max), device):
@@ -393,19 +394,23 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
                 self.net_ = self._make_net(blueprint, prepared, device, stream=True)
             self.net_.train_on_chunk(rows)
             self._keep_codes(rows)
-        self.loss_curve_.append(self.net_.history[-1]["train_loss"])
-        self.validation_loss_curve_.append(self.net_.history[-1]["valid_loss"])
+        last = self.net_.history[-1]
+        self.loss_curve_.append(last["train_loss"])
+        assert self.validation_loss_curve_ is not None  # a stream always validates
+        self.validation_loss_curve_.append(last["valid_loss"])
         self.n_iter_ = self.best_epoch_ = len(self.loss_curve_)
 
-    def _begin_stream(self, source: Source) -> None:
+    def _begin_stream(self, source: Source) -> Stream:
         """Set what a stream goes on from: the last fit, or a blueprint for this chunk's rows."""
         random_state = check_random_state(self.random_state)
         if not hasattr(self, "net_"):
-            self._blueprint, self._scaling, self._n_rows = self._make_blueprint(source, random_state), None, 0
+            self._blueprint, self._n_rows = self._make_blueprint(source, random_state), 0
+            self._scaling = None  # type: ignore[assignment]  # until the chunk is scaled
         self._stream = Stream(
             random_state, RunningScaling.after(self._scaling, self._blueprint.scaling, self._n_rows, rules.STREAM_MEMORY)
         )
         self.loss_curve_, self.validation_loss_curve_ = [], []
+        return self._stream
 
     def _raise_if_interrupted(self) -> None:
         """Raise the Ctrl-C that ended training, so that a search stops too; the estimator is fitted all the same."""

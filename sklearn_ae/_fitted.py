@@ -139,10 +139,10 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         -------
         score : float
         """
-        scores = np.asarray(self.score_samples(X))
+        scores, weights = np.asarray(self.score_samples(X)), None
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, scores, dtype=np.float64, ensure_non_negative=True)
-        return float(np.average(scores, weights=sample_weight))
+            weights = _check_sample_weight(sample_weight, scores, dtype=np.float64, ensure_non_negative=True)
+        return float(np.average(scores, weights=weights))
 
     def sample(self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None) -> np.ndarray:
         """Draw new rows.

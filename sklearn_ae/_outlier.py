@@ -6,7 +6,6 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 import torch
@@ -109,7 +108,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     array([1])
     """
 
-    _calibration: dict[str, Any]
+    _calibration: Scores
 
     _parameter_constraints: dict = {
         **BaseAutoencoder._parameter_constraints,
@@ -165,7 +164,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             max_grad_norm=max_grad_norm,
             max_epochs=max_epochs,
             batch_size=batch_size,
-            early_stopping=early_stopping,
+            early_stopping=early_stopping,  # type: ignore[arg-type]  # also "auto"
             validation_fraction=validation_fraction,
             n_iter_no_change=n_iter_no_change,
             tol=tol,

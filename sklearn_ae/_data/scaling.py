@@ -50,15 +50,11 @@ class Scaling:
         """The map from rows of this type in data units to float32 in scaled units. It leaves its input as it is."""
         if self.center is None or self.scale is None:
             return lambda x: x.clamp(*self.limits).to(torch.float32)
-        if dtype is not torch.float64 and not self._fits_float32():
+        if dtype is not torch.float64 and not fits_float32(self.center, self.scale):
             dtype = torch.float64
         center, scale = (as_tensor(a).to(dtype) for a in (self.center, self.scale))
         low, high = self.limits
         return lambda x: x.sub(center).div_(scale).clamp_(low, high).float()
-
-    def _fits_float32(self) -> bool:
-        smallest, largest = FLOAT32
-        return self.scale.min() >= smallest and max(self.scale.max(), np.abs(self.center).max()) <= largest
 
     def inverse(self, x: Tensor) -> Tensor:
         """From scaled units to data units, in float64."""
@@ -205,9 +201,15 @@ def arrays(source: "Source") -> Iterable[np.ndarray]:
     return (block.x.numpy() for block in source.blocks())
 
 
+def fits_float32(center: np.ndarray, scale: np.ndarray) -> bool:
+    """Whether a center and a scale lie within float32's normal range."""
+    smallest, largest = FLOAT32
+    return scale.min() >= smallest and max(scale.max(), np.abs(center).max()) <= largest
+
+
 def check_moderate(source: "Source") -> None:
     """Raise ValueError if values are too large or too small for a network that computes with them as they are."""
-    low, high = np.inf, -np.inf
+    low, high = np.full(source.n_features, np.inf), np.full(source.n_features, -np.inf)
     for X in arrays(source):
         low, high = np.fmin(low, np.fmin.reduce(X, axis=0)), np.fmax(high, np.fmax.reduce(X, axis=0))
     feature = np.argmax(np.fmax(-low, high))

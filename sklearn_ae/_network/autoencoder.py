@@ -1,6 +1,7 @@
 """The autoencoder itself: corrupt, encode, code, decode."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -145,7 +146,9 @@ class Autoencoder(nn.Module):
 
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Random codes near those of some rows of `h`, which ``encoder_output`` gave."""
-        latent = copy.deepcopy(self.latent).to(h.device) if isinstance(self.latent, nn.Module) else self.latent
+        latent: Any = self.latent
+        if isinstance(latent, nn.Module):
+            latent = copy.deepcopy(latent).to(h.device)
         return latent.sample_codes(h, rows, generator)
 
 

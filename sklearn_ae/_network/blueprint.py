@@ -252,7 +252,7 @@ class EnsembleBlueprint(Blueprint):
         return replace(self, features=other.features, active=other.active)
 
     def build(self) -> Ensemble:
-        members = []
+        members: list[Autoencoder] = []
         for n_active in self.active:
             member = self._autoencoder(self.features.shape[1], checked=bool(members))
             member.decoder = nn.Sequential(Mask(self.n_components, n_active), member.decoder)

@@ -125,6 +125,7 @@ class AutoencoderNet(NeuralNet):
     module_: Any  # a network of _network, or whatever has its methods
     state_: Any  # a TrainingState while training, then None, as are the next three
     _losses: Any
+    _raw: Any
     _objective: Any
     _take_step: Any
 
