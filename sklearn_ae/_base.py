@@ -307,7 +307,10 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
         else:
             optimizer, options = self.optimizer, {}
             if not issubclass(optimizer, torch.optim.Optimizer) or issubclass(optimizer, torch.optim.LBFGS):
-                raise ValueError(f"optimizer must be a name or a class of torch.optim that takes mini-batches, got {optimizer!r}.")
+                raise ValueError(
+                    f"optimizer must be one of {sorted(OPTIMIZERS)} or a class of torch.optim that takes mini-batches, "
+                    f"got {optimizer!r}."
+                )
         offers = {"weight_decay": self.weight_decay, "max_norm": self.max_grad_norm}
         takes = inspect.signature(optimizer).parameters
         options = {**options, **{name: value for name, value in offers.items() if name in takes}}
@@ -463,4 +466,6 @@ def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
 def check_same(before: Blueprint, now: Blueprint) -> None:
     """Raise ValueError if a warm start would go on with another kind of network or data than the last fit's."""
     for name, (a, b) in before.differences(now).items():
-        raise ValueError(f"warm_start=True goes on from the last fit, but {name} was {a} and is {b}.")
+        raise ValueError(
+            f"warm_start=True goes on from the last fit, but {name} was {a} and is {b}; set it back, or pass warm_start=False."
+        )

@@ -12,9 +12,11 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted
 from torch import Tensor, nn
 
+from sklearn_ae._component import DOCUMENTATION
 from sklearn_ae._data.inputs import DTYPES, as_source
 from sklearn_ae._data.scaling import Scaling, as_tensor
 from sklearn_ae._data.sources import ArraySource, Source
@@ -28,6 +30,10 @@ from sklearn_ae._training.rules import chunk_rows
 
 class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta):
     """An estimator with a trained network ``net_``, built from ``_blueprint``, on rows scaled by ``_scaling``."""
+
+    __metadata_request__inverse_transform = {"Z": UNUSED}  # codes are no metadata
+    _doc_link_module = "sklearn_ae"
+    _doc_link_template = DOCUMENTATION
 
     _blueprint: Blueprint
     _scaling: Scaling
@@ -70,7 +76,7 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         check_is_fitted(self)
         codes = check_array(Z, dtype=DTYPES, input_name="Z")
         if codes.shape[1] != self._n_features_out:
-            raise ValueError(f"Z has {codes.shape[1]} columns, but codes have {self._n_features_out}.")
+            raise ValueError(f"Z has {codes.shape[1]} columns, but codes have {self._n_features_out}; pass what transform gives.")
         module = self.net_.module_
         X = self._apply(lambda z: self._scaling.inverse(module.decode(z)), ArraySource(codes), scaling=Scaling())
         check_decoded(X, codes)

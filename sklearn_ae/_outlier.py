@@ -371,7 +371,10 @@ def check_labels(y: ArrayLike | None) -> None:
         return
     if labels.dtype.kind in "USOb":
         names = sorted(found, key=str)
-        raise ValueError(f"y must be 1 for inliers and -1 for outliers, got {names}: scorers would not know which is which.")
+        raise ValueError(
+            f"y must be 1 for inliers and -1 for outliers, got {names}: scorers would not know which is which. "
+            f"Pass np.where(y == {names[-1]!r}, -1, 1) if {names[-1]!r} is the outlier, or leave y out."
+        )
     if found == {0, 1} and labels.mean() < FEW_OUTLIERS:
         warnings.warn(
             "y is 0 and 1. fit does not use it, but scikit-learn's scorers take the greater label for the positive class, which "

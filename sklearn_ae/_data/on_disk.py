@@ -51,7 +51,10 @@ class DiskSource(Source):
         if self._gaps is False or math.isfinite(float(x.sum())):
             return Batch(x, weight, torch.ones(x.shape, dtype=torch.bool) if self._gaps else None)
         if bool(x.isinf().any()):
-            raise ValueError(f"X contains infinity, for example in column {int(x.isinf().any(0).nonzero()[0])}.")
+            column = int(x.isinf().any(0).nonzero()[0])
+            raise ValueError(
+                f"X contains infinity, for example in column {column}; leave those rows out, or write NaN for missing."
+            )
         mask = ~x.isnan()
         return Batch(torch.where(mask, x, 0), weight, None if bool(mask.all()) and not self._gaps else mask)
 

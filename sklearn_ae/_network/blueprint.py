@@ -141,7 +141,7 @@ class Blueprint:
                     check_output(architecture, name, half, n_in, n_out)
                     check_rows_apart(architecture, name, half, n_in)
         if not any(p.requires_grad for half in (encoder, decoder) for p in half.parameters()):
-            raise ValueError(f"{type(architecture).__name__} has no parameters to train.")
+            raise ValueError(f"architecture={architecture!r} has no parameters to train: requires_grad is False for all of them.")
         copies_input = not architecture.accepts_strided_input
         filler = GapFiller(n_features) if self.fills_gaps else None
         latent = latent.build(self.n_components)

@@ -82,7 +82,10 @@ def n_held_out(validation: float | str, n: int, share: float = HELD_OUT, most: i
         return round(min(share * n, most))
     held_out = round(validation * n)
     if not 0 < held_out < n:
-        raise ValueError(f"validation_fraction={validation} of {n} samples leaves {held_out} to validate on.")
+        raise ValueError(
+            f"validation_fraction={validation} of {n} samples leaves {held_out} to validate on; pass 'auto', or another share, of "
+            "which at least one row is held out and one is not."
+        )
     return held_out
 
 

@@ -77,7 +77,7 @@ def as_table(X: Any) -> np.ndarray:
     """Dense numbers of shape (n_samples, n_features), float64."""
     X = np.asarray(X.toarray() if issparse(X) else X, dtype=np.float64)
     if X.ndim != 2:
-        raise ValueError(f"Expected rows and columns, got an array of shape {X.shape}.")
+        raise ValueError(f"X must have rows and columns, got shape {X.shape}.")
     return X
 
 

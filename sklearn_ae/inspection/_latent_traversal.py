@@ -296,7 +296,7 @@ def _check_components(components: ArrayLike | None, plane: bool, variance: np.nd
     if not wanted or not all(0 <= component < n for component in wanted):
         raise ValueError(f"components={wanted} must be from 0 to {n - 1}: a code has {n}.")
     if plane and len(wanted) != 2:
-        raise ValueError(f"A plane needs two components, got components={wanted}.")
+        raise ValueError(f"A plane needs two components, got components={wanted}; pass two of them, or plane=False.")
     return wanted
 
 

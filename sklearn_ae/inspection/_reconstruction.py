@@ -188,7 +188,7 @@ class ReconstructionDisplay:
         X, X_reconstructed, X_corrupted = tables
         for name, table in (("X_reconstructed", X_reconstructed), ("X_corrupted", X_corrupted)):
             if table is not None and table.shape != X.shape:
-                raise ValueError(f"X has shape {X.shape}, but {name} has {table.shape}.")
+                raise ValueError(f"{name} must have the shape of X, {X.shape}, got {table.shape}.")
         if image_shape is not None:
             check_image_shape(image_shape, X.shape[1])
         rows = np.arange(len(X))[: PROFILES if image_shape is None else IMAGES] if rows is None else np.atleast_1d(rows)
