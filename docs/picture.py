@@ -1,0 +1,101 @@
+"""Draw the README's picture: ``python docs/picture.py`` writes docs/_static/picture.png in half a minute."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.model_selection import train_test_split
+
+from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
+
+mpl.use("agg")
+plt.rcParams["font.size"] = 9
+COLORS = plt.get_cmap("tab10").colors
+
+X, y = load_digits(return_X_y=True)
+X_train, X_test, y_train, y_test = train_test_split(
+    X / 16, y, random_state=0
+)
+figure = plt.figure(figsize=(10, 3.1), layout="constrained")
+codes, images, plane = figure.subfigures(1, 3, width_ratios=[1, 1.25, 1])
+
+# Two numbers for each digit
+
+ax = codes.subplots()
+Z = (
+    AutoencoderTransformer(2, scaling=None, random_state=0)
+    .fit(X_train)
+    .transform(X_test)
+)
+for digit in range(10):
+    rows = y_test == digit
+    ax.scatter(*Z[rows].T, s=6, color=COLORS[digit], linewidths=0)
+    ax.text(
+        *np.median(Z[rows], axis=0),
+        digit,
+        weight="bold",
+        ha="center",
+        va="center",
+        bbox={"fc": "w", "ec": "none", "alpha": 0.7},
+    )
+ax.set(title="64 pixels as 2 numbers", xticks=[], yticks=[])
+
+# Eight numbers, and back
+
+shown = [np.flatnonzero(y_test == digit)[0] for digit in range(8)]
+model, pca = (
+    AutoencoderTransformer(8, scaling=None, random_state=0).fit(X_train),
+    PCA(8).fit(X_train),
+)
+backs = {
+    "held out": X_test,
+    "back from 8": model.reconstruct(X_test),
+    "PCA's": pca.inverse_transform(pca.transform(X_test)),
+}
+axes = images.subplots(3, 8)
+for row, (name, rows) in zip(axes, backs.items(), strict=True):
+    for ax, index in zip(row, shown, strict=True):
+        ax.imshow(rows[index].reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
+        ax.set(xticks=[], yticks=[])
+    row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+ratio = ((backs["back from 8"] - X_test) ** 2).mean() / (
+    (backs["PCA's"] - X_test) ** 2
+).mean()
+images.suptitle(
+    f"8 numbers, and back: {ratio:.0%} of PCA's error",
+    fontsize=plt.rcParams["axes.titlesize"],
+)
+
+# Outliers of a curve
+
+rng = np.random.default_rng(0)
+t = rng.uniform(-1, 1, 600)
+curve = np.column_stack(
+    [2.5 * t, 2 * t**2 - 1 + 0.15 * rng.normal(size=600)]
+)
+strange = rng.uniform([-3, -2], [3, 2.5], (30, 2))
+rows = np.vstack([curve, strange])
+detector = AutoencoderOutlierDetector(
+    n_estimators=1, contamination=0.05, random_state=0
+).fit(rows)
+across, up = np.meshgrid(
+    np.linspace(-3.2, 3.2, 160), np.linspace(-2.3, 2.8, 160)
+)
+decisions = detector.decision_function(
+    np.column_stack([across.ravel(), up.ravel()])
+).reshape(across.shape)
+labels = detector.predict(rows)
+ax = plane.subplots()
+ax.contourf(across, up, decisions, levels=[0, np.inf], colors=["#d6e4f0"])
+ax.scatter(*rows[labels == 1].T, s=5, color="#1f77b4", linewidths=0)
+ax.scatter(
+    *rows[labels == -1].T, s=14, color="#d62728", marker="x", linewidths=1
+)
+ax.set(title="outliers, no labels given", xticks=[], yticks=[])
+
+path = Path(__file__).parent / "_static" / "picture.png"
+figure.savefig(path, dpi=110)
+print(path, f"{path.stat().st_size / 1024:.0f} kB")
