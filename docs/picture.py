@@ -5,8 +5,9 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.decomposition import PCA
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
@@ -20,7 +21,7 @@ X_train, X_test, y_train, y_test = train_test_split(
     X / 16, y, random_state=0
 )
 figure = plt.figure(figsize=(10, 3.1), layout="constrained")
-codes, images, plane = figure.subfigures(1, 3, width_ratios=[1, 1.25, 1])
+codes, images, plane = figure.subfigures(1, 3, width_ratios=[1, 1.1, 1])
 
 # Two numbers for each digit
 
@@ -45,7 +46,7 @@ ax.set(title="64 pixels as 2 numbers", xticks=[], yticks=[])
 
 # Eight numbers, and back
 
-shown = [np.flatnonzero(y_test == digit)[0] for digit in range(8)]
+shown = [np.flatnonzero(y_test == digit)[0] for digit in range(6)]
 model, pca = (
     AutoencoderTransformer(8, scaling=None, random_state=0).fit(X_train),
     PCA(8).fit(X_train),
@@ -55,7 +56,7 @@ backs = {
     "back from 8": model.reconstruct(X_test),
     "PCA's": pca.inverse_transform(pca.transform(X_test)),
 }
-axes = images.subplots(3, 8)
+axes = images.subplots(3, 6)
 for row, (name, rows) in zip(axes, backs.items(), strict=True):
     for ax, index in zip(row, shown, strict=True):
         ax.imshow(rows[index].reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
@@ -69,32 +70,43 @@ images.suptitle(
     fontsize=plt.rcParams["axes.titlesize"],
 )
 
-# Outliers of a curve
+# Malignant tumours among benign ones, as in the quickstart
 
-rng = np.random.default_rng(0)
-t = rng.uniform(-1, 1, 600)
-curve = np.column_stack(
-    [2.5 * t, 2 * t**2 - 1 + 0.15 * rng.normal(size=600)]
+X, benign = load_breast_cancer(return_X_y=True)
+rows = np.r_[np.flatnonzero(benign == 1), np.flatnonzero(benign == 0)[:30]]
+X_train, X_new, _, is_benign = train_test_split(
+    X[rows],
+    benign[rows] == 1,
+    test_size=0.4,
+    stratify=benign[rows],
+    random_state=0,
 )
-strange = rng.uniform([-3, -2], [3, 2.5], (30, 2))
-rows = np.vstack([curve, strange])
-detector = AutoencoderOutlierDetector(
-    n_estimators=1, contamination=0.05, random_state=0
-).fit(rows)
-across, up = np.meshgrid(
-    np.linspace(-3.2, 3.2, 160), np.linspace(-2.3, 2.8, 160)
-)
-decisions = detector.decision_function(
-    np.column_stack([across.ravel(), up.ravel()])
-).reshape(across.shape)
-labels = detector.predict(rows)
+detector = AutoencoderOutlierDetector(random_state=0).fit(X_train)
+scores = -detector.score_samples(X_new)
+area = roc_auc_score(~is_benign, scores)
 ax = plane.subplots()
-ax.contourf(across, up, decisions, levels=[0, np.inf], colors=["#d6e4f0"])
-ax.scatter(*rows[labels == 1].T, s=5, color="#1f77b4", linewidths=0)
-ax.scatter(
-    *rows[labels == -1].T, s=14, color="#d62728", marker="x", linewidths=1
+bins = np.geomspace(scores.min(), scores.max(), 25)
+ax.hist(
+    [scores[is_benign], scores[~is_benign]],
+    bins,
+    stacked=True,
+    color=["#9ab8d6", "#d62728"],
+    label=["benign", "malignant"],
 )
-ax.set(title="outliers, no labels given", xticks=[], yticks=[])
+ax.axvline(
+    -detector.offset_,
+    color="k",
+    linestyle="--",
+    linewidth=1,
+    label="threshold",
+)
+ax.set(
+    title=f"outliers without labels: AUC {area:.2f}",
+    xlabel="outlyingness",
+    xscale="log",
+    ylabel="new tumours",
+)
+ax.legend(frameon=False)
 
 path = Path(__file__).parent / "_static" / "picture.png"
 figure.savefig(path, dpi=110)

@@ -242,9 +242,11 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
         """The rows of earlier fits, with which a warm start goes on."""
         memory = getattr(self, name, None)
         if memory is None and hasattr(self, "net_"):
-            raise ValueError(
-                "warm_start=True goes on from the last fit and holds out rows that it has not learnt from; but that fit was made "
-                f"without {needed} and has not noted its rows. Set {needed} before the first fit; clone(estimator) begins anew."
+            warnings.warn(
+                f"warm_start=True goes on from a fit that was made without {needed} and has not noted its rows. Rows that are held "
+                f"out now may have been learnt then, and judge too kindly. Set {needed} before the first fit.",
+                UserWarning,
+                stacklevel=5,
             )
         return memory or HeldOutRows()
 

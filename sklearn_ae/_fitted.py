@@ -13,13 +13,13 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
-from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch import Tensor, nn
 
 from sklearn_ae._component import DOCUMENTATION
-from sklearn_ae._data.inputs import DTYPES, as_source
+from sklearn_ae._data.inputs import as_source, codes_source
 from sklearn_ae._data.scaling import Scaling, as_tensor
-from sklearn_ae._data.sources import ArraySource, Source
+from sklearn_ae._data.sources import Source
 from sklearn_ae._losses import check_range
 from sklearn_ae._network.blueprint import Blueprint
 from sklearn_ae._network.inference import apply_in_chunks
@@ -74,13 +74,10 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             If the decoder gives NaN or infinity for a code.
         """
         check_is_fitted(self)
-        codes = check_array(Z, dtype=DTYPES, input_name="Z")
-        if codes.shape[1] != self._n_features_out:
-            raise ValueError(f"Z has {codes.shape[1]} columns, but codes have {self._n_features_out}; pass what transform gives.")
-        module = self.net_.module_
-        X = self._apply(lambda z: self._scaling.inverse(module.decode(z)), ArraySource(codes), scaling=Scaling())
-        check_decoded(X, codes)
-        return within_type(X, codes.dtype)
+        source, module = codes_source(Z, self._n_features_out), self.net_.module_
+        X = self._apply(lambda z: self._scaling.inverse(module.decode(z)), source, scaling=Scaling())
+        check_decoded(X, source)
+        return source.result(within_type(X, source.dtype))
 
     def reconstruct(self, X: ArrayLike) -> np.ndarray:
         """Encode and decode rows: their denoised, compressed selves.
@@ -247,12 +244,12 @@ def within_type(X: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return X.clip(-most, most).astype(dtype)
 
 
-def check_decoded(X: np.ndarray, Z: np.ndarray) -> None:
+def check_decoded(X: np.ndarray, codes: Source) -> None:
     """Raise ValueError if codes were decoded to NaN or infinity."""
     bad = np.flatnonzero(~np.isfinite(X).all(axis=1))
     if len(bad):
-        row = bad[0]
+        largest = float(codes.take(slice(bad[0], bad[0] + 1)).x.abs().max())
         raise ValueError(
-            f"The decoder gives values that are not finite for Z[{row}], whose largest value is {np.abs(Z[row]).max():g}. Codes "
-            "must be near those that transform gives."
+            f"The decoder gives values that are not finite for Z[{bad[0]}], whose largest value is {largest:g}. Codes must be near "
+            "those that transform gives."
         )

@@ -180,11 +180,13 @@ def test_codes_that_cannot_be_decoded_are_named(rng):
 
 
 @pytest.mark.parametrize("estimator", [AutoencoderOutlierDetector, AutoencoderTransformer])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_broken_promises_of_finite_values_are_told(estimator, value, rng):
+def test_broken_promises_of_finite_values_are_told(estimator, rng):
     X = correlated(rng, 60)
-    X[7, 2] = value
-    with sklearn.config_context(assume_finite=True), pytest.raises(ValueError, match=rf"X\[7, 2\] is {value}"):
+    X[7, 2] = np.inf
+    with (
+        sklearn.config_context(assume_finite=True),
+        pytest.raises(ValueError, match="X contains infinity, for example in column 2"),
+    ):
         estimator(**QUICK).fit(X)
 
 
@@ -287,12 +289,12 @@ def test_the_rows_that_validate_are_those_held_out(table, monkeypatch):
 
 
 @pytest.mark.parametrize("estimator", [AutoencoderTransformer(2), AutoencoderOutlierDetector(n_estimators=3)], ids=["one", "many"])
-def test_a_fit_that_did_not_note_its_rows_cannot_be_gone_on_with(estimator, rng):
+def test_going_on_with_a_fit_that_did_not_note_its_rows_warns(estimator, rng):
     X = correlated(rng, 60)
     model = sklearn.clone(estimator).set_params(**QUICK).fit(X)
-    with pytest.raises(ValueError, match=r"that fit was made without warm_start=True.* Set .* before the first fit"):
+    with pytest.warns(UserWarning, match=r"a fit that was made without warm_start=True.* Set .* before the first fit"):
         model.set_params(warm_start=True).fit(X)
-    assert len(model.loss_curve_) == 3
+    assert len(model.loss_curve_) == 6
 
 
 @pytest.mark.parametrize("estimator", [AutoencoderTransformer(2), AutoencoderOutlierDetector(2, n_estimators=1)], ids=["t", "d"])

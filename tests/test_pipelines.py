@@ -102,6 +102,7 @@ def test_metadata_routing(pipeline, iris):
     X, y = iris
     with sklearn.config_context(enable_metadata_routing=True):
         pipeline[0].set_fit_request(sample_weight=False)
+        pipeline[1].set_fit_request(sample_weight=True)
         pipeline[-1].set_fit_request(sample_weight=True)
         assert pipeline.fit(X, y, sample_weight=np.ones(len(y))).score(X, y) > 0.8
         assert cross_val_score(AutoencoderTransformer(2, **QUICK), X, cv=2).shape == (2,)

@@ -7,14 +7,12 @@ import torch
 from scipy.sparse import issparse
 from sklearn import get_config
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_array, validate_data
 from torch import Tensor
 
 from sklearn_ae._data.columns import refuse_columns
 from sklearn_ae._data.on_disk import DiskSource, is_on_disk
 from sklearn_ae._data.sources import ArraySource, Source, SparseSource, TensorSource
-
-DTYPES = (np.float64, np.float32)
 
 
 def as_source(estimator: BaseEstimator, X: Any, sample_weight: Any = None, reset: bool = False) -> Source:
@@ -52,10 +50,37 @@ def checked_source(estimator: BaseEstimator, X: Any, reset: bool) -> Source:
             raise ValueError(f"X has shape {tuple(X.shape)}; at least one row and one feature are required.")
         return DiskSource(X)
     refuse_columns(X)
-    X = validate_data(estimator, X, dtype=DTYPES, ensure_all_finite="allow-nan", accept_sparse="csr", reset=reset)
-    if isinstance(X, Tensor):
-        return TensorSource(X)
-    return SparseSource(X) if issparse(X) else ArraySource(X)
+    X = plain_array(X)
+    X = validate_data(estimator, X, dtype=precisions(X), ensure_all_finite="allow-nan", accept_sparse="csr", reset=reset)
+    return SparseSource(X) if issparse(X) else in_memory(X)
+
+
+def codes_source(Z: Any, n_components: int) -> Source:
+    """Codes as a source.
+
+    Raises
+    ------
+    ValueError
+        If they are not finite numbers, or not as long as the network's.
+    """
+    Z = plain_array(Z)
+    Z = check_array(Z, dtype=precisions(Z), input_name="Z")
+    if Z.shape[1] != n_components:
+        raise ValueError(f"Z has {Z.shape[1]} columns, but codes have {n_components}; pass what transform gives.")
+    return in_memory(Z)
+
+
+def plain_array(X: Any) -> Any:
+    """A tensor as an array of its precision, unless scikit-learn is to take it as it is; anything else as it is."""
+    return X.numpy(force=True) if isinstance(X, Tensor) and not is_tensor(X) else X
+
+
+def precisions(X: Any) -> tuple:
+    return (torch.float64, torch.float32) if is_tensor(X) else (np.float64, np.float32)
+
+
+def in_memory(X: np.ndarray | Tensor) -> Source:
+    return TensorSource(X) if isinstance(X, Tensor) else ArraySource(X)
 
 
 def weighted_source(source: Source, sample_weight: Any) -> Source:

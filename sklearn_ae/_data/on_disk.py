@@ -1,6 +1,5 @@
 """Rows that stay where they are: memory maps, HDF5 and Zarr arrays, and Arrow tables, read block by block."""
 
-import math
 import mmap
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._data.batch import Batch
-from sklearn_ae._data.sources import Source
+from sklearn_ae._data.sources import Source, missing
 
 MEMORY_BYTES = 2**26  # a memory map up to this size is read as an array
 SHUFFLED_BYTES = 2**20  # consecutive rows that are read together in random order
@@ -48,15 +47,10 @@ class DiskSource(Source):
         else:
             wanted = np.arange(self.n_rows)[rows] if isinstance(rows, slice) else rows.numpy()
             x = torch.from_numpy(self._gather(wanted if self.positions is None else self.positions[wanted]))
-        if self._gaps is False or math.isfinite(float(x.sum())):
-            return Batch(x, weight, torch.ones(x.shape, dtype=torch.bool) if self._gaps else None)
-        if bool(x.isinf().any()):
-            column = int(x.isinf().any(0).nonzero()[0])
-            raise ValueError(
-                f"X contains infinity, for example in column {column}; leave those rows out, or write NaN for missing."
-            )
-        mask = ~x.isnan()
-        return Batch(torch.where(mask, x, 0), weight, None if bool(mask.all()) and not self._gaps else mask)
+        gaps = None if self._gaps is False else missing(x)
+        if gaps is not None:
+            return Batch(torch.where(gaps, 0, x), weight, ~gaps)
+        return Batch(x, weight, torch.ones(x.shape, dtype=torch.bool) if self._gaps else None)
 
     def subset(self, positions: np.ndarray) -> "DiskSource":
         part = DiskSource.__new__(DiskSource)

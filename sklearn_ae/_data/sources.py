@@ -122,7 +122,7 @@ class ArraySource(Source):
         self.data, self.dtype = as_tensor(X), X.dtype
         self.positions: Tensor | None = None
         self.n_rows, self.n_features = X.shape
-        self.has_gaps = has_nan(self.data)
+        self.has_gaps = has_gaps(self.data)
 
     def take(self, rows: Tensor | slice) -> Batch:
         weight = None if self.weight is None else self.weight[rows]
@@ -155,7 +155,7 @@ class TensorSource(ArraySource):
         self.data, self.positions = X.detach(), None
         self.dtype = np.dtype(np.float32 if X.dtype is torch.float32 else np.float64)
         self.n_rows, self.n_features = X.shape
-        self.has_gaps = has_nan(self.data)
+        self.has_gaps = has_gaps(self.data)
 
     def take(self, rows: Tensor | slice) -> Batch:
         return super().take(rows if isinstance(rows, slice) else rows.to(self.data.device))
@@ -315,10 +315,35 @@ def observed(batch: Batch) -> tuple[np.ndarray, np.ndarray | None]:
     return x.numpy(), None if batch.weight is None else batch.weight.numpy()
 
 
-def has_nan(x: Tensor) -> bool:
-    """Whether a tensor has NaN, found without a copy of it: their sum is NaN, or, where large values overflow, one part's is."""
+def has_gaps(x: Tensor) -> bool:
+    """Whether values are missing, that is NaN; found from sums, without a copy.
+
+    Raises
+    ------
+    ValueError
+        If a value is infinite.
+    """
     step = max(1, BLOCK_BYTES // (8 * x.shape[1]))
-    return any(bool(part.sum().isnan()) and bool(part.isnan().any()) for part in x.split(step))
+    return any([missing(part) is not None for part in x.split(step)])
+
+
+def missing(x: Tensor) -> Tensor | None:
+    """Where values are NaN; None if that is nowhere.
+
+    Raises
+    ------
+    ValueError
+        If a value is infinite.
+    """
+    if bool(x.sum().isfinite()):
+        return None
+    infinite = x.isinf().any(0)
+    if bool(infinite.any()):
+        raise ValueError(
+            f"X contains infinity, for example in column {int(infinite.nonzero()[0])}. Leave such rows out, or set NaN."
+        )
+    gaps = x.isnan()
+    return gaps if bool(gaps.any()) else None
 
 
 def room(device: torch.device) -> int:
