@@ -85,7 +85,7 @@ detector = AutoencoderOutlierDetector(random_state=0).fit(X_train)
 scores = -detector.score_samples(X_new)
 area = roc_auc_score(~is_benign, scores)
 ax = plane.subplots()
-bins = np.geomspace(scores.min(), scores.max(), 25)
+bins = np.linspace(scores.min(), scores.max(), 25)
 ax.hist(
     [scores[is_benign], scores[~is_benign]],
     bins,
