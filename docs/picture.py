@@ -103,7 +103,6 @@ ax.axvline(
 ax.set(
     title=f"outliers without labels: AUC {area:.2f}",
     xlabel="outlyingness",
-    xscale="log",
     ylabel="new tumours",
 )
 ax.legend(frameon=False)
