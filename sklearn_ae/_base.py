@@ -232,7 +232,9 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
                 callbacks.watch(net, lambda twin, now: twin._keep_so_far(blueprint, scaling, now, rows, prepared))
             net.fit(prepared.train)
             net.watchers = ()
-            net.keep(blueprint.finish(net.module_, prepared.train))
+            if previous is None and net.best_epoch_ == 0:
+                blueprint.restart(net.module_, rows)
+            blueprint.finish(net.module_, prepared.train)
         self._keep_fitted(blueprint, scaling, net, rows)
 
     def _stops_early(self) -> bool:
@@ -342,7 +344,7 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
         devices = [rows.device] if rows.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             net = net.as_if_ended()
-            net.keep(blueprint.finish(net.module_, prepared.train))
+            blueprint.finish(net.module_, prepared.train)
             self._keep_fitted(blueprint, scaling, net, rows)
 
     def _keep_codes(self, rows: Scaled) -> None:

@@ -39,7 +39,7 @@ batch_size : int or "auto", default="auto"
     Rows in a batch. {batch_size}
 early_stopping : bool, default={early_stopping}
     Hold out rows, and keep the weights of the epoch with the lowest loss on them, or those from before training if none was
-    better by more than two standard errors.
+    better by more than two standard errors; these are then computed again from all rows.
 validation_fraction : float in (0, 1) or "auto", default="auto"
     Share of the rows held out. {validation_fraction}
 n_iter_no_change : int or None, default=None
@@ -49,7 +49,7 @@ tol : float, default=1e-4
 warm_start : bool, default=False
     Start from the weights and the scaling of the last fit. Rows are known again by their values, in whatever order they come:
     those that were held out are held out again, those that were learnt never are, and of new ones some are held out. For this a
-    number of 8 bytes is kept for each row, and there are no folds. Set it before the first fit.
+    number of 8 bytes is kept for each row. Set it before the first fit.
 device : str or torch.device, default="auto"
     Where to compute; ``"auto"`` is a GPU if there is one.
 compile : bool, default=False

@@ -82,17 +82,20 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def reconstruct(self, X: ArrayLike) -> np.ndarray:
         """Encode and decode rows: their denoised, compressed selves.
 
+        ``np.where(np.isnan(X), model.reconstruct(X), X)`` fills in what is missing, if the estimator was fitted on rows with gaps.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            NaN stands for a missing value.
 
         Returns
         -------
         X_reconstructed : ndarray of shape (n_samples, n_features)
-            In the data's own units.
+            In the data's own units, nothing missing. Where a value of X is missing, this is what the others make likely.
         """
         source, module = self._check(X), self.net_.module_
-        R = self._apply(lambda *x: self._scaling.inverse(module.decode(module.encode(*x))), source)
+        R = self._apply(lambda *x: self._scaling.inverse(module.restore(*x)), source)
         return source.result(within_type(R, source.dtype))
 
     def reconstruction_errors(self, X: ArrayLike) -> np.ndarray:

@@ -14,6 +14,8 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+FAR = 10.0  # widths of the training range from it, beyond which the linear path is the one that it started as
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "elu": nn.ELU,
     "gelu": nn.GELU,
@@ -85,6 +87,7 @@ class WithLinearPath(nn.Module):
         self.linear = Linear(n_inputs, n_outputs)
         self.activation = activation
         self.noisy = False
+        self.register_buffer("first", torch.zeros(n_outputs, n_inputs))  # weights that the linear path started with
         self.register_buffer("low", torch.full((n_inputs,), -torch.inf))
         self.register_buffer("high", torch.full((n_inputs,), torch.inf))
         self.register_buffer("noise", torch.zeros(n_inputs))
@@ -94,17 +97,30 @@ class WithLinearPath(nn.Module):
             nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        h = self.layers(self.layers_input(x)) + self.linear(x)
+        if not self.training:
+            reach = FAR * (self.high - self.low)
+            far = x - torch.clamp(x, (self.low - reach).unsqueeze(-2), (self.high + reach).unsqueeze(-2))
+            h = h + ((self.first - self.linear.weight) @ far.mT).mT
+        return h if self.activation is None else self.activation(h)
+
+    def layers_input(self, x: Tensor) -> Tensor:
+        """What the layers see of `x`."""
         inside = torch.clamp(x, self.low.unsqueeze(-2), self.high.unsqueeze(-2))  # buffers may be those of several networks
         if self.noisy and self.training:
             inside = inside + self.noise.unsqueeze(-2) * torch.randn_like(inside)
-        h = self.layers(inside) + self.linear(x)
-        return h if self.activation is None else self.activation(h)
+        return inside
+
+    def lies_inside(self, x: Tensor) -> Tensor:
+        """Where `x` is not cut off."""
+        return (x >= self.low) & (x <= self.high)
 
     def set_input_range(self, x: Tensor, margin: float = 0.0, noise: float = 0.0) -> None:
         """Take the range of the layers' input from data of shape (n_samples, n_inputs).
 
         `margin` widens it by so many times its width on either side, `noise` is in units of the data's deviations.
         """
+        self.first.copy_(self.linear.weight)
         low, high = x.amin(0), x.amax(0)
         varies = high > low
         self.low.copy_(torch.where(varies, low - margin * (high - low), -torch.inf))
@@ -136,7 +152,8 @@ def start_at_pca(encoder: nn.Linear, decoder: nn.Linear, x: Tensor, target: Tens
     if n_found < 1 or not (x.amax(0) > x.amin(0)).any():
         return
     solver = "covariance_eigh" if x.shape[1] <= min(len(x), 1_000) else "auto"  # exact, and faster than what "auto" takes
-    pca = PCA(n_found, svd_solver=solver, random_state=0).fit(x.cpu().numpy())
+    with np.errstate(invalid="ignore"):  # of rows that rounding makes equal, shares of no variance are NaN
+        pca = PCA(n_found, svd_solver=solver, random_state=0).fit(x.cpu().numpy())
     weight = torch.from_numpy(np.ascontiguousarray(pca.components_)).to(x)
     deviation = torch.from_numpy(np.sqrt(pca.explained_variance_)).to(x)
     varies = deviation > 1e-6 * deviation.max().clamp_min(1e-12)

@@ -10,11 +10,12 @@ from sklearn_ae._docs import describe
     optimizer="adamw",
     learning_rate="0.01 times the root of 256 / n_features if that is under 1",
     max_grad_norm=1.0,
-    max_epochs='``"auto"`` plans about 2,000 batches, fewer for over 256 features or without hidden layers, in 2 to 200 epochs.',
-    batch_size='``"auto"`` is about an eighth of the rows, from 64 to 128, and a thousandth from 128,000 rows on.',
+    max_epochs='``"auto"`` plans 1,250 batches for 1,000 rows, growing with the power 0.6 of the rows to at most 2,100; fewer for '
+    "over 256 features or without hidden layers; in 2 to 500 epochs.",
+    batch_size='``"auto"`` is a thirty-second of the rows, from 64 to 128, and a thousandth from 128,000 rows on, evened out.',
     early_stopping=True,
-    validation_fraction='``"auto"`` is a tenth, at most 10,000 rows. Under 1,000 rows (and up to 256 features) it is none: five '
-    "copies of the network that each leave a fifth of the rows out are trained beside it, and their losses choose the epoch.",
+    validation_fraction='``"auto"`` is a tenth, at most 10,000 rows. Where that is under 100 rows it is 100 of them, or a fifth if '
+    "that is less.",
 )
 class AutoencoderTransformer(BaseAutoencoder):
     r"""Dimensionality reduction by an autoencoder.

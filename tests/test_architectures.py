@@ -7,7 +7,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from sklearn_ae import AutoencoderTransformer
-from sklearn_ae._layers import ACTIVATIONS, start_at_pca
+from sklearn_ae._layers import ACTIVATIONS, FAR, WithLinearPath, start_at_pca
 from sklearn_ae.architectures import Convolutional, Custom, Dense
 from tests.helpers import QUICK
 
@@ -206,3 +206,14 @@ def test_the_start_sets_the_range_of_both_halves(rng):
     assert not decoder.noisy
     z = encoder.eval()(x)
     torch.testing.assert_close(decoder.high, 2 * z.amax(0) - z.amin(0))
+
+
+def test_rows_far_out_follow_the_start():
+    path = WithLinearPath(nn.Sequential(nn.Linear(2, 1)), 2, 1)
+    path.set_input_range(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
+    start = path.linear.weight.detach().clone()
+    with torch.no_grad():
+        path.linear.weight.add_(1.0)
+        near, far, farther = (path.eval()(torch.tensor([[v, 0.5]])) for v in (5.0, FAR + 1, FAR + 3))
+    torch.testing.assert_close(farther - far, 2 * start[:, :1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(far - near, (FAR - 4) * path.linear.weight.detach()[:, :1], rtol=1e-4, atol=1e-4)

@@ -336,7 +336,9 @@ def test_warm_start_wants_the_same_shape(table):
 
 def test_a_fit_that_has_not_converged_warns(table):
     with pytest.warns(ConvergenceWarning, match="loss was still falling when training reached max_epochs=2; raise max_epochs"):
-        AutoencoderTransformer(2, max_epochs=2, learning_rate_schedule="constant", random_state=0).fit(table)
+        AutoencoderTransformer(
+            2, max_epochs=2, batch_size=16, learning_rate=3e-3, learning_rate_schedule="constant", random_state=0
+        ).fit(table)
 
 
 def test_the_default_fit_converges(table):

@@ -163,7 +163,7 @@ def test_streamed_batches_are_those_of_resident_rows(make, batch_size, monkeypat
         AutoencoderTransformer(2, batch_size=32, validation_fraction=0.2, **QUICK),
         AutoencoderOutlierDetector(n_estimators=3, max_samples=60, batch_size=32, **QUICK),
     ],
-    ids=["folds", "held out", "ensemble"],
+    ids=["by default", "held out", "ensemble"],
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_training_on_streamed_rows_gives_the_same_numbers(estimator, table, monkeypatch):

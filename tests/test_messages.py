@@ -38,7 +38,7 @@ from tests.helpers import QUICK
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 SETTINGS = {
-    "folds": AutoencoderTransformer(2, **QUICK),
+    "by default": AutoencoderTransformer(2, **QUICK),
     "held-out": AutoencoderTransformer(2, validation_fraction=0.2, **QUICK),
     "no validation": AutoencoderTransformer(2, early_stopping=False, **QUICK),
     "ensemble": AutoencoderOutlierDetector(n_estimators=3, early_stopping=True, **QUICK),
@@ -79,7 +79,7 @@ def test_a_checkpoint_that_waits_for_validation_says_so(table, tmp_path):
         model.fit(table)
 
 
-@pytest.mark.parametrize("setting", ["folds", "held-out"])
+@pytest.mark.parametrize("setting", ["by default", "held-out"])
 @pytest.mark.parametrize("use_caching", [True, False])
 def test_scores_of_epochs_compare_with_the_rows_themselves(setting, use_caching, table):
     scoring = EpochScoring("neg_mean_squared_error", lower_is_better=False, use_caching=use_caching, name="mse")

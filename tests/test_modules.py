@@ -102,7 +102,6 @@ IN_PLACE = {
     "loss of an activation": lambda p: {"architecture": bounded(), "loss": Distance(p)},
 }
 MODELS = {
-    "folds": lambda slots: AutoencoderTransformer(2, **slots, **QUICK),
     "held out": lambda slots: AutoencoderTransformer(2, **slots, validation_fraction=0.2, **QUICK),
     "one batch": lambda slots: AutoencoderTransformer(2, **slots, early_stopping=False, batch_size=1_000, **QUICK),
     "ensemble": lambda slots: AutoencoderOutlierDetector(2, **slots, n_estimators=3, early_stopping=True, **QUICK),
@@ -124,7 +123,7 @@ def test_what_works_in_place_gives_the_numbers_of_its_twin(slots, model, table):
     np.testing.assert_array_equal(table, before)
 
 
-@pytest.mark.parametrize("model", ["folds", "ensemble"])
+@pytest.mark.parametrize("model", ["ensemble"])
 def test_one_by_one_as_in_a_batch(model, table):
     a, b, c = (MODELS[model]({"architecture": halving(p, reads)}).fit(table) for p, reads in ((1, 1), (0, 1), (0, 0)))
     np.testing.assert_array_equal(a.score_samples(table), b.score_samples(table))

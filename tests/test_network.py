@@ -1,4 +1,4 @@
-"""Networks side by side: folds that never see what they are judged by, and stacks that can be taken apart, shared and pickled."""
+"""Rows held out that a fit never learns from, and stacks of networks that can be taken apart, shared and pickled."""
 
 import copy
 import pickle
@@ -10,12 +10,8 @@ import torch
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
-from sklearn_ae._data.batch import Batch
 from sklearn_ae._data.sources import ArraySource
-from sklearn_ae._network.autoencoder import Autoencoder
-from sklearn_ae._network.folds import Folds, fold_positions, make_copies
 from sklearn_ae._network.stack import Stack
-from sklearn_ae._training import rules
 from sklearn_ae.architectures import Convolutional, Dense
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.latents import Sparse, Variational
@@ -24,58 +20,18 @@ from tests.helpers import QUICK, build_net
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-# Folds
+# Held-out rows
 
 
-@pytest.mark.parametrize(("n", "n_folds"), [(10, 5), (13, 5), (100, 5), (999, 5), (7, 2), (6, 3)])
-class TestFoldPositions:
-    @pytest.fixture
-    def positions(self, n, n_folds):
-        return fold_positions(n, n_folds, np.random.RandomState(0))
-
-    def test_no_copy_learns_from_what_it_leaves_out(self, positions, n, n_folds):
-        for learnt, left_out in list(zip(*positions, strict=True))[:-1]:
-            assert not set(learnt) & set(left_out)
-            assert set(learnt) | set(left_out) == set(range(n))
-
-    def test_all_rows_validate_once_but_those_that_no_fold_holds(self, positions, n, n_folds):
-        _, left_out = positions
-        assert len(set(left_out[:-1].ravel())) == left_out[:-1].size == n - n % n_folds
-
-    def test_the_last_copy_learns_from_every_row_once(self, positions, n, n_folds):
-        learnt, left_out = positions
-        assert sorted(learnt[-1]) == list(range(n))
-        assert learnt.shape == (n_folds + 1, n)
-        assert left_out.shape == (n_folds + 1, n // n_folds)
-
-
-def test_folds_are_drawn_anew(rng):
-    assert not np.array_equal(*(fold_positions(50, 5, np.random.RandomState(seed))[1] for seed in (0, 1)))
-
-
-def test_a_fit_by_folds_trains_and_starts_no_copy_on_rows_it_leaves_out():
-    X = np.arange(53.0)[:, None] * [1, -1]  # rows can be told apart
+@pytest.mark.parametrize("n", [2, 9, 53, 400])
+def test_a_fit_trains_and_starts_on_no_row_that_it_is_judged_by(n):
+    X = np.arange(float(n))[:, None] * [1, -1]  # rows can be told apart
     _, (module, train, held_out) = build_net(AutoencoderTransformer(1, scaling=None), X)
-    assert isinstance(module, Folds)
-    assert module.n_networks == rules.N_FOLDS + 1
-    learnt, judged = (source.take(slice(None)).x[:, :, 0] for source in (train, held_out))
-    for i in range(rules.N_FOLDS):
-        assert not set(learnt[i].tolist()) & set(judged[i].tolist())
-        assert module.state_of(i)["decoder.linear.bias"][0] == pytest.approx(learnt[i].mean().item())  # where PCA starts
-    assert set(learnt[-1].tolist()) == set(range(53))
-    assert len(set(judged[:-1].flatten().tolist())) == 50
-
-
-def test_the_copy_that_sees_all_rows_does_not_judge():
-    folds = Folds(make_copies(autoencoder(), 3), 4)
-    with torch.no_grad():
-        for p in folds.parameters():
-            p.copy_(torch.rand(p.shape, generator=torch.Generator().manual_seed(0)))
-    batch = Batch(torch.rand(3, 5, 4, generator=torch.Generator().manual_seed(1)))
-    raw = folds.eval()(batch.x)[0]
-    everyones, judges = folds.train().objective(batch, raw), folds.eval().objective(batch, raw)
-    assert everyones.shape == (3, 5)
-    assert torch.equal(judges, everyones[:-1])
+    learnt, judged = (source.take(slice(None)).x[:, 0] for source in (train, held_out or train.subset(np.empty(0, int))))
+    assert not set(learnt.tolist()) & set(judged.tolist())
+    assert set(learnt.tolist()) | set(judged.tolist()) == set(range(n))
+    assert len(judged) == round(max(n / 10, min(100, n / 5)))
+    assert module.decoder.linear.bias[0].item() == pytest.approx(learnt.mean().item())  # where PCA starts
 
 
 # Stacks
@@ -161,10 +117,3 @@ def test_threads_may_score_with_an_ensemble_at_the_same_time(ensemble, table):
     with ThreadPoolExecutor(4) as pool:
         for scores, right in zip(pool.map(ensemble.score_samples, parts), expected, strict=True):
             np.testing.assert_array_equal(scores, right)
-
-
-def test_the_net_of_a_fit_by_folds_is_a_plain_autoencoder(table):
-    module = AutoencoderTransformer(2, **QUICK).fit(table).net_.module_
-    assert type(module) is Autoencoder
-    assert module.learning is False
-    assert not module.training

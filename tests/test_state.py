@@ -196,7 +196,7 @@ TRAININGS = {
     "sgd": AutoencoderTransformer(2, optimizer="sgd", learning_rate=1e-2),
     "torch's": AutoencoderTransformer(2, optimizer=torch.optim.NAdam, validation_fraction=0.2),
     "random, held out": AutoencoderTransformer(2, validation_fraction=0.2, learning_rate_schedule="constant", **RANDOM),
-    "random, folds": AutoencoderTransformer(2, optimizer="sgd", learning_rate=1e-3, **RANDOM),
+    "random": AutoencoderTransformer(2, optimizer="sgd", learning_rate=1e-3, **RANDOM),
     "batch norm": AutoencoderTransformer(2, architecture=Dense((8,), normalization="batch"), early_stopping=False),
     "plateau": AutoencoderTransformer(2, learning_rate=0.1, learning_rate_schedule="plateau", n_iter_no_change=2),
     "ensemble": AutoencoderOutlierDetector(2, n_estimators=4, max_samples=60),

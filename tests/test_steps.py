@@ -8,7 +8,12 @@ import torch
 from torch import nn
 
 from sklearn_ae import AutoencoderTransformer
+from sklearn_ae._data.batch import Batch
+from sklearn_ae._training import net, rules
+from sklearn_ae._training.written_out import WrittenOut
 from sklearn_ae.architectures import Custom, Dense
+from sklearn_ae.corruptions import GaussianNoise
+from sklearn_ae.latents import Variational
 from tests.helpers import QUICK
 
 
@@ -26,7 +31,7 @@ def test_without_a_compiler_training_goes_on_with_one_warning(table, monkeypatch
     ) as caught:
         model.fit(table)
     assert len([w for w in caught if w.category is RuntimeWarning]) == 1
-    np.testing.assert_array_equal(model.loss_curve_, model.set_params(compile=False).fit(table).loss_curve_)
+    np.testing.assert_allclose(model.loss_curve_, model.set_params(compile=False).fit(table).loss_curve_, rtol=1e-4)
 
 
 @pytest.mark.slow
@@ -69,3 +74,69 @@ def test_mixed_precision_trains_in_bfloat16_and_scores_in_float32(mixed_precisio
     with torch.no_grad():
         by_hand = (module.decoder(module.encoder(x)) - x).square().mean(1)
     np.testing.assert_allclose(-scores, by_hand, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"architecture": Dense((16, 8), linear_path=False, activation="tanh")},
+        {"architecture": Dense((16,), activation="relu", decoder_hidden_layer_sizes=(8, 8, 8))},
+        {"loss": "huber", "corruption": GaussianNoise(0.1)},
+    ],
+    ids=["default", "tanh", "relu", "huber"],
+)
+def test_gradients_written_out_are_those_of_autograd(parameters, masked, weighted, table):
+    net = AutoencoderTransformer(2, max_epochs=20, random_state=0, **parameters).fit(table).net_
+    module, optimizer = net.module_.train(), net.optimizer_
+    module.learning = True
+    x, weight, mask = torch.randn(50, 6), torch.rand(50) if weighted else None, torch.rand(50, 6) > 0.2 if masked else None
+    batch = Batch(x if mask is None else torch.where(mask, x, 0), weight, mask)
+    torch.manual_seed(0)
+    mean, raw = WrittenOut(module)(batch)
+    ours = [p.grad.clone() for p in module.parameters()]
+    optimizer.zero_grad()
+    torch.manual_seed(0)
+    output = module(x) if mask is None else module(batch.x, mask)
+    expected = batch.weighted(module.objective(batch, *output)).mean()
+    expected.backward()
+    torch.testing.assert_close(raw, output[0])
+    torch.testing.assert_close(mean, expected)
+    for gradient, p in zip(ours, module.parameters(), strict=True):
+        torch.testing.assert_close(gradient, p.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({}, True),
+        ({"architecture": Dense((8,), dropout=0.1)}, False),
+        ({"architecture": Dense((8,), latent_activation="tanh")}, False),
+        ({"architecture": Dense((8,), activation="gelu")}, False),
+        ({"latent": Variational()}, False),
+        ({"optimizer": "sgd"}, False),
+    ],
+)
+def test_only_what_is_known_is_written_out(parameters, expected, table, monkeypatch):
+    seen = []
+    known = net.can_be_written_out
+    monkeypatch.setattr(net, "can_be_written_out", lambda *args: seen.append(known(*args)) or seen[-1])
+    AutoencoderTransformer(2, **parameters, **QUICK).fit(table)
+    assert set(seen) == {expected}
+
+
+def test_planned_work_does_not_jump():
+    def work(n):
+        train = n - rules.n_held_out("auto", n)
+        batch = rules.auto_batch_size(train)
+        n_batches = -(-train // batch)
+        epochs = rules.auto_epochs(rules.auto_steps(train), train, batch)
+        return epochs * (n_batches * (200 + 3 * batch) + 800)  # microseconds, roughly
+
+    sizes = np.unique(np.geomspace(50, 5_000, 200).astype(int))
+    planned = np.array([work(n) for n in sizes])
+    assert (planned[1:] / planned[:-1]).max() < 1.2

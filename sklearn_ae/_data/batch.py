@@ -27,6 +27,10 @@ class Batch(NamedTuple):
     def n_rows(self) -> int:
         return self.x.shape[-2]
 
+    def weighted(self, values: Tensor) -> Tensor:
+        """Values of the rows times their weights, which have a mean of 1."""
+        return values if self.weight is None else values * self.weight
+
     def take(self, rows: Tensor | slice) -> "Batch":
         """The rows at these positions: a view for a slice, a copy for a tensor of them."""
         if isinstance(rows, slice):

@@ -46,15 +46,18 @@ class Scaling:
         """The same, with scaled values cut off beyond these limits, where they are finite."""
         return replace(self, limits=limits) if np.isfinite(limits).all() else self
 
-    def transform_for(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-        """The map from rows of this type in data units to float32 in scaled units. It leaves its input as it is."""
+    def transform_for(self, dtype: torch.dtype) -> Callable[..., Tensor]:
+        """The map from rows of this type in data units to float32 in scaled units. It leaves its input as it is.
+
+        It may be given a mask of what was observed. Values in gaps then change no others; what it gives for gaps means nothing.
+        """
         if self.center is None or self.scale is None:
-            return lambda x: x.clamp(*self.limits).to(torch.float32)
+            return lambda x, mask=None: x.clamp(*self.limits).to(torch.float32)
         if dtype is not torch.float64 and not fits_float32(self.center, self.scale):
             dtype = torch.float64
         center, scale = (as_tensor(a).to(dtype) for a in (self.center, self.scale))
         low, high = self.limits
-        return lambda x: x.sub(center).div_(scale).clamp_(low, high).float()
+        return lambda x, mask=None: x.sub(center).div_(scale).clamp_(low, high).float()
 
     def inverse(self, x: Tensor) -> Tensor:
         """From scaled units to data units, in float64."""
@@ -86,9 +89,14 @@ class Whitening(Scaling):
     gains: np.ndarray = field(kw_only=True)
     rest: float = field(kw_only=True)
 
-    def transform_for(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    def transform_for(self, dtype: torch.dtype) -> Callable[..., Tensor]:
         scale = super().transform_for(dtype)
-        return lambda x: torch.asinh(self._mix(scale(x), self.gains, self.rest))
+
+        def transform(x: Tensor, mask: Tensor | None = None) -> Tensor:
+            scaled = scale(x) if mask is None else torch.where(mask, scale(x), 0)
+            return torch.asinh(self._mix(scaled, self.gains, self.rest))
+
+        return transform
 
     def inverse(self, x: Tensor) -> Tensor:
         x = torch.sinh(x.double().clamp(-FARTHEST, FARTHEST))

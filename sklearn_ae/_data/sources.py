@@ -246,7 +246,7 @@ class Scaled(Source):
 
     def _read(self, rows: Tensor | slice) -> Batch:
         x, weight, mask = self.source.take(rows)
-        x = self.scaling.transform_for(x.dtype)(x).contiguous()
+        x = self.scaling.transform_for(x.dtype)(x, mask).contiguous()
         if mask is not None:
             x = torch.where(mask, x, 0)
         batch = Batch(x, None if weight is None else weight / self.mean_weight, mask)
@@ -323,8 +323,10 @@ def has_gaps(x: Tensor) -> bool:
     ValueError
         If a value is infinite.
     """
-    step = max(1, BLOCK_BYTES // (8 * x.shape[1]))
-    return any([missing(part) is not None for part in x.split(step)])  # noqa: C419  # each part is looked at, for infinity
+    step, found = max(1, BLOCK_BYTES // (8 * x.shape[1])), False
+    for part in x.split(step):
+        found |= missing(part) is not None
+    return found
 
 
 def missing(x: Tensor) -> Tensor | None:

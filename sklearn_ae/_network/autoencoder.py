@@ -8,33 +8,8 @@ from torch import Tensor, nn
 
 from sklearn_ae._data.batch import Batch
 
-MOST_HIDDEN = 0.5  # of the values of a row that are hidden in training, where data have gaps
-MOST_MIXED = 1_000  # features up to which every gap may change every feature for the encoder
-
-
-class GapFiller(nn.Module):
-    """Fills the gaps of a row for the encoder: ``x + (1 - mask) @ weight``, with learnt weights that start at zero.
-
-    Gaps arrive as zeros, which is the mean of a standardised feature. What is added depends on which values are missing. With many
-    features each gap adds to its own feature only.
-
-    Parameters
-    ----------
-    n_features : int
-    """
-
-    supports_batched_weights = True  # see Linear
-
-    def __init__(self, n_features: int):
-        super().__init__()
-        full = n_features <= MOST_MIXED
-        self.weight = nn.Parameter(torch.zeros(n_features, n_features) if full else torch.zeros(n_features))
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        gaps = (~mask).to(x.dtype)
-        if self.weight.shape[-2:] == (x.shape[-1], x.shape[-1]):
-            return x + (self.weight.mT @ gaps.mT).mT  # rows as columns: see _layers
-        return x + gaps * self.weight.unsqueeze(-2)
+MOST_HIDDEN = 0.3  # of the values of a row that are hidden in training, where data have gaps
+AS_OTHERS = 0.5  # of the rows in training hide what another row lacks, for gaps that go together
 
 
 class Autoencoder(nn.Module):
@@ -57,9 +32,9 @@ class Autoencoder(nn.Module):
         Applied to the input in training.
     copies_input : bool
         Whether encoder and decoder get copies of what they map, since they may work in place or ask for rows that are contiguous.
-    filler : GapFiller or None
+    filler : GapFiller, MeanFiller or None
         Fills gaps where training rows have some. In training a share of the values is then hidden too, and has to be told from the
-        others.
+        others. Where the filler learns from what is hidden, its values take the place of the decoder's in the gaps.
     """
 
     cost_weight: Tensor
@@ -82,11 +57,11 @@ class Autoencoder(nn.Module):
             x = self.corruption(x)
         if self.learning and self.filler is not None:
             mask = hide(torch.ones_like(x, dtype=torch.bool) if mask is None else mask)
-        x = self._filled(x, mask)
+        x, values = self._fill(x, mask)
         h = self._encoded(x)
         z = self.latent.code(h, sample=self.learning)
         cost = self.latent.cost(h, self._own(x), self.encoder)
-        raw = self.decoder(self._own(z))
+        raw = self._with_values(self.decoder(self._own(z)), values, mask)
         return (raw,) if cost is None else (raw, cost)
 
     def objective(self, batch: Batch, raw: Tensor, cost: Tensor | None = None) -> Tensor:
@@ -99,13 +74,18 @@ class Autoencoder(nn.Module):
 
     def encoder_output(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """What the encoder gives (n_samples, n_outputs)."""
-        return self._encoded(self._filled(x, mask))
+        return self._encoded(self._fill(x, mask)[0])
 
-    def _filled(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def _fill(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Rows without gaps for the encoder, and the raw output for the gaps if the filler has learnt one."""
         if mask is None:
-            return x
+            return x, None
         x = torch.where(mask, x, 0)
-        return x if self.filler is None else self.filler(x, mask)
+        return (x, None) if self.filler is None else self.filler(x, mask, self.loss)
+
+    def _with_values(self, raw: Tensor, values: Tensor | None, mask: Tensor | None) -> Tensor:
+        """Raw output, with the filler's in the gaps."""
+        return raw if values is None else torch.where(mask, raw, self.filler.joined(values, raw))
 
     def _encoded(self, x: Tensor) -> Tensor:
         return self.encoder(self._own(x))
@@ -122,7 +102,12 @@ class Autoencoder(nn.Module):
 
     def reconstruct(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Raw reconstructions (n_samples, n_features), of missing values too."""
-        return self.decoder(self._own(self.encode(x, mask)))
+        x, values = self._fill(x, mask)
+        return self._with_values(self.decoder(self._own(self.latent.code(self._encoded(x), sample=False))), values, mask)
+
+    def restore(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Reconstructions (n_samples, n_features) in scaled units, of missing values too."""
+        return self.loss.inverse_link(self.reconstruct(x, mask))
 
     def decode(self, z: Tensor) -> Tensor:
         """Reconstructions (n_samples, n_features) in scaled units."""
@@ -153,6 +138,7 @@ class Autoencoder(nn.Module):
 
 
 def hide(mask: Tensor) -> Tensor:
-    """A mask in which a random share of each row is hidden too, from none to `MOST_HIDDEN`."""
-    share = MOST_HIDDEN * torch.rand_like(mask[..., :1], dtype=torch.float32)
-    return mask & (torch.rand_like(mask, dtype=torch.float32) >= share)
+    """A mask in which more of each row is hidden: a random share, from none to `MOST_HIDDEN`, or what another row lacks."""
+    draws = torch.rand_like(mask[..., :2], dtype=torch.float32)
+    kept = torch.rand_like(mask, dtype=torch.float32) >= MOST_HIDDEN * draws[..., :1]
+    return mask & torch.where(draws[..., 1:] < AS_OTHERS, mask.roll(1, -2), kept)

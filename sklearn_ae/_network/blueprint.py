@@ -19,16 +19,15 @@ from torch import Tensor, nn
 
 from sklearn_ae._data.sources import Members, Scaled, Source
 from sklearn_ae._losses import Loss, make_loss
-from sklearn_ae._network.autoencoder import Autoencoder, GapFiller
+from sklearn_ae._network.autoencoder import Autoencoder
 from sklearn_ae._network.ensemble import Ensemble, Mask
-from sklearn_ae._network.folds import Folds, fold_positions, fold_sources, make_copies
+from sklearn_ae._network.filling import GapFiller, MeanFiller
 from sklearn_ae._network.values import from_json, same_value, to_json
 from sklearn_ae._training import rules
 from sklearn_ae.architectures import Architecture, Dense
 from sklearn_ae.corruptions import Corruption, FunctionCorruption
 from sklearn_ae.latents import Latent
 
-FILLING_ROUNDS = 10  # of principal components computed and gaps filled, at the start of training
 KINDS: dict[str, type["Blueprint"]] = {}  # by the names under which they are written to files
 
 
@@ -68,6 +67,7 @@ class Blueprint:
     fills_gaps: bool
 
     kind: ClassVar[str] = "autoencoder"
+    filler: ClassVar[type[nn.Module]] = GapFiller
 
     def __init_subclass__(cls):
         KINDS[cls.kind] = cls
@@ -86,8 +86,6 @@ class Blueprint:
     ) -> Prepared:
         """A network to train, the rows to train it on and those to validate it on.
 
-        By default, few rows are divided into folds and many have some held out.
-
         Parameters
         ----------
         rows : Scaled
@@ -98,12 +96,6 @@ class Blueprint:
         random_state : RandomState
         """
         module = self.build()
-        if previous is None and isinstance(validation, str) and rules.uses_folds(rows.n_rows, rows.n_features):
-            learnt, left_out = fold_positions(rows.n_rows, rules.N_FOLDS, random_state)
-            copies = make_copies(module, rules.N_FOLDS + 1)
-            for one, positions in zip(copies, learnt, strict=True):
-                self._start(one, rows, torch.from_numpy(positions))
-            return Prepared(Folds(copies, rows.n_features), *fold_sources(rows, learnt, left_out))
         train, held_out = split(rows, validation, random_state)
         if previous is None:
             self._start(module, train, start_positions(train))
@@ -111,19 +103,26 @@ class Blueprint:
             module.load_state_dict(previous.state_dict())
         return Prepared(module, train, held_out)
 
-    def finish(self, module: Any, train: Any) -> nn.Module:
-        """What is kept of the network that was trained."""
-        return module.full_data_model() if isinstance(module, Folds) else module
+    def restart(self, module: nn.Module, rows: Scaled) -> None:
+        """Start again, from all rows, where training on some of them has found nothing better than its start."""
+        self._start(module, rows, start_positions(rows))
+        module.eval()
+
+    def finish(self, module: nn.Module, train: Scaled | Members) -> None:
+        """Compute from training rows what a trained network needs besides its weights."""
 
     def _start(self, module: Autoencoder, rows: Scaled, positions: Tensor) -> None:
         """Set starting weights from the rows at some positions, as the architecture does."""
 
         def data() -> tuple[Tensor, Tensor]:
             batch = rows.take(positions)
-            x = batch.x if batch.mask is None else filled_by_pca(batch.x, batch.mask, self.n_components)
+            x = batch.x if batch.mask is None else module.filler(batch.x, batch.mask, module.loss)[0]
             return x, module.loss.link(x)
 
         module.to(rows.device)
+        if module.filler is not None:
+            batch = rows.take(positions)
+            module.filler.start(batch.x, torch.ones_like(batch.x, dtype=torch.bool) if batch.mask is None else batch.mask)
         noise = rules.input_noise(len(positions))
         self.architecture.start(module.encoder, module.decoder, data, self.n_components, self.latent.stochastic, noise)
 
@@ -143,7 +142,7 @@ class Blueprint:
         if not any(p.requires_grad for half in (encoder, decoder) for p in half.parameters()):
             raise ValueError(f"architecture={architecture!r} has no parameters to train: requires_grad is False for all of them.")
         copies_input = not architecture.accepts_strided_input
-        filler = GapFiller(n_features) if self.fills_gaps else None
+        filler = self.filler(n_features) if self.fills_gaps else None
         latent = latent.build(self.n_components)
         return Autoencoder(encoder, decoder, latent, self.make_loss(), self.corruption, copies_input, filler)
 
@@ -156,7 +155,7 @@ class Blueprint:
         return rules.auto_batch_size(n)
 
     def max_epochs(self, n: int, batch_size: int) -> int:
-        n_steps = rules.LINEAR_STEPS if self.architecture.is_linear() else rules.STEPS
+        n_steps = rules.LINEAR_STEPS if self.architecture.is_linear() else rules.auto_steps(n)
         return rules.auto_epochs(n_steps, n, batch_size, rules.width_factor(self.n_features))
 
     def n_codes(self) -> int:
@@ -244,6 +243,7 @@ class EnsembleBlueprint(Blueprint):
     max_samples: int | float | str
 
     kind: ClassVar[str] = "ensemble"
+    filler: ClassVar[type[nn.Module]] = MeanFiller  # whitened features say little about one another
 
     def with_members_of(self, other: Blueprint) -> "EnsembleBlueprint":
         """The same, whose members see what those of another blueprint see, if there are as many with as many features."""
@@ -274,10 +274,12 @@ class EnsembleBlueprint(Blueprint):
             held_out = Members(left, torch.arange(left.n_rows).expand(len(features), -1), features)
         return Prepared(module, Members(train, torch.from_numpy(positions), features), held_out)
 
-    def finish(self, module: Any, train: Any) -> Ensemble:
+    def restart(self, module: Ensemble, rows: Scaled) -> None:
+        """Members stay as they are, since they start at random."""
+
+    def finish(self, module: Ensemble, train: Members) -> None:
         rows = start_positions(train.source)[: rules.SCALE_ROWS]
         module.calibrate(train.take(slice(rules.SCALE_ROWS)), train.source.take(rows))
-        return module
 
     def _n_samples(self, n: int) -> int:
         if isinstance(self.max_samples, str):  # "auto"
@@ -372,19 +374,6 @@ def start_positions(rows: Scaled) -> Tensor:
     if rows.weight is None:
         return torch.randperm(rows.n_rows)[:n]
     return torch.from_numpy(rows.representative(n, RandomState(int(torch.randint(2**31, ())))))
-
-
-@torch.no_grad()
-def filled_by_pca(x: Tensor, mask: Tensor, n_components: int) -> Tensor:
-    """Rows whose gaps are filled by what their principal components say, these being computed from the filled rows in turn."""
-    n_components = min(n_components, min(x.shape) - 1)
-    if n_components < 1:
-        return x
-    for _ in range(FILLING_ROUNDS):
-        mean = x.mean(0)
-        _, _, directions = torch.pca_lowrank(x, n_components, center=True, niter=2)
-        x = torch.where(mask, x, mean + (x - mean) @ directions @ directions.T)
-    return x
 
 
 def subsample_rows(rows: Source, n_drawn: int, n_members: int, random_state: RandomState) -> np.ndarray:

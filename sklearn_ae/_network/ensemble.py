@@ -122,6 +122,10 @@ class Ensemble(Stack):
         codes = [nn.functional.pad(part, (0, width - part.shape[1])) for part in z.split(self.active, 1)]
         return self._gather(self.each("decode", torch.stack(codes))) / self._watched()
 
+    def restore(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The mean of the members' reconstructions (n_samples, n_features), of missing values too."""
+        return self.decode(self.encode(x, mask))
+
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Codes near those of some rows of `h`, which ``encoder_output`` gave."""
         members = zip(map(self.network_of, range(self.n_networks)), h.transpose(0, 1), strict=True)

@@ -56,7 +56,8 @@ def apply_in_chunks(
         n = batch.n_rows
         parts = [batch.x] if batch.mask is None else [batch.x, batch.mask]
         columns = [torch.nn.functional.pad(part.T.contiguous(), (0, n_rows - n)) for part in parts]
-        inputs = [scaling.transform_for(batch.x.dtype)(columns[0].T), *(part.T for part in columns[1:])]
+        rows = [part.T for part in columns]
+        inputs = [scaling.transform_for(batch.x.dtype)(*rows), *rows[1:]]
         return function(*(part.to(device) for part in inputs))[:n].numpy(force=True)
 
     def fill(starts: Iterable[int]) -> None:

@@ -23,6 +23,7 @@ from sklearn_ae._training.optimizers import Adam, AdamW
 from sklearn_ae._training.rules import stream_decay
 from sklearn_ae._training.state import TrainingState, improved_significantly
 from sklearn_ae._training.steps import GraphedStep, compiled
+from sklearn_ae._training.written_out import WrittenOut, can_be_written_out
 
 
 class StopTraining(Exception):
@@ -55,6 +56,7 @@ SCHEDULES: dict[str, Callable[[float], float] | None] = {
 }
 PLATEAU_FACTOR = 0.3
 STREAM_WARM_UP = 100  # steps over which the learning rate of a stream rises
+JUDGED_ROWS = 1_024  # in a batch of validation, which small batches would slow down
 
 OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict]] = {
     "adagrad": (torch.optim.Adagrad, {}),
@@ -263,7 +265,7 @@ class AutoencoderNet(NeuralNet):
             better = improved_significantly(state.start.losses, state.best.losses)
             state.restore(state.best if better else state.start)
             self.best_epoch_ = state.best_epoch if better else 0
-        self.state_ = self._losses = self._raw = self._objective = self._take_step = None
+        self.state_ = self._losses = self._raw = self._objective = self._written_out = self._take_step = None
         self._finish_module()
         for watcher in self.watchers:
             watcher.end(self)
@@ -282,12 +284,6 @@ class AutoencoderNet(NeuralNet):
         net.history, net.best_epoch_, net.interrupted_ = copy.deepcopy(self.history), self.state_.epoch, None
         net._finish_module()
         return net
-
-    def keep(self, module: nn.Module) -> None:
-        """Keep this module of what was trained; the optimiser of any other is dropped."""
-        if module is not self.module_:
-            self.module_ = module
-            self.initialize_optimizer()
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """One pass over the batches; see the class for what differs from skorch's."""
@@ -308,6 +304,7 @@ class AutoencoderNet(NeuralNet):
 
     def _train(self, batches: Batches) -> float:
         self._set_learning(True)
+        self._written_out = self._write_out()  # anew each epoch: a callback may have frozen weights
         total = torch.zeros((), device=batches.source.device)
         for batch in batches:
             self._set_rates()
@@ -328,8 +325,7 @@ class AutoencoderNet(NeuralNet):
             self._note_batch("train" if training else "valid", float(loss.mean()), batch.n_rows)
             target, raw = batch.x, self._raw
             if target.dim() == 3:  # networks side by side: one below the other, as scorers take them
-                judged = len(loss) if loss.dim() else len(target)  # folds are validated without the last
-                target, raw = target[:judged].flatten(0, 1), raw[:judged].flatten(0, 1)
+                target, raw = target.flatten(0, 1), raw.flatten(0, 1)
             self.notify("on_batch_end", batch=(batch.x, target), training=training, loss=loss, y_pred=raw)
 
     def _note_batches(self, prefix: str, loss: float, n_rows: int) -> None:
@@ -343,9 +339,11 @@ class AutoencoderNet(NeuralNet):
 
     def _step_once(self, batch: Batch) -> Tensor:
         """One step of the optimiser on one batch; gives the batch's mean objective."""
-        self.optimizer_.zero_grad(set_to_none=True)
-        means = weighted(self._objective(batch), batch.weight).mean(-1)
-        means.sum().backward()
+        if self._written_out is None:
+            loss = self._compute_gradients(batch)
+        else:
+            self.optimizer_.collect_gradients()  # they are written to where the optimiser has them
+            loss, self._raw = self._written_out(batch)
         if self._batch_hooks:
             parameters = TeeGenerator(self.get_all_learnable_params())
             self.notify("on_grad_computed", named_parameters=parameters, batch=(batch.x, batch.x), training=True)
@@ -353,12 +351,23 @@ class AutoencoderNet(NeuralNet):
             nn.utils.clip_grad_norm_(self.module_.parameters(), self.max_norm)
         self.optimizer_.step()
         self.state_.update_average()
+        return loss
+
+    def _compute_gradients(self, batch: Batch) -> Tensor:
+        self.optimizer_.zero_grad(set_to_none=True)
+        means = batch.weighted(self._objective(batch)).mean(-1)
+        means.sum().backward()
         return means.detach().mean()
 
     def _compiled_objective(self, source) -> Callable[[Batch], Tensor]:
         batch = next(iter(self.get_iterator(source)))
         self._set_learning(True)
         return compiled(self.objective, batch, self.optimizer_)
+
+    def _write_out(self) -> WrittenOut | None:
+        """The objective with its gradients written out, where that can be done and pays."""
+        plain = not self.mixed_precision and torch.device(self.device).type == "cpu" and self._objective == self.objective
+        return WrittenOut(self.module_) if plain and can_be_written_out(self.module_, self.optimizer_) else None
 
     def _make_step(self) -> Callable[[Batch], Tensor]:
         """The step as it is, or as a CUDA graph where the optimiser supports it."""
@@ -376,7 +385,7 @@ class AutoencoderNet(NeuralNet):
             losses = []
             for batch in batches:
                 self._announce(batch, False)
-                losses.append(weighted(self.objective(batch), batch.weight))
+                losses.append(batch.weighted(self.objective(batch)))
                 self._record(batch, False, losses[-1])
         self._losses = torch.cat(losses, -1).flatten()
         return float(self._losses.mean())
@@ -462,7 +471,7 @@ class AutoencoderNet(NeuralNet):
     # Batches
 
     def get_iterator(self, dataset, training=False):
-        return Batches(dataset, self.batch_size, shuffle=training)
+        return Batches(dataset, self.batch_size if training else max(self.batch_size, JUDGED_ROWS), shuffle=training)
 
     def get_dataset(self, X, y=None):
         if isinstance(X, Dataset):
@@ -471,11 +480,6 @@ class AutoencoderNet(NeuralNet):
 
     def __repr__(self):
         return f"AutoencoderNet({'trained' if self.initialized_ else 'new'}, {self.device})"
-
-
-def weighted(values: Tensor, weight: Tensor | None) -> Tensor:
-    """Values of rows times their weights, which have a mean of 1. Of several networks, only the first may have values."""
-    return values if weight is None else values * weight[: len(values)]
 
 
 def set_rate(group: dict, rate: float) -> None:

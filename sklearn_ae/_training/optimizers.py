@@ -58,6 +58,11 @@ class Adam(torch.optim.Optimizer):
         for flat in self.flats:
             flat.gradient.zero_()
 
+    def collect_gradients(self):
+        """Put gradients back in place that somebody has replaced or taken away."""
+        for flat in self.flats:
+            flat.collect_gradients()
+
     @torch.no_grad()
     def step(self, closure=None):
         """One step; `closure`, if given, computes loss and gradients first.
@@ -70,8 +75,8 @@ class Adam(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self.collect_gradients()
         for group, flat in zip(self.param_groups, self.flats, strict=True):
-            flat.collect_gradients()
             flat.step += 1
             excess = None
             if group["max_norm"] is not None:

@@ -1,11 +1,14 @@
 """The measured rules behind every ``"auto"``, with their constants. benchmarks/README.md has what each was measured against."""
 
+import math
+
 import numpy as np
 
 # Learning rate, steps and batches of a single autoencoder
 RATE = 1e-2
-STEPS, LINEAR_STEPS = 2_000, 100  # without hidden layers, PCA's start is nearly the end
-FEWEST_EPOCHS, ENOUGH_EPOCHS, MOST_EPOCHS = 2, 30, 200
+STEPS, GROWTH, MOST_STEPS = 1_250, 0.6, 2_100  # steps for 1,000 rows, the power of the rows with which they grow, and the most
+LINEAR_STEPS = 100  # without hidden layers, PCA's start is nearly the end
+FEWEST_EPOCHS, ENOUGH_EPOCHS, MOST_EPOCHS = 2, 30, 500
 WIDE = 256  # features from which on learning rate and steps are lowered
 SMALLEST_BATCH, USUAL_BATCH = 64, 128
 
@@ -15,11 +18,10 @@ STREAM_AVERAGE, LONGEST_AVERAGE = 0.1, 2_000  # the weights' moving average: a s
 STREAM_MEMORY = 100_000  # rows that the scaling remembers
 
 # Validation and starts
-N_FOLDS = 5
-FEW_ROWS, FEW_FEATURES = 1_000, 256  # with fewer of both, all rows validate by folds
 HELD_OUT, MOST_HELD_OUT = 0.1, 10_000
+ENOUGH_HELD_OUT, MOST_SHARE = 100, 0.2  # where a tenth is fewer than are enough, up to a fifth is held out
 START_ROWS, START_VALUES = 20_000, 2**25  # rows from which starting weights are computed; fewer where they are wide
-INPUT_NOISE = 0.2  # deviations of noise in the layers' input, in training on few rows
+INPUT_NOISE, FEW_ROWS = 0.3, 1_000  # deviations of noise in the layers' input, in training on so few rows
 
 # Members of an ensemble
 MEMBER_RATE, MEMBER_STEPS, MEMBER_BATCH, MEMBER_ROWS = 1.5e-2, 75, 256, 32
@@ -56,8 +58,9 @@ def auto_epochs(n_steps: int, n: int, batch_size: int, factor: float = 1.0) -> i
 
 
 def auto_batch_size(n: int) -> int:
-    """About an eighth of the rows, from 64 to 128, and a thousandth from 128,000 rows on."""
-    return min(n, 2 ** round(np.log2(np.clip(n / 8, SMALLEST_BATCH, max(USUAL_BATCH, n / 1_000)))))
+    """About a thirty-second of the rows, from 64 to 128, and a thousandth from 128,000 rows on; all batches about as large."""
+    size = np.clip(n / 32, SMALLEST_BATCH, max(USUAL_BATCH, n / 1_000))
+    return math.ceil(n / max(1, round(n / size)))
 
 
 def stream_decay(step: int) -> float:
@@ -65,9 +68,9 @@ def stream_decay(step: int) -> float:
     return 1 - 1 / (1 + min(STREAM_AVERAGE * step, LONGEST_AVERAGE))
 
 
-def uses_folds(n: int, n_features: int) -> bool:
-    """Whether rows are so few that all validate, fold by fold."""
-    return 2 * N_FOLDS <= n < FEW_ROWS and n_features <= FEW_FEATURES
+def auto_steps(n: int) -> float:
+    """Steps planned for n rows to learn from."""
+    return min(STEPS * (n / 1_000) ** GROWTH, MOST_STEPS)
 
 
 def n_held_out(validation: float | str, n: int, share: float = HELD_OUT, most: int = MOST_HELD_OUT) -> int:
@@ -79,7 +82,7 @@ def n_held_out(validation: float | str, n: int, share: float = HELD_OUT, most: i
         If a share that the user has given leaves no rows to train or to validate on.
     """
     if isinstance(validation, str):  # "auto"
-        return round(min(share * n, most))
+        return round(min(max(share * n, min(ENOUGH_HELD_OUT, MOST_SHARE * n)), most))
     held_out = round(validation * n)
     if not 0 < held_out < n:
         raise ValueError(

@@ -1,0 +1,161 @@
+"""What stands in the gaps of rows: values that the other values of a row make likely."""
+
+import torch
+from torch import Tensor, nn
+
+from sklearn_ae._layers import Linear
+
+MOST_MIXED = 1_000  # features up to which every gap may change every feature for a member of an ensemble
+MOST_DIRECTIONS = 64  # of a covariance that are kept; with more features than that it is not computed exactly
+FILL_STEPS = 16  # of conjugate gradients at most; as many as there are features solve any system
+FILL_UNITS = 128  # of the layer that corrects what is filled in
+EM_ROUNDS, EM_WORK = 25, 2**30  # rounds, and multiplications of one at most: rows beyond that are left out
+WIDE_ROUNDS, WIDE_WORK = 5, 2**34  # the same with more than `MOST_DIRECTIONS` features
+EM_BLOCK = 2**21  # numbers in a block of matrices
+LEAST_NOISE = 1e-5  # variance of what a feature has of its own
+PRIOR_ROWS = 1.0  # as many rows of independent features are added to a covariance
+
+
+class MeanFiller(nn.Module):
+    """Fills the gaps of a row for the encoder: ``x + (1 - mask) @ weight``, with learnt weights that start at zero.
+
+    Gaps arrive as zeros, which is the mean of a standardised feature. What is added depends on which values are missing. With many
+    features each gap adds to its own feature only.
+
+    Parameters
+    ----------
+    n_features : int
+    """
+
+    supports_batched_weights = True  # see Linear
+
+    def __init__(self, n_features: int):
+        super().__init__()
+        full = n_features <= MOST_MIXED
+        self.weight = nn.Parameter(torch.zeros(n_features, n_features) if full else torch.zeros(n_features))
+
+    def forward(self, x: Tensor, mask: Tensor, loss: nn.Module) -> tuple[Tensor, None]:
+        gaps = (~mask).to(x.dtype)
+        if self.weight.shape[-2:] == (x.shape[-1], x.shape[-1]):
+            return x + (self.weight.mT @ gaps.mT).mT, None  # rows as columns: see _layers
+        return x + gaps * self.weight.unsqueeze(-2), None
+
+
+class GapFiller(nn.Module):
+    r"""Fills the gaps of a row by what its other values make likely.
+
+    First by the conditional mean of a normal distribution,
+    :math:`\mu_m + \Sigma_{mo} \Sigma_{oo}^{-1} (x_o - \mu_o)`, whose mean and covariance come from all rows, gaps included.
+    The system is solved by a fixed number of steps of conjugate gradients. A layer that sees the row so filled, and where its gaps
+    are, adds what is not linear; it learns from values that are hidden in training, and starts at zero.
+
+    Parameters
+    ----------
+    n_features : int
+
+    Attributes
+    ----------
+    mean : Tensor of shape (n_features,)
+    factor : Tensor of shape (n_features, n_directions)
+    noise : Tensor of shape ()
+        The covariance is ``factor @ factor.T`` plus `noise` on the diagonal.
+    share : Tensor of shape (n_features,)
+        How far the decoder's value, and not the filler's, is given for a gap.
+    """
+
+    def __init__(self, n_features: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("factor", torch.zeros(n_features, min(n_features, MOST_DIRECTIONS)))
+        self.register_buffer("noise", torch.ones(()))
+        self.layers = nn.Sequential(Linear(2 * n_features, FILL_UNITS), nn.SiLU(), Linear(FILL_UNITS, n_features))
+        self.share = nn.Parameter(torch.zeros(n_features))
+        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.zeros_(self.layers[-1].bias)
+
+    def forward(self, x: Tensor, mask: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor]:
+        """Rows without gaps, and the raw output for them; the encoder's gradient does not reach the filler."""
+        first = self.conditional_mean(x, mask).clamp(*loss.range)
+        values = loss.link(first) + self.layers(torch.cat([first, mask.to(x.dtype)], -1))
+        return torch.where(mask, x, loss.inverse_link(values).detach()), values
+
+    def joined(self, values: Tensor, raw: Tensor) -> Tensor:
+        """The filler's values and the decoder's in one."""
+        return values + self.share * (raw.detach() - values.detach())
+
+    @torch.no_grad()
+    def conditional_mean(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Rows whose gaps hold the mean of a normal distribution, given what was observed of the row."""
+        observed, mean = mask.mT.to(x.dtype), self.mean.unsqueeze(-1)  # rows as columns: see _layers
+        left = observed * (x.mT - mean)
+        solution, direction = torch.zeros_like(left), left
+        power = left.square().sum(0)
+        for _ in range(min(FILL_STEPS, len(self.mean) + 1)):
+            image = observed * self._covariance_times(direction)
+            step = power / (direction * image).sum(0).clamp_min(1e-30)
+            solution = solution + step * direction
+            left = left - step * image
+            before, power = power, left.square().sum(0)
+            direction = left + power / before.clamp_min(1e-30) * direction
+        return torch.where(mask, x, (mean + self.factor @ (self.factor.mT @ solution)).mT)
+
+    def _covariance_times(self, x: Tensor) -> Tensor:
+        return self.factor @ (self.factor.mT @ x) + self.noise * x
+
+    @torch.no_grad()
+    def start(self, x: Tensor, mask: Tensor) -> None:
+        """Set mean and covariance from scaled rows in random order, by maximum likelihood with a little shrinkage."""
+        d, n_directions = self.factor.shape
+        if d == n_directions:
+            mean, covariance = normal_of(x.double().cpu(), mask.cpu())
+            variances, directions = torch.linalg.eigh(covariance)
+            self._set(mean, directions, variances, variances[0])
+            return
+        n = max(2 * d, WIDE_WORK // (4 * FILL_STEPS * d * n_directions))
+        x, mask = x[:n], mask[:n]
+        for _ in range(WIDE_ROUNDS):
+            filled = self.conditional_mean(x, mask)
+            mean = filled.mean(0)
+            _, values, directions = torch.pca_lowrank(filled, min(n_directions, len(x) - 1), center=True, niter=2)
+            variances = values.square() / len(x)
+            noise = ((filled - mean).square().mean(0).sum() - variances.sum()) / (d - len(variances))
+            self._set(mean, directions, variances, noise)
+
+    def _set(self, mean: Tensor, directions: Tensor, variances: Tensor, noise: Tensor) -> None:
+        noise = noise.clamp_min(LEAST_NOISE)
+        self.mean.copy_(mean)
+        self.factor.zero_()
+        self.factor[:, : len(variances)] = directions * (variances - noise).clamp_min(0).sqrt()
+        self.noise.copy_(noise)
+
+
+def normal_of(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of the normal distribution under which what was observed is most likely, by EM, in float64."""
+    d = x.shape[1]
+    most = max(2 * d, int(EM_WORK / (4 * d**3)))
+    x, mask = x[:most], mask[:most]
+    n = len(x)
+    mean, covariance = x.new_zeros(d), torch.eye(d, dtype=x.dtype)
+    rows = max(1, EM_BLOCK // d**2)
+    for _ in range(EM_ROUNDS):
+        total, square = x.new_zeros(d), x.new_zeros(d, d)
+        for part, seen in zip(x.split(rows), mask.split(rows), strict=True):
+            filled, rest = expected(part - mean, seen.to(x.dtype), covariance)
+            total += filled.sum(0)
+            square += filled.T @ filled + rest
+        shift = total / n
+        mean = mean + shift
+        covariance = (square - n * torch.outer(shift, shift) + PRIOR_ROWS * torch.eye(d, dtype=x.dtype)) / (n + PRIOR_ROWS)
+    return mean, covariance
+
+
+def expected(x: Tensor, seen: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Centred rows with the conditional means in their gaps, and the sum of the covariances of what is in the gaps."""
+    cross = seen[:, :, None] * covariance
+    lower = torch.linalg.cholesky(cross * seen[:, None, :] + torch.diag_embed(1 - seen))
+    half = torch.linalg.solve_triangular(lower, torch.cat([cross, (x * seen)[:, :, None]], 2), upper=False)
+    half, right = half[:, :, :-1], half[:, :, -1:]
+    gaps = 1 - seen
+    filled = x * seen + gaps * (half.mT @ right).squeeze(2)
+    half = (half * gaps[:, None, :]).flatten(0, 1)
+    return filled, covariance * (gaps.T @ gaps) - half.T @ half
