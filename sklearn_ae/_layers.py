@@ -77,6 +77,7 @@ class WithLinearPath(nn.Module):
     """
 
     supports_batched_weights = True  # see Linear
+    first: Tensor
     low: Tensor
     high: Tensor
     noise: Tensor

@@ -450,7 +450,7 @@ def test_a_mosaic_has_gaps_of_one_pixel():
 
 
 def test_reconstructions_of_other_shapes_are_refused(X):
-    with pytest.raises(ValueError, match=r"X has shape \(120, 6\), but X_reconstructed has \(120, 5\)"):
+    with pytest.raises(ValueError, match=r"X_reconstructed must have the shape of X, \(120, 6\), got \(120, 5\)"):
         ReconstructionDisplay.from_predictions(X, X.iloc[:, :5])
     with pytest.raises(ValueError, match="has 8 values, but a row has 6"):
         ReconstructionDisplay.from_predictions(X, X, image_shape=(2, 4))
@@ -643,7 +643,7 @@ def test_contributions_in_a_pipeline_have_the_datas_names_and_units(X):
 
 
 def test_contributions_of_missing_values_and_rows(X, detector):
-    with pytest.raises(IndexError, match="row=120, but X has 120 rows"):
+    with pytest.raises(IndexError, match="row=120 must be from -120 to 119"):
         FeatureContributionDisplay.from_estimator(detector, X, row=120)
     with pytest.raises(TypeError, match="PCA has neither feature_contributions nor reconstruction_errors"):
         FeatureContributionDisplay.from_estimator(PCA(2).fit(X), X)

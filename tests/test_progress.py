@@ -186,7 +186,7 @@ class Recorder:
         return [call for call in self.calls if call[:2] == ("end", name)]
 
 
-@pytest.fixture(params=ESTIMATORS, ids=["folds", "held-out", "ensemble", "single"])
+@pytest.fixture(params=ESTIMATORS, ids=["auto", "held-out", "ensemble", "single"])
 def estimator(request):
     return sklearn.clone(request.param)
 

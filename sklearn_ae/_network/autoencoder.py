@@ -85,7 +85,7 @@ class Autoencoder(nn.Module):
 
     def _with_values(self, raw: Tensor, values: Tensor | None, mask: Tensor | None) -> Tensor:
         """Raw output, with the filler's in the gaps."""
-        return raw if values is None else torch.where(mask, raw, self.filler.joined(values, raw))
+        return raw if values is None or mask is None else torch.where(mask, raw, self.filler.joined(values, raw))
 
     def _encoded(self, x: Tensor) -> Tensor:
         return self.encoder(self._own(x))

@@ -103,12 +103,12 @@ class Blueprint:
             module.load_state_dict(previous.state_dict())
         return Prepared(module, train, held_out)
 
-    def restart(self, module: nn.Module, rows: Scaled) -> None:
+    def restart(self, module: Any, rows: Scaled) -> None:
         """Start again, from all rows, where training on some of them has found nothing better than its start."""
         self._start(module, rows, start_positions(rows))
         module.eval()
 
-    def finish(self, module: nn.Module, train: Scaled | Members) -> None:
+    def finish(self, module: Any, train: Any) -> None:
         """Compute from training rows what a trained network needs besides its weights."""
 
     def _start(self, module: Autoencoder, rows: Scaled, positions: Tensor) -> None:

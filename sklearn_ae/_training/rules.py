@@ -50,7 +50,7 @@ def width_factor(n_features: int) -> float:
     return min(1.0, (WIDE / n_features) ** 0.5)
 
 
-def auto_epochs(n_steps: int, n: int, batch_size: int, factor: float = 1.0) -> int:
+def auto_epochs(n_steps: float, n: int, batch_size: int, factor: float = 1.0) -> int:
     """How many epochs make that many steps, within bounds; `factor` of them, but not under 30 for it."""
     n_epochs = n_steps * batch_size / n
     n_epochs = max(factor * n_epochs, min(n_epochs, ENOUGH_EPOCHS))
