@@ -373,7 +373,7 @@ def test_threads_may_fit_at_the_same_time(rng):
 
 @pytest.mark.parametrize("n_drawn", [3, 50, 99, 100])
 def test_rows_are_drawn_once_and_in_random_order(n_drawn):
-    for rows in subsample_rows(100, n_drawn, 5, np.random.RandomState(0)):
+    for rows in subsample_rows(ArraySource(np.zeros((100, 1))), n_drawn, 5, np.random.RandomState(0)):
         assert len(set(rows)) == n_drawn
         assert (np.diff(rows) < 0).any()
 
