@@ -650,7 +650,7 @@ def test_contributions_of_missing_values_and_rows(X, detector):
     display = FeatureContributionDisplay(contributions=np.array([1.0, 2.0]), seen=np.array([np.nan, -3.0])).plot()
     assert tick_names(display.ax_.child_axes[0].yaxis) == ["seen", "−3", "missing"]
     assert display.ax_.get_title(loc="left") == "Outlyingness 3"
-    with pytest.raises(ValueError, match="max_features must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="max_features must be at least 1, got max_features=0"):
         display.plot(max_features=0)
 
 
