@@ -156,6 +156,8 @@ class Blueprint:
 
     def max_epochs(self, n: int, batch_size: int) -> int:
         n_steps = rules.LINEAR_STEPS if self.architecture.is_linear() else rules.auto_steps(n)
+        if self.latent.stochastic:
+            n_steps *= rules.STOCHASTIC
         return rules.auto_epochs(n_steps, n, batch_size, rules.width_factor(self.n_features))
 
     def n_codes(self) -> int:
