@@ -84,6 +84,20 @@ feature_names_in_ : ndarray of shape (n_features_in_,)
     Their names, if X had any.
 """
 
+NOTES = """
+- **Units.** Data can be in any units: they are scaled inside, and reconstructions come in the data's own.
+- **Missing values** are NaN. Columns of text or categories are encoded first, by `sklearn.preprocessing.OneHotEncoder` for example.
+- **Progress.** ``verbose=1`` shows a bar. ``sklearn_ae.inspection.LossCurveDisplay`` shows whether training has converged.
+- **Too slow?** Lower `max_epochs`. A GPU is taken if there is one.
+- **The same result each time:** set `random_state`.
+- **The length of the code:** ``sklearn_ae.inspection.ExplainedVarianceDisplay`` compares some, `GridSearchCV` searches.
+- **More rows than memory:** pass a ``numpy.memmap``, or call ``partial_fit`` with chunks.
+- **Save:** ``joblib.dump(estimator, "file.joblib")``. Never load such a file from somebody you do not trust.
+- **Your own network, loss or corruption** goes into its slot: ``architecture=Custom(encoder, decoder)``, ``loss=function``.
+- **In a pipeline**, what only this estimator has is asked of the last step:
+  ``pipeline[-1].reconstruct(pipeline[:-1].transform(X))``.
+"""
+
 
 def describe(**defaults):
     """Fill a class's docstring with what both estimators share, `defaults` being what differs."""
@@ -91,7 +105,7 @@ def describe(**defaults):
     def fill(cls):
         text = inspect.cleandoc(cls.__doc__)
         text = text.replace("<parameters>", PARAMETERS.strip().format(**defaults))
-        cls.__doc__ = text.replace("<attributes>", ATTRIBUTES.strip())
+        cls.__doc__ = text.replace("<attributes>", ATTRIBUTES.strip()).replace("<notes>", NOTES.strip())
         return cls
 
     return fill

@@ -89,6 +89,10 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     AutoencoderTransformer : Dimensionality reduction by an autoencoder.
     sklearn.ensemble.IsolationForest : An ensemble of random trees.
 
+    Notes
+    -----
+    <notes>
+
     References
     ----------
     .. [1] Chen, Sathe, Aggarwal and Turaga (2017), "Outlier Detection with Autoencoder Ensembles", SDM.

@@ -43,6 +43,10 @@ class AutoencoderTransformer(BaseAutoencoder):
     AutoencoderOutlierDetector : Outlier detection by an ensemble of small autoencoders.
     sklearn.decomposition.PCA : The linear case.
 
+    Notes
+    -----
+    <notes>
+
     References
     ----------
     .. [1] Hinton and Salakhutdinov (2006), "Reducing the Dimensionality of Data with Neural Networks", Science 313.
