@@ -4,6 +4,7 @@ import contextlib
 import io
 import pickle
 import time
+import types
 import warnings
 
 import numpy as np
@@ -84,6 +85,18 @@ def test_a_bar_is_drawn_ten_times_a_second_at_most(table, monkeypatch):
     monkeypatch.setattr(progress, "BAR_APART", 1e6)
     shown = shown_in_terminal(AutoencoderTransformer(2, verbose=1, max_epochs=30, random_state=0), table)
     assert 2 <= shown.count("\r") <= 4  # the first picture, the last, and tqdm's as it closes
+
+
+def test_workers_of_a_search_print_lines(table, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "current_process", lambda: types.SimpleNamespace(name="LokyProcess-1"))
+    assert shown_in_terminal(AutoencoderTransformer(2, verbose=1, **QUICK), table) == ""
+    assert "3 epochs in" in capsys.readouterr().out
+
+
+def test_without_any_stderr_lines_are_printed(table, capsys):
+    with contextlib.redirect_stderr(None):
+        AutoencoderTransformer(2, verbose=1, **QUICK).fit(table)
+    assert "3 epochs in" in capsys.readouterr().out
 
 
 def test_a_notebook_has_a_widget(table, monkeypatch):

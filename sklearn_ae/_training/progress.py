@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
+from multiprocessing import current_process
 from typing import Any
 
 BAR_APART = 0.1  # seconds between two pictures of a bar
@@ -132,7 +133,12 @@ def duration(seconds: float) -> str:
 
 
 def find_bar() -> Callable | None:
-    """What makes a tqdm bar where one can move, in a terminal or in a notebook with ipywidgets; else None."""
+    """What makes a tqdm bar where one can move, in a terminal or in a notebook with ipywidgets; else None.
+
+    Workers of a search have none: bars of several processes would write over one another.
+    """
+    if current_process().name != "MainProcess":
+        return None
     from tqdm.std import TqdmWarning
     from tqdm.std import tqdm as in_terminal
 
@@ -142,4 +148,9 @@ def find_bar() -> Callable | None:
 
     if tqdm.status_printer is not in_terminal.status_printer:
         return tqdm
-    return partial(tqdm, ncols=shutil.get_terminal_size().columns) if sys.stderr.isatty() else None
+    return partial(tqdm, ncols=shutil.get_terminal_size().columns) if is_terminal(sys.stderr) else None
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a stream, None where there is none, is a terminal."""
+    return stream is not None and stream.isatty()
