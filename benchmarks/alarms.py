@@ -64,7 +64,7 @@ def whisker(scores: np.ndarray) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n-estimators", type=int, nargs="+", default=[1, 128])
+    parser.add_argument("--n-estimators", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--rows", type=int, nargs="+", default=list(FITS))
     parser.add_argument("--fits", type=int, help="fits for each distribution")
     arguments = parser.parse_args()

@@ -19,10 +19,10 @@ from sklearn_ae._base import BaseAutoencoder
 from sklearn_ae._calibration import ENOUGH_SCORES, Scores, auto_offset, folds
 from sklearn_ae._data.sources import Source
 from sklearn_ae._docs import describe
-from sklearn_ae._network.blueprint import Blueprint, EnsembleBlueprint, make_members, make_parts
+from sklearn_ae._network.blueprint import Blueprint, EnsembleBlueprint, NoveltyBlueprint, make_members, make_parts
 from sklearn_ae._training import rules
 from sklearn_ae._training.callbacks import FitCallbacks
-from sklearn_ae.architectures import Architecture
+from sklearn_ae.architectures import Architecture, Dense
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
 
@@ -30,36 +30,54 @@ FEW_OUTLIERS = 0.4  # share of rows; classes of about equal size are not labels 
 
 
 @describe(
-    architecture="None is, in an ensemble, one hidden layer of 16 to 64 units; for a single autoencoder ``Dense()``.",
-    scaling='for an ensemble ``"robust"`` followed by a partial whitening and arcsinh, for a single autoencoder ``"robust"``',
+    architecture="None is, in an ensemble, one hidden layer of 16 to 64 units; with `novelty` ``Dense((128,))``; for a single "
+    "autoencoder ``Dense()``.",
+    scaling='``"whitened"`` for an ensemble, ``"standard_whitened"`` with `novelty`, ``"robust"`` for a single autoencoder',
     optimizer="adam",
-    learning_rate="0.015 for an ensemble, otherwise 0.01 times the root of 256 / n_features if that is under 1",
+    learning_rate="0.015 for an ensemble, otherwise 0.003 with `novelty` and 0.01 without, times the root of 256 / n_features if "
+    "that is under 1",
     max_grad_norm=None,
-    max_epochs='``"auto"`` plans 75 batches for an ensemble, 2,000 for a single autoencoder.',
-    batch_size='``"auto"`` is all rows of a member up to 256; for a single autoencoder as in the transformer.',
+    max_epochs='``"auto"`` plans 75 batches for an ensemble, 1,000 with `novelty`, 2,000 for a single autoencoder.',
+    batch_size='``"auto"`` is all rows of a member up to 256; 128 with `novelty`; for a single autoencoder as in the transformer.',
     early_stopping='"auto", which is True for a single autoencoder',
     validation_fraction='Those that calibrate `p_values` and ``contamination="auto"`` are held out always; ``"auto"`` is a '
     "fifth, at most 10,000 rows. With `early_stopping`, a tenth of the others is held out too, or the share that is given.",
 )
 class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
-    r"""Outlier detection by an ensemble of small autoencoders.
+    r"""Outlier detection by autoencoders, in two regimes: training rows may hold outliers, or are known to be clean.
 
-    As in an isolation forest, each member sees a few rows and some of the features. It learns to reconstruct these rows, except
-    for the quarter that it reconstructs worst, so that outliers are not learnt. A row's outlyingness is the mean over members of
-    its absolute residuals, each divided by a robust scale of that feature's residuals, and their sum by its median:
+    **Training rows may hold outliers** (``novelty=False``). The fifth of the rows that lies farthest out is left out of training.
+    An ensemble then looks at a row in three ways. Each member has 16 hands of 16 rows, and the mean distance to the nearest
+    row of a hand is the first part [3]_: a hand is an autoencoder whose code is which row is nearest. The second are the residuals
+    of the members' trained autoencoders, each divided by a robust scale. Each of them learns from a few rows and some features,
+    without the quarter of the rows that it reconstructs worst [1]_. The third are the margins: how rare it is to be as far out in a
+    feature [4]_.
 
-    .. math:: s(x) = \frac1t\sum_m \frac{1}{t_m}\sum_j \frac{|x_j - \hat x_{mj}|}{\sigma_{mj}}
+    .. math::
+        s(x) = \frac1c \Big(0.9 \sum_h \frac{\lVert x - x_h \rVert}{t_1}
+        + 0.1 \sum_m \sum_j \frac{|x_j - \hat x_{mj}|}{\sigma_{mj}}
+        + \frac{8}{d + 16} \sum_j \frac{\max(0, -\log 2 P_j(x_j))}{t_3} \Big)
 
-    and the whole by the median over rows, so that 1 is a typical row. It is a sum over features: ``feature_contributions``
-    tells which of them made a row an outlier. All members are trained together as one batched network. With
-    ``n_estimators=1`` this is one plain autoencoder, trained on all rows, whose outlyingness is its reconstruction loss.
+    Here :math:`P_j` is the smaller tail beyond :math:`x_j` in feature j, and the divisors make 1 a typical row. Where a part of
+    the autoencoders has been chosen (architecture, corruption, latent or loss), 0.9 and 0.1 are both 0.5.
+
+    **Training rows are clean** (``novelty=True``). One masked autoencoder learns to tell hidden features from the others [5]_,
+    and a memory keeps at most 8,192 rows (16 MB). Let :math:`a` be the sum of the residuals that each feature has when it is
+    hidden together with a fifth of the others, and :math:`m` the sum of the residuals from the mean of the 3 nearest kept rows
+    [6]_, divided by the root of what is usual among the 10 nearest. Then :math:`s(x) = m^{2/3} a^{1/3}`, divided so that 1 is a
+    typical row.
+
+    In both, the outlyingness is a sum over features: ``feature_contributions`` tells which of them made a row an outlier.
+    `transform`, `inverse_transform`, `reconstruct`, `reconstruction_errors` and `sample` are those of the trained autoencoders.
+    With ``n_estimators=1`` and without `novelty` this is one plain autoencoder, trained on all rows, whose outlyingness is its
+    reconstruction loss.
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
         Length of a code. With ``"auto"`` each member draws its own, from 1 to half the features (at most 32), but every
-        fourth has none and measures distances from the middle; a single autoencoder has the square root of the number of
-        features.
+        fourth has none and measures distances from the middle; with `novelty` it is the number of
+        features, at most 64; a single autoencoder has the square root of the number of features.
     contamination : float in (0, 0.5] or "auto", default="auto"
         How `offset_` is chosen. A number is the share of outliers in the training data, and ``predict`` of these data calls that
         share outliers. Of new rows it calls more, since they are reconstructed worse than rows that were learnt: with an
@@ -72,10 +90,17 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         hundred, up to a tenth where they are heavy or rows are fewer than 100, and a whole group of rows if they are fewer than
         a quarter and are all reconstructed much worse than the others. With fewer than 20 rows held out (fewer than 100 in
         all), four more models are fitted, each without a part of the rows, which it then scores; that takes five times as long.
-    n_estimators : int, default=128
-        Members of the ensemble.
+    novelty : bool, default=False
+        As in `LocalOutlierFactor`. False: training rows may hold outliers, which are to be found among them or in new rows. True:
+        every training row is trusted and remembered, and only new rows are to be judged. ``predict`` and ``fit_predict`` then also
+        work on the training rows, but say little there: a row that is remembered is its own nearest, so that it seems more
+        normal than it would if it were new. For the same reason a number for `contamination` makes more alarms among new
+        rows than it says; ``"auto"`` and `p_values` look only at rows held out, and hold for new rows.
+    n_estimators : int, default=4
+        Members of the ensemble. Has no effect with `novelty`.
     max_samples : int, float in (0, 1] or "auto", default="auto"
-        Rows for each member, drawn without replacement: a number, a share, or 32.
+        Rows for each member, drawn without replacement from those that were not left out: a number, a share of the training rows,
+        or 32 for its autoencoder and 16 for each of its hands. A hand has at most 256. Has no effect with `novelty`.
     <parameters>
 
     Attributes
@@ -88,6 +113,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     --------
     AutoencoderTransformer : Dimensionality reduction by an autoencoder.
     sklearn.ensemble.IsolationForest : An ensemble of random trees.
+    sklearn.neighbors.LocalOutlierFactor : Distances to the nearest rows, beside their own.
 
     Notes
     -----
@@ -97,6 +123,12 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     ----------
     .. [1] Chen, Sathe, Aggarwal and Turaga (2017), "Outlier Detection with Autoencoder Ensembles", SDM.
     .. [2] Bates, Candes, Lei, Romano and Sesia (2023), "Testing for Outliers with Conformal p-values", Annals of Statistics 51.
+    .. [3] Aggarwal and Sathe (2017), "Outlier Ensembles", Springer: nearest neighbours in many small subsamples.
+    .. [4] Li, Zhao, Hu, Botta, Ionescu and Chen (2022), "ECOD: Unsupervised Outlier Detection Using Empirical Cumulative
+       Distribution Functions", IEEE TKDE.
+    .. [5] Yin, Qiao, Zhou, Wang and Zhang (2024), "MCM: Masked Cell Modeling for Anomaly Detection in Tabular Data", ICLR.
+    .. [6] Livernoche, Jain, Hezaveh and Ravanbakhsh (2024), "On Diffusion Modeling for Anomaly Detection", ICLR, where nearest
+       neighbours are among the best in this regime.
 
     Examples
     --------
@@ -104,7 +136,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     >>> from sklearn_ae import AutoencoderOutlierDetector
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(300, 1)) * [1, 2, 3] + 0.1 * rng.normal(size=(300, 3))
-    >>> detector = AutoencoderOutlierDetector(random_state=0).fit(X)
+    >>> detector = AutoencoderOutlierDetector(novelty=True, random_state=0).fit(X)
     >>> x = np.array([[1.0, -2.0, 3.0]])  # no value is unusual by itself
     >>> detector.predict(x)
     array([-1])
@@ -119,6 +151,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         "n_components": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "early_stopping": [StrOptions({"auto"}), "boolean"],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+        "novelty": ["boolean"],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "max_samples": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 1, closed="right")],
     }
@@ -128,7 +161,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         n_components: int | str = "auto",
         *,
         contamination: float | str = "auto",
-        n_estimators: int = 128,
+        novelty: bool = False,
+        n_estimators: int = 4,
         max_samples: int | float | str = "auto",
         architecture: Architecture | None = None,
         corruption: Corruption | Callable[[torch.Tensor], torch.Tensor] | None = None,
@@ -181,6 +215,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             random_state=random_state,
         )
         self.contamination = contamination
+        self.novelty = novelty
         self.n_estimators = n_estimators
         self.max_samples = max_samples
 
@@ -190,7 +225,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training data, in any units; outliers among them do little harm.
+            Training data, in any units; outliers among them do little harm, unless `novelty` says that there are none.
         y : array-like of shape (n_samples,) or None
             Not used in training. For a search by labels, ``GridSearchCV(..., scoring="roc_auc")``, give 1 for inliers and -1 for
             outliers.
@@ -223,14 +258,14 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         Returns
         -------
         Z : ndarray of shape (n_samples, n_features_out)
-            The members' codes, side by side.
+            The members' codes, side by side; with `novelty`, the codes of the one autoencoder.
         """
         return self.fit(X).transform(X)
 
     # Answers
 
     def predict(self, X: ArrayLike) -> np.ndarray:
-        """Tell inliers from outliers.
+        """Tell inliers from outliers. With `novelty`, only the labels of new rows mean something.
 
         Parameters
         ----------
@@ -350,10 +385,16 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             yield model._scored(source, left_out)
 
     def _stops_early(self) -> bool:
-        return self.n_estimators == 1 if self.early_stopping == "auto" else self.early_stopping
+        return self.n_estimators == 1 and not self.novelty if self.early_stopping == "auto" else self.early_stopping
 
     def _make_blueprint(self, source: Source, random_state: RandomState) -> Blueprint:
         parts = make_parts(self, source)
+        if self.novelty:
+            n_components = self.n_components
+            if isinstance(n_components, str):  # "auto"
+                n_components = min(source.n_features, rules.MOST_MASKED_COMPONENTS)
+            parts |= {"fills_gaps": True} | ({"architecture": Dense((rules.MASKED_UNITS,))} if self.architecture is None else {})
+            return NoveltyBlueprint(**parts, scaling=self._scaling_kind("standard_whitened"), n_components=n_components)
         if self.n_estimators == 1:
             n_components = int(np.ceil(np.sqrt(source.n_features))) if self.n_components == "auto" else self.n_components
             return Blueprint(**parts, scaling=self._scaling_kind("robust"), n_components=n_components)

@@ -12,6 +12,7 @@ from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._calibration import Scores, auto_offset, folds
 from sklearn_ae._data.held_out import HeldOutRows, row_keys
 from sklearn_ae._data.sources import ArraySource
+from sklearn_ae._training import rules
 from sklearn_ae.architectures import Custom, Dense
 from tests.helpers import QUICK, Encoder
 
@@ -268,7 +269,7 @@ def test_rows_that_validated_validate_again(estimator, rng):
     X = correlated(rng, 120)
     model = sklearn.clone(estimator).set_params(warm_start=True, early_stopping=True, **QUICK).fit(X)
     memory = model._validation_memory
-    assert memory.held_out.sum() == round(0.1 * len(memory.keys))
+    assert memory.held_out.sum() == rules.n_held_out("auto", len(memory.keys))
     model.set_params(random_state=1).fit(rng.permutation(X))
     again = model._validation_memory
     assert set(again.keys[again.held_out]) == set(memory.keys[memory.held_out])

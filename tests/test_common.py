@@ -51,7 +51,8 @@ def estimators():
     transformers = [AutoencoderTransformer(1, max_epochs=5, **slots) for slots in SLOTS]
     detectors = [AutoencoderOutlierDetector(1, n_estimators=3, max_epochs=5, **slots) for slots in SLOTS]
     single = AutoencoderOutlierDetector(n_estimators=1, max_epochs=5, contamination=0.1)
-    return [AutoencoderTransformer(), *transformers, AutoencoderOutlierDetector(), single, *detectors]
+    novelty = [AutoencoderOutlierDetector(novelty=True, max_epochs=5, **slots) for slots in ({}, {"latent": Variational()})]
+    return [AutoencoderTransformer(), *transformers, AutoencoderOutlierDetector(), single, *detectors, *novelty]
 
 
 @parametrize_with_checks(estimators(), expected_failed_checks=lambda estimator: EXPECTED_FAILURES)

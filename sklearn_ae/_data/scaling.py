@@ -19,12 +19,13 @@ QUANTILE_ROWS, QUANTILE_VALUES = 10_000, 2**25  # enough for quantiles to be kno
 FARTHEST = float(np.arcsinh(LIMIT))  # in whitened units
 MOST_WHITENED = 1_000  # with more features than this, a whitening is computed from as many rows
 HALF_WHITENED = 64  # features with which data are whitened by half
+SQUASHED = 200  # whitened values of some 1 + SQUASHED / n_features are drawn in
 COMMON = 0.9  # share of the rows that have the same value where a feature counts as nearly constant
 BOUND = 2.0  # largest scaled value of such a feature
 SQUARABLE = 1e-140, 1e140  # magnitudes whose squares, and sums of them, are exact in float64
 FLOAT32 = 1e-36, 1e36  # magnitudes that are safe in float32
 EPS = np.finfo(np.float64).eps
-KINDS = ("standard", "bounded", "robust", "uniform", "whitened")
+KINDS = ("standard", "bounded", "robust", "uniform", "whitened", "standard_whitened")
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,12 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Whitening(Scaling):
-    r"""A scaling, then whitened in part and squashed: ``arcsinh(scaled @ W)``.
+    r"""A scaling, then whitened in part and squashed: ``c * arcsinh(scaled @ W / c)``.
 
     :math:`W = \Sigma^{-p/2}`, symmetric, so that column j is still feature j, partly decorrelated from the others. The power
     :math:`p = d / (d + 64)` grows with the number of features: few are left almost as they are, hundreds nearly whitened.
-    ``arcsinh`` leaves small values as they are and shrinks large ones.
+    ``arcsinh`` leaves the bulk as it is and draws in what lies beyond :math:`c = 1 + 200 / d`: few features keep their extremes, of
+    hundreds no single one decides.
 
     Attributes
     ----------
@@ -89,17 +91,22 @@ class Whitening(Scaling):
     gains: np.ndarray = field(kw_only=True)
     rest: float = field(kw_only=True)
 
+    @property
+    def bend(self) -> float:
+        """Where values begin to be drawn in."""
+        return 1 + SQUASHED / len(self.directions)
+
     def transform_for(self, dtype: torch.dtype) -> Callable[..., Tensor]:
         scale = super().transform_for(dtype)
 
         def transform(x: Tensor, mask: Tensor | None = None) -> Tensor:
             scaled = scale(x) if mask is None else torch.where(mask, scale(x), 0)
-            return torch.asinh(self._mix(scaled, self.gains, self.rest))
+            return self._mix(scaled, self.gains, self.rest).div_(self.bend).asinh_().mul_(self.bend)
 
         return transform
 
     def inverse(self, x: Tensor) -> Tensor:
-        x = torch.sinh(x.double().clamp(-FARTHEST, FARTHEST))
+        x = torch.sinh((x.double() / self.bend).clamp(-FARTHEST, FARTHEST)) * self.bend
         return super().inverse(self._mix(x, 1 / self.gains, 1 / self.rest))
 
     def _mix(self, x: Tensor, gains: np.ndarray, rest: float) -> Tensor:
@@ -113,9 +120,9 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
 
     Parameters
     ----------
-    kind : {"standard", "bounded", "robust", "uniform", "whitened"} or None
+    kind : {"standard", "bounded", "robust", "uniform", "whitened", "standard_whitened"} or None
         Mean and standard deviation; that, nearly constant features bounded; median and spread of the middle; one factor for all
-        features, so that zeros stay zeros; the third and whitened in part; or no scaling.
+        features, so that zeros stay zeros; the third, or the first, and whitened in part; or no scaling.
     source : Source
         Rows in the data's own units.
     random_state : RandomState
@@ -132,7 +139,8 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
     some = few_rows(source, random_state)
     if kind == "bounded":
         return Scaling(*bounded(some, source.moments()))
-    center, scale = robust(some)
+    moments = source.moments() if kind == "standard_whitened" else None
+    center, scale = robust(some) if moments is None else (moments.mean, moments.scale)
     return Scaling(center, scale) if kind == "robust" else whitening(some, center, scale)
 
 

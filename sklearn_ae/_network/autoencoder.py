@@ -39,6 +39,8 @@ class Autoencoder(nn.Module):
 
     cost_weight: Tensor
 
+    hidden_share = (0.0, 0.5)
+
     def __init__(self, encoder, decoder, latent, loss, corruption=None, copies_input=False, filler=None):
         super().__init__()
         self.encoder = encoder
@@ -56,7 +58,7 @@ class Autoencoder(nn.Module):
         if self.learning and self.corruption is not None:
             x = self.corruption(x)
         if self.learning and self.filler is not None:
-            mask = hide(torch.ones_like(x, dtype=torch.bool) if mask is None else mask)
+            mask = self._hide(torch.ones_like(x, dtype=torch.bool) if mask is None else mask)
         x, values = self._fill(x, mask)
         h = self._encoded(x)
         z = self.latent.code(h, sample=self.learning)
@@ -75,6 +77,10 @@ class Autoencoder(nn.Module):
     def encoder_output(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """What the encoder gives (n_samples, n_outputs)."""
         return self._encoded(self._fill(x, mask)[0])
+
+    def _hide(self, mask: Tensor) -> Tensor:
+        """What is hidden in training."""
+        return hide(mask)
 
     def _fill(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Rows without gaps for the encoder, and the raw output for the gaps if the filler has learnt one."""

@@ -20,8 +20,11 @@ from torch import Tensor, nn
 from sklearn_ae._data.sources import Members, Scaled, Source
 from sklearn_ae._losses import Loss, make_loss
 from sklearn_ae._network.autoencoder import Autoencoder
-from sklearn_ae._network.ensemble import Ensemble, Mask
+from sklearn_ae._network.ensemble import SCALE_ROWS, Ensemble, Mask, margin_sums, margin_weight
 from sklearn_ae._network.filling import GapFiller, MeanFiller
+from sklearn_ae._network.margins import Margins
+from sklearn_ae._network.nearest import Hands, itself, typical
+from sklearn_ae._network.novelty import MaskFiller, NoveltyNetwork
 from sklearn_ae._network.values import from_json, same_value, to_json
 from sklearn_ae._training import rules
 from sklearn_ae.architectures import Architecture, Dense
@@ -67,6 +70,7 @@ class Blueprint:
     fills_gaps: bool
 
     kind: ClassVar[str] = "autoencoder"
+    network: ClassVar[type[Autoencoder]] = Autoencoder
     filler: ClassVar[type[nn.Module]] = GapFiller
 
     def __init_subclass__(cls):
@@ -144,7 +148,7 @@ class Blueprint:
         copies_input = not architecture.accepts_strided_input
         filler = self.filler(n_features) if self.fills_gaps else None
         latent = latent.build(self.n_components)
-        return Autoencoder(encoder, decoder, latent, self.make_loss(), self.corruption, copies_input, filler)
+        return self.network(encoder, decoder, latent, self.make_loss(), self.corruption, copies_input, filler)
 
     # Rules behind "auto"
 
@@ -238,11 +242,14 @@ class EnsembleBlueprint(Blueprint):
         How many components of its code each member uses.
     max_samples : int, float or "auto"
         Rows for each member, a share of all rows, or 32.
+    trained_share : float
+        The trained networks' part in the score, beside that of the hands of rows.
     """
 
     features: np.ndarray
     active: tuple[int, ...]
     max_samples: int | float | str
+    trained_share: float
 
     kind: ClassVar[str] = "ensemble"
     filler: ClassVar[type[nn.Module]] = MeanFiller  # whitened features say little about one another
@@ -259,7 +266,8 @@ class EnsembleBlueprint(Blueprint):
             member = self._autoencoder(self.features.shape[1], checked=bool(members))
             member.decoder = nn.Sequential(Mask(self.n_components, n_active), member.decoder)
             members.append(member)
-        return Ensemble(members, torch.tensor(self.features), list(self.active), self.n_features)
+        n_hands = len(members) * rules.MEMBER_HANDS
+        return Ensemble(members, torch.tensor(self.features), list(self.active), self.n_features, n_hands, self.trained_share)
 
     def prepare(
         self, rows: Scaled, validation: float | str | np.ndarray | None, previous: nn.Module | None, random_state: RandomState
@@ -270,7 +278,9 @@ class EnsembleBlueprint(Blueprint):
             module.load_state_dict(previous.state_dict())
         train, left = split(rows, validation, random_state)
         features = torch.tensor(self.features)
-        positions = subsample_rows(train, self._n_samples(train.n_rows), len(features), random_state)
+        n_samples = self._n_samples(train.n_rows)
+        train = likely_inliers(train, max(rules.POOL_ROWS, n_samples), random_state)
+        positions = subsample_rows(train, min(n_samples, train.n_rows), len(features), random_state)
         held_out = None
         if left is not None:
             held_out = Members(left, torch.arange(left.n_rows).expand(len(features), -1), features)
@@ -279,9 +289,12 @@ class EnsembleBlueprint(Blueprint):
     def restart(self, module: Ensemble, rows: Scaled) -> None:
         """Members stay as they are, since they start at random."""
 
-    def finish(self, module: Ensemble, train: Members) -> None:
-        rows = start_positions(train.source)[: rules.SCALE_ROWS]
-        module.calibrate(train.take(slice(rules.SCALE_ROWS)), train.source.take(rows))
+    def finish(self, module: Any, train: Any) -> None:
+        rows = train.source
+        some = random_positions(rows, min(rules.POOL_ROWS, max(rules.FEWEST_POOLED, rules.POOL_VALUES // self.n_features)))
+        n_dealt = min(rules.HAND_ROWS if self.max_samples == "auto" else min(train.n_rows, rules.MOST_HAND_ROWS), len(some))
+        hands = torch.stack([torch.randperm(len(some))[:n_dealt] for _ in range(module.hands.n_hands)])
+        module.calibrate(train.take(slice(SCALE_ROWS)), rows.take(some), hands.to(rows.device))
 
     def _n_samples(self, n: int) -> int:
         if isinstance(self.max_samples, str):  # "auto"
@@ -309,11 +322,51 @@ class EnsembleBlueprint(Blueprint):
 
     @property
     def n_values(self) -> int:
-        return 2 * self.features.size
+        dealt = rules.HAND_ROWS if self.max_samples == "auto" else rules.MOST_HAND_ROWS
+        return 2 * self.features.size + 4 * len(self.active) * rules.MEMBER_HANDS * dealt  # which are best kept in the cache
 
     @property
     def n_networks(self) -> int:
         return len(self.active)
+
+
+@dataclass(frozen=True, eq=False)
+class NoveltyBlueprint(Blueprint):
+    """An autoencoder that tells hidden features from the others, and a memory of training rows."""
+
+    kind: ClassVar[str] = "novelty"
+    network: ClassVar[type[Autoencoder]] = NoveltyNetwork
+    filler: ClassVar[type[nn.Module]] = MaskFiller
+
+    def prepare(
+        self, rows: Scaled, validation: float | str | np.ndarray | None, previous: nn.Module | None, random_state: RandomState
+    ) -> Prepared:
+        """As for a single autoencoder, but with no more rows than the planned steps take."""
+        module, train, held_out = super().prepare(rows, validation, previous, random_state)
+        if previous is None:
+            module.draw_partitions()
+        enough = rules.masked_steps(self.n_features) * rules.MASKED_BATCH
+        if train.n_rows > enough:
+            train = train.subset(np.sort(random_state.permutation(train.n_rows)[:enough]))
+        return Prepared(module, train, held_out)
+
+    def finish(self, module: Any, train: Any) -> None:
+        n = min(rules.memory_rows(self.n_features), train.n_rows)
+        batch = train.take(random_positions(train, n))
+        module.calibrate(batch.x, batch.mask)
+
+    def learning_rate(self) -> float:
+        return rules.MASKED_RATE * rules.width_factor(self.n_features)
+
+    def batch_size(self, n: int) -> int:
+        return min(n, rules.MASKED_BATCH)
+
+    def max_epochs(self, n: int, batch_size: int) -> int:
+        return max(1, round(rules.masked_steps(self.n_features) * batch_size / n))
+
+    @property
+    def n_values(self) -> int:
+        return 4 * rules.memory_rows(self.n_features)
 
 
 def make_parts(estimator, source: Source) -> dict:
@@ -357,7 +410,29 @@ def make_members(parts: dict, n_components: int | str, n_members: int, small: bo
     else:
         active = np.full(n_members, n_components)
     features = assign_features(n_features, n_seen, n_members, random_state)
-    return {**parts, "n_components": n_components, "active": tuple(active.tolist()), "features": features}
+    plain = small and type(parts["latent"]) is Latent and parts["corruption"] is None and parts["loss"] == "squared_error"
+    share = rules.TRAINED_SHARE if plain else rules.CHOSEN_SHARE
+    return {**parts, "n_components": n_components, "active": tuple(active.tolist()), "features": features, "trained_share": share}
+
+
+@torch.no_grad()
+def likely_inliers(rows: Scaled, n: int, random_state: RandomState) -> Scaled:
+    """Some `n` of the rows but for the fifth that lies farthest out, by the nearest of a few drawn rows and by margins."""
+    pool = rows if rows.n_rows <= n else rows.subset(random_state.permutation(rows.n_rows)[:n])
+    batch = pool.take(slice(None))
+    drawn = subsample_rows(pool, min(rules.ROUGH_HAND_ROWS, pool.n_rows), rules.ROUGH_HANDS, random_state)
+    hands, margins = Hands(rows.n_features, rules.ROUGH_HANDS).to(rows.device), Margins(rows.n_features).to(rows.device)
+    dealt = torch.from_numpy(drawn).to(rows.device)
+    hands.deal(batch.x, dealt)
+    some = pool.take(random_positions(pool, pool.n_rows))
+    margins.learn(some.x, some.mask)
+    distances, margins = hands(batch.x, batch.mask, itself(dealt, pool.n_rows)), margin_sums(margins, batch.x, batch.mask)
+    far_out = distances / typical(distances) + margin_weight(rows.n_features) * margins / typical(margins).clamp_min(0.05)
+    order = far_out.argsort().cpu()
+    weight = torch.ones(pool.n_rows) if pool.weight is None else pool.weight
+    below = weight[order].double().cumsum(0) - weight[order]  # of each row, the weight of those that are less far out
+    kept = order[below < (1 - rules.DROPPED) * weight.double().sum()]
+    return pool.subset(np.sort(kept.numpy()))
 
 
 def split(rows: Scaled, validation: float | str | np.ndarray | None, random_state: RandomState) -> tuple[Scaled, Scaled | None]:
@@ -372,7 +447,11 @@ def split(rows: Scaled, validation: float | str | np.ndarray | None, random_stat
 
 def start_positions(rows: Scaled) -> Tensor:
     """Positions of the rows that starting weights are computed from."""
-    n = min(rules.START_ROWS, max(100, rules.START_VALUES // rows.n_features))
+    return random_positions(rows, min(rules.START_ROWS, max(100, rules.START_VALUES // rows.n_features)))
+
+
+def random_positions(rows: Scaled, n: int) -> Tensor:
+    """Positions of about `n` rows in random order, the more often the more they weigh; torch's generator draws them."""
     if rows.weight is None:
         return torch.randperm(rows.n_rows)[:n]
     return torch.from_numpy(rows.representative(n, RandomState(int(torch.randint(2**31, ())))))

@@ -1,6 +1,6 @@
 """Many small autoencoders side by side, with the interface of one.
 
-Each member has rows and features of its own.
+Each member has rows and features of its own: a trained network, and hands of rows of which the nearest reconstructs a row.
 """
 
 from typing import Any
@@ -10,10 +10,14 @@ from torch import Tensor, nn
 
 from sklearn_ae._data.batch import Batch
 from sklearn_ae._network.autoencoder import Autoencoder
+from sklearn_ae._network.margins import Margins
+from sklearn_ae._network.nearest import Hands, itself, typical
 from sklearn_ae._network.stack import Stack
 
+SCALE_ROWS = 1_024  # rows from which the weights of the score's parts are computed
 TRIMMED = 0.25  # share of a batch's rows, the worst reconstructed, that a member does not learn from
 NORMAL = 1.4826  # standard deviations of a normal distribution in its median absolute deviation
+MARGIN_WEIGHT, HALF_MARGIN = 0.5, 16  # the margins' weight with few features, and the features with which it is half of that
 
 
 class Mask(nn.Module):
@@ -43,16 +47,25 @@ class Ensemble(Stack):
         How many components of its code each member uses.
     n_features : int
         Columns of the data.
+    n_hands : int
+        Hands of rows of all members.
+    trained_share : float
+        The part of the trained networks in the score of a typical row, beside the hands'.
     """
 
     features: Tensor
     weight: Tensor
+    hands_weight: Tensor
 
-    def __init__(self, members: list[Autoencoder], features: Tensor, active: list[int], n_features: int):
+    def __init__(
+        self, members: list[Autoencoder], features: Tensor, active: list[int], n_features: int, n_hands: int, trained_share: float
+    ):
         super().__init__(members, features.shape[1])
-        self.n_features, self.active = n_features, active
+        self.n_features, self.active, self.trained_share = n_features, active, trained_share
+        self.hands, self.margins = Hands(n_features, n_hands), Margins(n_features)
         self.register_buffer("features", features)
         self.register_buffer("weight", torch.ones(features.shape))  # of a residual in a row's score
+        self.register_buffer("hands_weight", torch.ones(()))
 
     def objective(self, batch: Batch, raw: Tensor, cost: Tensor | None = None) -> Tensor:
         """Loss and cost of each member's rows (n_members, n_samples); the worst rows of each member have no weight."""
@@ -62,43 +75,65 @@ class Ensemble(Stack):
         return torch.where(kept, loss, 0) * (n / n_kept)
 
     @torch.no_grad()
-    def calibrate(self, own: Batch, rows: Batch) -> None:
-        """Set the weights of residuals.
+    def calibrate(self, own: Batch, rows: Batch, hands: Tensor) -> None:
+        """Deal the hands, learn the margins, and set the weights of all parts of the score.
 
         A residual is divided by a robust scale of its member's and feature's residuals, a row's sum by the median of its
-        member's, and the sum over members so that a typical row has an outlyingness of 1.
+        member's, and the sum over members so that a typical row has an outlyingness of 1. Hands and margins are divided by what is
+        typical of theirs.
 
         Parameters
         ----------
         own : Batch of (n_members, n_samples, n_seen)
             The members' training rows.
         rows : Batch of (n_rows, n_features)
-            Some rows of the whole.
+            Some rows of the whole, among them those to be dealt.
+        hands : Tensor of shape (n_hands, n_dealt), integer
+            Which rows are dealt to which hand.
         """
         residuals = (self.loss.inverse_link(self(own.x, own.mask)[0]) - own.x).abs()
         observed = residuals if own.mask is None else torch.where(own.mask, residuals, torch.nan)
         scale = NORMAL * observed.nanmedian(1).values + 0.1 * observed.square().nanmean(1).sqrt()  # (n_members, n_seen)
         scale = scale.nan_to_num(0.0) + 0.1
-        typical = for_all_features(residuals / scale[:, None], own.mask).sum(2).median(1).values.clamp_min(1e-6)  # (n_members,)
-        self.weight.copy_(1 / (scale * typical[:, None]))
-        self.weight.div_(self.losses(rows.x, rows.mask).median().clamp_min(1e-6))
+        middle = for_all_features(residuals / scale[:, None], own.mask).sum(2).median(1).values.clamp_min(1e-6)  # (n_members,)
+        self.weight.copy_(1 / (scale * middle[:, None]))
+
+        x, mask = rows.x, rows.mask
+        filled = x if mask is None else torch.where(mask, x, self.restore(x, mask))
+        self.hands.deal(filled, hands)
+        self.margins.learn(x, mask)
+        some, seen = x[:SCALE_ROWS], None if mask is None else mask[:SCALE_ROWS]
+        trained = self.residuals(some, seen).sum(2).sum(0)
+        distances, margins = self.hands(some, seen, itself(hands, len(some))), margin_sums(self.margins, some, seen)
+        weights = [
+            self.trained_share / trained.median().clamp_min(1e-6),
+            (1 - self.trained_share) / typical(distances),
+            margin_weight(self.n_features) / typical(margins).clamp_min(0.05),
+        ]
+        total = sum(weight * part for weight, part in zip(weights, (trained, distances, margins), strict=True))
+        trained_weight, hands_weight, margins_weight = (weight / total.median().clamp_min(1e-6) for weight in weights)
+        self.weight.mul_(trained_weight)
+        self.hands_weight.copy_(hands_weight)
+        self.margins.values.mul_(margins_weight)
 
     # Inference, on rows of shape (n_samples, n_features), nothing random
 
     def residuals(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Each member's weighted absolute residuals, of shape (n_members, n_samples, n_seen); their sum over members and
-        features is a row's outlyingness. Those of observed values stand for the missing ones beside them."""
+        """Each member's weighted absolute residuals, of shape (n_members, n_samples, n_seen). Those of observed values stand for
+        the missing ones beside them."""
         x, mask = self.seen(x), self.seen(mask)
         values = (self.loss.inverse_link(self.each("reconstruct", x, mask)) - x).abs_().mul_(self.weight[:, None])
         return for_all_features(values, mask)
 
     def losses(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The outlyingness of each row (n_samples,)."""
-        return self.residuals(x, mask).sum(2).sum(0)
+        """The outlyingness of each row (n_samples,): of the trained networks, of the hands, and of the margins."""
+        trained = self.residuals(x, mask).sum(2).sum(0)
+        return trained + self.hands_weight * self.hands(x, mask) + margin_sums(self.margins, x, mask)
 
     def contributions(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The part of each feature in it (n_samples, n_features)."""
-        return self._gather(self.residuals(x, mask))
+        hands = self.hands_weight * self.hands.contributions(x, mask)
+        return self._gather(self.residuals(x, mask)) + hands + for_all_features(self.margins(x), mask)
 
     def elements(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The loss of each entry (n_samples, n_features), in the mean over the members that see it; NaN where it is missing."""
@@ -149,7 +184,16 @@ class Ensemble(Stack):
 
 
 def for_all_features(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Values (n_members, n_samples, n_seen), scaled so that the sum over those observed stands for the sum over all."""
+    """Values (..., n_samples, n_features), scaled so that the sum over those observed stands for the sum over all."""
     if mask is None:
         return values
-    return torch.where(mask, values, 0) * (mask.shape[2] / mask.sum(2, keepdim=True).clamp_min(1))
+    return torch.where(mask, values, 0) * (mask.shape[-1] / mask.sum(-1, keepdim=True).clamp_min(1))
+
+
+def margin_sums(margins: Margins, x: Tensor, mask: Tensor | None) -> Tensor:
+    return for_all_features(margins(x), mask).sum(1)
+
+
+def margin_weight(n_features: int) -> float:
+    """With many features their sum says little: whole rows are then far out in some."""
+    return MARGIN_WEIGHT * HALF_MARGIN / (n_features + HALF_MARGIN)

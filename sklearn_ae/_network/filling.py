@@ -30,10 +30,11 @@ class MeanFiller(nn.Module):
     """
 
     supports_batched_weights = True  # see Linear
+    most_mixed = MOST_MIXED
 
     def __init__(self, n_features: int):
         super().__init__()
-        full = n_features <= MOST_MIXED
+        full = n_features <= self.most_mixed
         self.weight = nn.Parameter(torch.zeros(n_features, n_features) if full else torch.zeros(n_features))
 
     def forward(self, x: Tensor, mask: Tensor, loss: nn.Module) -> tuple[Tensor, None]:

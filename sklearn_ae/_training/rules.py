@@ -29,7 +29,18 @@ MEMBER_RATE, MEMBER_STEPS, MEMBER_BATCH, MEMBER_ROWS = 1.5e-2, 75, 256, 32
 SEEN_SHARE, MOST_SEEN = 0.7, 64  # features that a member sees
 MOST_COMPONENTS = 32
 EVERY_WITHOUT_CODE = 4  # every so many members have no code at all, and measure the distance from a trimmed middle
-SCALE_ROWS = 1_024  # rows from which the scales of residuals are computed
+TRAINED_SHARE, CHOSEN_SHARE = 0.1, 0.5  # the networks' part in the score; where the user has chosen a part of them
+
+# Hands of rows beside the members' networks
+MEMBER_HANDS, HAND_ROWS, MOST_HAND_ROWS = 16, 16, 256
+POOL_ROWS, POOL_VALUES, FEWEST_POOLED = 10_000, 2**21, 1_024  # rows from which hands and margins come
+ROUGH_HANDS, ROUGH_HAND_ROWS, DROPPED = 60, 8, 0.2  # by which the rows farthest out are found, and left out of training
+
+# Novelty: the masked autoencoder, and the rows that are kept
+MASKED_RATE, MASKED_BATCH = 3e-3, 128
+MASKED_STEPS = 100, 1_000  # the latter up to WIDE features
+MASKED_UNITS, MOST_MASKED_COMPONENTS = 128, 64
+MEMORY_ROWS, MEMORY_VALUES = 8_192, 2**22  # kept at most: 16 MB
 
 # Calibration of the detector
 CALIBRATION_SHARE, MOST_CALIBRATION = 0.2, 10_000
@@ -91,6 +102,17 @@ def n_held_out(validation: float | str, n: int, share: float = HELD_OUT, most: i
             "which at least one row is held out and one is not."
         )
     return held_out
+
+
+def masked_steps(n_features: int) -> int:
+    """Steps of training; they take longer where rows are wide, and the memory does most of the work there."""
+    fewest, most = MASKED_STEPS
+    return max(fewest, round(most * width_factor(n_features) ** 2))
+
+
+def memory_rows(n_features: int) -> int:
+    """How many training rows are kept for the nearest to be found among."""
+    return max(1, min(MEMORY_ROWS, MEMORY_VALUES // n_features))
 
 
 def input_noise(n: int) -> float:

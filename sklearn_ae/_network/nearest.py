@@ -1,0 +1,146 @@
+"""Rows reconstructed by the nearest of some training rows: all within a memory, or within each of many hands of a few."""
+
+import torch
+from torch import Tensor, nn
+
+NEAREST, AROUND = 3, 10  # rows whose mean is the reconstruction; rows whose own residuals it is measured by
+MEMORY_BLOCK = 256  # rows that are compared with the memory at a time while it is filled
+
+
+class Rows(nn.Module):
+    """Training rows that are kept.
+
+    Parameters
+    ----------
+    n_features : int
+    """
+
+    def __init__(self, n_features: int):
+        super().__init__()
+        self.register_buffer("rows", torch.zeros(0, n_features))
+        self.register_buffer("squared", torch.zeros(0, 1))
+
+    def keep(self, rows: Tensor) -> None:
+        self.rows, self.squared = rows, rows.square().sum(1, keepdim=True)
+
+    def distances(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Squared distances over what was observed, less the rows' own squares (n_kept, n_samples); `x` is zero in gaps."""
+        if mask is not None:
+            return torch.sub(self.rows.square() @ mask.T.to(x.dtype), self.rows @ x.T, alpha=2)
+        extended = torch.cat([-2 * self.rows, self.squared], 1)
+        return extended @ nn.functional.pad(x.T, (0, 0, 0, 1), value=1.0)  # rows as columns: see _layers
+
+    def _load_from_state_dict(self, state: dict, prefix: str, *args) -> None:
+        for name in self._buffers:  # as many rows as were kept
+            if prefix + name in state:
+                setattr(self, name, torch.empty_like(state[prefix + name], device=self.rows.device))
+        super()._load_from_state_dict(state, prefix, *args)
+
+
+class Memory(Rows):
+    """Reconstructs a row by the mean of the nearest kept rows.
+
+    Residuals are divided by the root of those that the kept rows around have themselves, so that sparse regions, where all rows lie
+    far from one another, do not make outliers.
+    """
+
+    def __init__(self, n_features: int):
+        super().__init__(n_features)
+        self.register_buffer("usual", torch.zeros(0))  # what residuals are usual at each kept row
+
+    def fill(self, rows: Tensor) -> Tensor:
+        """Keep these rows; gives the sum of the residuals that each has when it is left out (n_rows,)."""
+        self.keep(rows)
+        own, around = [], []
+        for start in range(0, len(rows), MEMORY_BLOCK):
+            x = rows[start : start + MEMORY_BLOCK]
+            nearest = self._nearest(x, None, torch.arange(start, start + len(x), device=x.device))
+            own.append((x - self._middle(nearest)).abs().sum(1))
+            around.append(nearest)
+        own, around = torch.cat(own), torch.cat(around)
+        self.usual = own + 0.1 * typical(own) + 1e-3
+        return own / self._usual_around(around)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Residuals of rows (n_samples, n_features)."""
+        nearest = self._nearest(x, mask)
+        return (x - self._middle(nearest)).abs() / self._usual_around(nearest)[:, None]
+
+    def _nearest(self, x: Tensor, mask: Tensor | None, own: Tensor | None = None) -> Tensor:
+        """Positions of the kept rows that are nearest, the nearest first (n_samples, at most AROUND)."""
+        distances = self.distances(x, mask)
+        n_kept = len(distances)
+        if own is not None and n_kept > 1:
+            distances[own, torch.arange(len(own), device=x.device)] = torch.inf
+            n_kept -= 1
+        return distances.T.contiguous().topk(min(AROUND, n_kept), largest=False).indices
+
+    def _middle(self, nearest: Tensor) -> Tensor:
+        return self.rows[nearest[:, :NEAREST]].mean(1)
+
+    def _usual_around(self, nearest: Tensor) -> Tensor:
+        return self.usual[nearest].mean(1).sqrt()
+
+
+class Hands(Rows):
+    """Reconstructs a row by the nearest row of each of many hands of a few rows, which are kept one hand after the other.
+
+    Each hand is a vector-quantising autoencoder: its code is which row is nearest. With few rows in a hand, outliers among them
+    are rare, and clusters of outliers too.
+
+    Parameters
+    ----------
+    n_features, n_hands : int
+    """
+
+    def __init__(self, n_features: int, n_hands: int):
+        super().__init__(n_features)
+        self.n_hands = n_hands
+
+    def deal(self, rows: Tensor, positions: Tensor) -> None:
+        """Keep some rows, those at `positions` (n_hands, n_dealt)."""
+        self.keep(rows[positions.flatten()])
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, own: Tensor | None = None) -> Tensor:
+        """Mean distance to the nearest row of each hand (n_samples,).
+
+        `own`, of shape (n_kept, n_samples), is True for kept rows that are the row itself and do not count.
+        """
+        return self._whole(self._within(x, mask, own).amin(1), x, mask).mean(0)
+
+    def contributions(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The part of each feature in it (n_samples, n_features): its share of the squared distance, for each hand."""
+        squares, which = self._within(x, mask).min(1)
+        distances = self._whole(squares, x, mask)
+        total = torch.zeros_like(x)
+        for distance, rows, at in zip(distances, self.rows.view(self.n_hands, -1, x.shape[1]), which, strict=True):
+            squares = (x - rows[at]).square()
+            squares = squares + 1e-30 if mask is None else torch.where(mask, squares + 1e-30, 0)
+            total += squares * (distance / squares.sum(1).clamp_min(1e-30))[:, None]
+        return total / self.n_hands
+
+    def _within(self, x: Tensor, mask: Tensor | None, own: Tensor | None = None) -> Tensor:
+        """What `distances` gives, hand by hand (n_hands, n_dealt, n_samples)."""
+        distances = self.distances(x, mask)
+        if own is not None:
+            distances = distances.masked_fill(own, torch.inf)
+        return distances.view(self.n_hands, -1, len(x))
+
+    @staticmethod
+    def _whole(squares: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Distances in all features, from squared ones in those observed that lack the rows' own squares."""
+        squares = squares + x.square().sum(1)
+        if mask is not None:
+            squares = squares * (mask.shape[1] / mask.sum(1).clamp_min(1))
+        return squares.clamp_min(0).sqrt()
+
+
+def itself(hands: Tensor, n_rows: int) -> Tensor | None:
+    """Which of the rows in the hands are a row itself (n_dealt, n_rows), for rows 0 to n_rows; None if hands have only one."""
+    return hands.flatten()[:, None] == torch.arange(n_rows, device=hands.device) if hands.shape[1] > 1 else None
+
+
+def typical(values: Tensor) -> Tensor:
+    """Half the median and half the mean, of which no value has more than 20 medians: positive even if most values are zero."""
+    median = values.median()
+    return 0.5 * median + 0.5 * values.clamp_max(20 * median + 1e-3).mean() + 1e-6
