@@ -139,8 +139,10 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
     some = few_rows(source, random_state)
     if kind == "bounded":
         return Scaling(*bounded(some, source.moments()))
-    moments = source.moments() if kind == "standard_whitened" else None
-    center, scale = robust(some) if moments is None else (moments.mean, moments.scale)
+    center, scale = robust(some)
+    if kind == "standard_whitened":
+        moments = source.moments()
+        center, scale = moments.mean, moments.scale
     return Scaling(center, scale) if kind == "robust" else whitening(some, center, scale)
 
 

@@ -342,13 +342,15 @@ class NoveltyBlueprint(Blueprint):
         self, rows: Scaled, validation: float | str | np.ndarray | None, previous: nn.Module | None, random_state: RandomState
     ) -> Prepared:
         """As for a single autoencoder, but with no more rows than the planned steps take."""
-        module, train, held_out = super().prepare(rows, validation, previous, random_state)
+        prepared = super().prepare(rows, validation, previous, random_state)
+        module: Any = prepared.module
+        train: Any = prepared.train
         if previous is None:
             module.draw_partitions()
         enough = rules.masked_steps(self.n_features) * rules.MASKED_BATCH
         if train.n_rows > enough:
             train = train.subset(np.sort(random_state.permutation(train.n_rows)[:enough]))
-        return Prepared(module, train, held_out)
+        return Prepared(module, train, prepared.held_out)
 
     def finish(self, module: Any, train: Any) -> None:
         n = min(rules.memory_rows(self.n_features), train.n_rows)
@@ -426,8 +428,8 @@ def likely_inliers(rows: Scaled, n: int, random_state: RandomState) -> Scaled:
     hands.deal(batch.x, dealt)
     some = pool.take(random_positions(pool, pool.n_rows))
     margins.learn(some.x, some.mask)
-    distances, margins = hands(batch.x, batch.mask, itself(dealt, pool.n_rows)), margin_sums(margins, batch.x, batch.mask)
-    far_out = distances / typical(distances) + margin_weight(rows.n_features) * margins / typical(margins).clamp_min(0.05)
+    distances, sums = hands(batch.x, batch.mask, itself(dealt, pool.n_rows)), margin_sums(margins, batch.x, batch.mask)
+    far_out = distances / typical(distances) + margin_weight(rows.n_features) * sums / typical(sums).clamp_min(0.05)
     order = far_out.argsort().cpu()
     weight = torch.ones(pool.n_rows) if pool.weight is None else pool.weight
     below = weight[order].double().cumsum(0) - weight[order]  # of each row, the weight of those that are less far out
