@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from sklearn_ae._data.sources import Source
 from sklearn_ae._docs import describe
 from sklearn_ae._network.blueprint import Blueprint, EnsembleBlueprint, NoveltyBlueprint, make_members, make_parts
 from sklearn_ae._training import rules
+from sklearn_ae._training.callbacks import FitCallbacks
 from sklearn_ae.architectures import Architecture, Dense
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
@@ -116,6 +118,10 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     sklearn.ensemble.IsolationForest : An ensemble of random trees.
     sklearn.neighbors.LocalOutlierFactor : Distances to the nearest rows, beside their own.
 
+    Notes
+    -----
+    <notes>
+
     References
     ----------
     .. [1] Chen, Sathe, Aggarwal and Turaga (2017), "Outlier Detection with Autoencoder Ensembles", SDM.
@@ -200,7 +206,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             max_grad_norm=max_grad_norm,
             max_epochs=max_epochs,
             batch_size=batch_size,
-            early_stopping=early_stopping,
+            early_stopping=early_stopping,  # type: ignore[arg-type]  # also "auto"
             validation_fraction=validation_fraction,
             n_iter_no_change=n_iter_no_change,
             tol=tol,
@@ -242,7 +248,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             If training diverges.
         """
         check_labels(y)
-        return super().fit(X, sample_weight=sample_weight)
+        return super().fit(X, y, sample_weight=sample_weight)
 
     def fit_transform(self, X: ArrayLike, y: ArrayLike | None = None) -> np.ndarray:
         """Train on X and encode it; y, a target of steps that follow in a pipeline, is ignored.
@@ -332,14 +338,22 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
 
     # Fitting
 
-    def _fit(self, source: Source, random_state: RandomState) -> None:
+    def _fit(self, source: Source, random_state: RandomState, callbacks: FitCallbacks | None = None) -> None:
         self._recent = None
-        self._fit_without(self._calibration_rows(source, random_state), source, random_state)
+        self._fit_without(self._calibration_rows(source, random_state), source, random_state, callbacks)
 
-    def _fit_without(self, held_out: np.ndarray, source: Source, random_state: RandomState) -> None:
+    def _fit_without(
+        self, held_out: np.ndarray, source: Source, random_state: RandomState, callbacks: FitCallbacks | None = None
+    ) -> None:
         """Train on the other rows of a source; those held out calibrate."""
         learnt = np.setdiff1d(np.arange(source.n_rows), held_out)
-        super()._fit(source.subset(learnt) if len(held_out) else source, random_state)
+        if callbacks is not None:
+            callbacks.then(lambda twin, _: twin._calibrate(source, learnt, held_out, copy.deepcopy(random_state)))
+        super()._fit(source.subset(learnt) if len(held_out) else source, random_state, callbacks)
+        self._calibrate(source, learnt, held_out, random_state)
+
+    def _calibrate(self, source: Source, learnt: np.ndarray, held_out: np.ndarray, random_state: RandomState) -> None:
+        """Keep the scores that p-values compare with, and set the threshold."""
         self._calibration = self._scored(source, held_out)
         self.offset_ = self._offset(source, learnt, random_state)
 
@@ -466,7 +480,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         before = getattr(self, "_calibration", Scores(np.empty(0)))
         if source.n_rows:
             super()._partial_fit(source)
-        held_out = self._recent.held_out
+        recent: Any = self._recent
+        held_out = recent.held_out
         self._calibration = self._scored(held_out.source()) if len(held_out.values) >= ENOUGH_SCORES else before
 
     def _set_offset(self, source: Source) -> None:
@@ -513,7 +528,10 @@ def check_labels(y: ArrayLike | None) -> None:
         return
     if labels.dtype.kind in "USOb":
         names = sorted(found, key=str)
-        raise ValueError(f"y must be 1 for inliers and -1 for outliers, got {names}: scorers would not know which is which.")
+        raise ValueError(
+            f"y must be 1 for inliers and -1 for outliers, got {names}: scorers would not know which is which. "
+            f"Pass np.where(y == {names[-1]!r}, -1, 1) if {names[-1]!r} is the outlier, or leave y out."
+        )
     if found == {0, 1} and labels.mean() < FEW_OUTLIERS:
         warnings.warn(
             "y is 0 and 1. fit does not use it, but scikit-learn's scorers take the greater label for the positive class, which "

@@ -68,7 +68,7 @@ def codes_source(Z: Any, n_components: int) -> Source:
     Z = plain_array(Z)
     Z = check_array(Z, dtype=precisions(Z), input_name="Z")
     if Z.shape[1] != n_components:
-        raise ValueError(f"Z has {Z.shape[1]} columns, but codes have {n_components}.")
+        raise ValueError(f"Z has {Z.shape[1]} columns, but codes have {n_components}; pass what transform gives.")
     return in_memory(Z)
 
 
@@ -97,7 +97,7 @@ def weighted_source(source: Source, sample_weight: Any) -> Source:
     source.weight = torch.from_numpy(weight.astype(np.float32))
     if not weight.all():
         source = source.subset(np.flatnonzero(weight))
-    if bool((source.weight == 1).all()):
+    if (weight[weight > 0] == 1).all():
         source.weight = None
     return source
 

@@ -35,7 +35,7 @@ class DiskSource(Source):
         self._gaps: bool | None = None
 
     @property
-    def has_gaps(self) -> bool:
+    def has_gaps(self) -> bool:  # type: ignore[override]  # looked for when it is first asked for
         if self._gaps is None:
             self._gaps = any(block.mask is not None for block in self.blocks())
         return self._gaps
@@ -86,8 +86,9 @@ class DiskSource(Source):
             table = self.X.slice(start, stop - start)
             return np.column_stack([column.to_numpy() for column in table.columns]).astype(self.dtype, copy=False)
         rows = np.array(self.X[start:stop], self.dtype)
-        if isinstance(self.X, np.memmap) and self.X._mmap is not None:
-            self.X._mmap.madvise(mmap.MADV_DONTNEED)  # the pages stay in the system's cache, but no longer count as ours
+        pages = getattr(self.X, "_mmap", None)
+        if isinstance(self.X, np.memmap) and pages is not None:
+            pages.madvise(mmap.MADV_DONTNEED)  # the pages stay in the system's cache, but no longer count as ours
         return rows
 
 

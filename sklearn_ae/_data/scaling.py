@@ -60,15 +60,11 @@ class Scaling:
         """
         if self.center is None or self.scale is None:
             return lambda x, mask=None: x.clamp(*self.limits).to(torch.float32)
-        if dtype is not torch.float64 and not self._fits_float32():
+        if dtype is not torch.float64 and not fits_float32(self.center, self.scale):
             dtype = torch.float64
         center, scale = (as_tensor(a).to(dtype) for a in (self.center, self.scale))
         low, high = self.limits
         return lambda x, mask=None: x.sub(center).div_(scale).clamp_(low, high).float()
-
-    def _fits_float32(self) -> bool:
-        smallest, largest = FLOAT32
-        return self.scale.min() >= smallest and max(self.scale.max(), np.abs(self.center).max()) <= largest
 
     def inverse(self, x: Tensor) -> Tensor:
         """From scaled units to data units, in float64."""
@@ -149,8 +145,10 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
     some = few_rows(source, random_state)
     if kind == "bounded":
         return Scaling(*bounded(some, source.moments()))
-    moments = source.moments() if kind == "standard_whitened" else None
-    center, scale = robust(some) if moments is None else (moments.mean, moments.scale)
+    center, scale = robust(some)
+    if kind == "standard_whitened":
+        moments = source.moments()
+        center, scale = moments.mean, moments.scale
     return Scaling(center, scale) if kind == "robust" else whitening(some, center, scale)
 
 
@@ -228,9 +226,15 @@ def arrays(source: "Source") -> Iterable[np.ndarray]:
     return (block.x.numpy(force=True) for block in source.blocks())
 
 
+def fits_float32(center: np.ndarray, scale: np.ndarray) -> bool:
+    """Whether a center and a scale lie within float32's normal range."""
+    smallest, largest = FLOAT32
+    return scale.min() >= smallest and max(scale.max(), np.abs(center).max()) <= largest
+
+
 def check_moderate(source: "Source") -> None:
     """Raise ValueError if values are too large or too small for a network that computes with them as they are."""
-    low, high = np.inf, -np.inf
+    low, high = np.full(source.n_features, np.inf), np.full(source.n_features, -np.inf)
     for X in arrays(source):
         low, high = np.fmin(low, np.fmin.reduce(X, axis=0)), np.fmax(high, np.fmax.reduce(X, axis=0))
     feature = np.argmax(np.fmax(-low, high))

@@ -165,8 +165,9 @@ class TensorSource(ArraySource):
     def take(self, rows: Tensor | slice) -> Batch:
         return super().take(rows if isinstance(rows, slice) else rows.to(self.data.device))
 
-    def subset(self, positions: np.ndarray) -> "TensorSource":
+    def subset(self, positions: np.ndarray) -> ArraySource:
         part = super().subset(positions)
+        assert part.positions is not None
         part.positions = part.positions.to(self.data.device)
         return part
 

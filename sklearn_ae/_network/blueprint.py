@@ -112,7 +112,7 @@ class Blueprint:
             module.load_state_dict(previous.state_dict())
         return Prepared(module, train, held_out)
 
-    def restart(self, module: nn.Module, rows: Scaled) -> None:
+    def restart(self, module: Any, rows: Scaled) -> None:
         """Start again, from all rows, where training on some of them has found nothing better than its start."""
         self._start(module, rows, start_positions(rows))
         module.eval()
@@ -150,7 +150,7 @@ class Blueprint:
                     check_output(architecture, name, half, n_in, n_out)
                     check_rows_apart(architecture, name, half, n_in)
         if not any(p.requires_grad for half in (encoder, decoder) for p in half.parameters()):
-            raise ValueError(f"{type(architecture).__name__} has no parameters to train.")
+            raise ValueError(f"architecture={architecture!r} has no parameters to train: requires_grad is False for all of them.")
         copies_input = not architecture.accepts_strided_input
         filler = self.filler(n_features) if self.fills_gaps else None
         latent = latent.build(self.n_components)
@@ -275,7 +275,7 @@ class EnsembleBlueprint(Blueprint):
         return replace(self, features=other.features, active=other.active)
 
     def build(self) -> Ensemble:
-        members = []
+        members: list[Autoencoder] = []
         for n_active in self.active:
             member = self._autoencoder(self.features.shape[1], checked=bool(members))
             member.decoder = nn.Sequential(Mask(self.n_components, n_active), member.decoder)
@@ -357,13 +357,15 @@ class NoveltyBlueprint(Blueprint):
         self, rows: Scaled, validation: float | str | np.ndarray | None, previous: nn.Module | None, random_state: RandomState
     ) -> Prepared:
         """As for a single autoencoder, but with no more rows than the planned steps take."""
-        module, train, held_out = super().prepare(rows, validation, previous, random_state)
+        prepared = super().prepare(rows, validation, previous, random_state)
+        module: Any = prepared.module
+        train: Any = prepared.train
         if previous is None:
             module.draw_partitions()
         enough = rules.masked_steps(self.n_features) * rules.MASKED_BATCH
         if train.n_rows > enough:
             train = train.subset(np.sort(random_state.permutation(train.n_rows)[:enough]))
-        return Prepared(module, train, held_out)
+        return Prepared(module, train, prepared.held_out)
 
     def finish(self, module: Any, train: Any) -> None:
         n = min(rules.memory_rows(self.n_features), train.n_rows)
@@ -441,8 +443,8 @@ def likely_inliers(rows: Scaled, n: int, random_state: RandomState) -> Scaled:
     hands.deal(batch.x, dealt)
     some = pool.take(random_positions(pool, pool.n_rows))
     margins.learn(some.x, some.mask)
-    distances, margins = hands(batch.x, batch.mask, itself(dealt, pool.n_rows)), margin_sums(margins, batch.x, batch.mask)
-    far_out = distances / typical(distances) + margin_weight(rows.n_features) * margins / typical(margins).clamp_min(0.05)
+    distances, sums = hands(batch.x, batch.mask, itself(dealt, pool.n_rows)), margin_sums(margins, batch.x, batch.mask)
+    far_out = distances / typical(distances) + margin_weight(rows.n_features) * sums / typical(sums).clamp_min(0.05)
     order = far_out.argsort().cpu()
     weight = torch.ones(pool.n_rows) if pool.weight is None else pool.weight
     below = weight[order].double().cumsum(0) - weight[order]  # of each row, the weight of those that are less far out

@@ -70,7 +70,7 @@ def width_factor(n_features: int) -> float:
     return min(1.0, (WIDE / n_features) ** 0.5)
 
 
-def auto_epochs(n_steps: int, n: int, batch_size: int, factor: float = 1.0) -> int:
+def auto_epochs(n_steps: float, n: int, batch_size: int, factor: float = 1.0) -> int:
     """How many epochs make that many steps, within bounds; `factor` of them, but not under 30 for it."""
     n_epochs = n_steps * batch_size / n
     n_epochs = max(factor * n_epochs, min(n_epochs, ENOUGH_EPOCHS))
@@ -105,7 +105,10 @@ def n_held_out(validation: float | str, n: int, share: float = HELD_OUT, most: i
         return round(min(max(share * n, min(ENOUGH_HELD_OUT, MOST_SHARE * n)), most))
     held_out = round(validation * n)
     if not 0 < held_out < n:
-        raise ValueError(f"validation_fraction={validation} of {n} samples leaves {held_out} to validate on.")
+        raise ValueError(
+            f"validation_fraction={validation} of {n} samples leaves {held_out} to validate on; pass 'auto', or another share, of "
+            "which at least one row is held out and one is not."
+        )
     return held_out
 
 
