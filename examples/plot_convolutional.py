@@ -39,7 +39,7 @@ X_train, X_test = ellipses(2_000, rng), ellipses(500, rng)
 # seen.
 
 k = 6
-shared = {"scaling": None, "max_epochs": 40, "random_state": 0}
+shared: dict = {"scaling": None, "max_epochs": 40, "random_state": 0}
 models = {
     f"PCA({k})": PCA(k),
     "Dense": AutoencoderTransformer(k, **shared),

@@ -64,7 +64,7 @@ blend = (1 - steps) * start + steps * end
 
 # %%
 fig = plt.figure(figsize=(9, 6.2), layout="constrained")
-top, bottom = fig.subfigures(2, 1, height_ratios=[3, 2.2])
+top, bottom = np.asarray(fig.subfigures(2, 1, height_ratios=[3, 2.2]))
 for ax, image in zip(top.subplots(4, 12).flat, drawn, strict=False):
     ax.imshow(image.reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
     ax.set(xticks=[], yticks=[])

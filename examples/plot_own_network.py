@@ -61,7 +61,7 @@ class FromAngle(nn.Module):
         return self.layers(torch.cat([torch.sin(z), torch.cos(z)], dim=1))
 
 
-settings = {"scaling": None, "learning_rate": 3e-3, "random_state": 0}
+settings: dict = {"scaling": None, "learning_rate": 3e-3, "random_state": 0}
 circular = AutoencoderTransformer(1, architecture=Custom(ToAngle, FromAngle), **settings).fit(X)
 plain = AutoencoderTransformer(1, **settings).fit(X)
 

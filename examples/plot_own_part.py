@@ -143,8 +143,9 @@ print(
     f"best width: {search.best_params_['architecture__width']}, error of held-out digits {-search.score(X_test):.4f}"
 )
 
-shared = {"architecture": Tied(256), "scaling": None, "max_epochs": 60, "random_state": 0}
-for name, loss in {"squared_error": "squared_error", "Asymmetric": Asymmetric(4.0)}.items():
+shared: dict = {"architecture": Tied(256), "scaling": None, "max_epochs": 60, "random_state": 0}
+losses: dict = {"squared_error": "squared_error", "Asymmetric": Asymmetric(4.0)}
+for name, loss in losses.items():
     model = AutoencoderTransformer(4, corruption=HiddenPatch((8, 8), 2), loss=loss, **shared).fit(
         X_train
     )
@@ -161,9 +162,9 @@ plain = AutoencoderTransformer(32, scaling=None, random_state=0).fit(X_train)
 damaged = X_test.reshape(-1, 8, 8).copy()
 damaged[:, 2:6, 2:6] = 0
 damaged = damaged.reshape(X_test.shape)
-hidden = np.zeros((8, 8), bool)
-hidden[2:6, 2:6] = True
-hidden = hidden.ravel()
+square = np.zeros((8, 8), bool)
+square[2:6, 2:6] = True
+hidden = square.ravel()
 
 rows = {
     "damaged": damaged,

@@ -25,13 +25,13 @@ from sklearn_ae import AutoencoderTransformer
 # in.
 
 topics = ["cluster", "ensemble", "linear_model", "metrics", "preprocessing", "datasets"]
-texts, y = [], []
+texts, labels = [], []
 for _, thing in all_estimators() + all_functions():
     topic = thing.__module__.split(".")[1]
     if topic in topics and inspect.getdoc(thing):
         texts.append(inspect.getdoc(thing))
-        y.append(topics.index(topic))
-y = np.array(y)
+        labels.append(topics.index(topic))
+y = np.array(labels)
 
 words = TfidfVectorizer(
     stop_words="english", min_df=3, sublinear_tf=True, token_pattern=r"[a-z]{3,}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations  # so that help() shows the names of types and not what they stand for
 
+import copy
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, NamedTuple, Self
 
@@ -27,9 +29,12 @@ from sklearn_ae._data.sources import Scaled, Source
 from sklearn_ae._fitted import FittedAutoencoder
 from sklearn_ae._losses import LOSSES, check_range
 from sklearn_ae._network.blueprint import Blueprint, Prepared, check_batch_norm, make_parts
+from sklearn_ae._records import record
 from sklearn_ae._torch import available_threads, find_device, one_blas_thread, plain_torch, threads, torch_seed
 from sklearn_ae._training import rules
+from sklearn_ae._training.callbacks import CallbackSupportMixin, FitCallbacks, fit_callbacks
 from sklearn_ae._training.net import OPTIMIZERS, SCHEDULES, AutoencoderNet, GivenSplit, warm_up
+from sklearn_ae._training.progress import Progress, StreamProgress, Watcher
 from sklearn_ae.architectures import Architecture
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
@@ -37,6 +42,7 @@ from sklearn_ae.latents import Latent
 SLOTS = {"architecture": Architecture, "corruption": Corruption, "latent": Latent}
 
 
+@record
 class Stream(NamedTuple):
     """What ``partial_fit`` goes on from, besides the network."""
 
@@ -44,11 +50,13 @@ class Stream(NamedTuple):
     scaling: RunningScaling
 
 
-class BaseAutoencoder(FittedAutoencoder):
+class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
     """Base of the estimators."""
 
     _stream: Stream | None = None
     n_components: Any  # int, and in the detector also "auto"
+    early_stopping: Any  # bool, and in the detector also "auto"
+    _validation_memory: HeldOutRows | None
     loss_curve_: list[float]
     validation_loss_curve_: list[float] | None
 
@@ -191,15 +199,19 @@ class BaseAutoencoder(FittedAutoencoder):
             If Ctrl-C is pressed. After the first epoch the estimator then keeps the best weights so far; before that it is left as
             it was.
         """
+        callbacks = fit_callbacks(self, X, y, sample_weight)
         with all_or_nothing(self), plain_torch(), torch.enable_grad(), threads(1):  # training may take more
             self._validate_parts()
             source = as_source(self, X, sample_weight, reset=True)
-            self._fit(source, check_random_state(self.random_state))
+            source.forget_equal_weights()
+            self._fit(source, check_random_state(self.random_state), callbacks)
+            if callbacks is not None:
+                callbacks.end_fit()
         self._raise_if_interrupted()
         self._warn_if_not_converged()
         return self
 
-    def _fit(self, source: Source, random_state: RandomState) -> None:
+    def _fit(self, source: Source, random_state: RandomState, callbacks: FitCallbacks | None = None) -> None:
         """Train on all rows of a source: blueprint, scaling, network, training, and what is kept of it."""
         seed, device = random_state.randint(np.iinfo(np.int32).max), find_device(self.device)
         blueprint = self._make_blueprint(source, random_state)
@@ -209,9 +221,9 @@ class BaseAutoencoder(FittedAutoencoder):
         loss = blueprint.make_loss()
         check_range(loss, blueprint.loss, source)
         with torch_seed(seed, device):
-            validation = self.validation_fraction if self._stops_early() else None
+            validation: float | str | np.ndarray | None = self.validation_fraction if self._stops_early() else None
             if self.warm_start and validation is not None:
-                n_held_out = rules.n_held_out(validation, source.n_rows)
+                n_held_out = rules.n_held_out(self.validation_fraction, source.n_rows)
                 memory = self._memory("_validation_memory", "warm_start=True and early_stopping=True")
                 validation, self._validation_memory = memory.choose(source, min(n_held_out, source.n_rows - 1), random_state)
             else:
@@ -221,8 +233,11 @@ class BaseAutoencoder(FittedAutoencoder):
                 rows = Scaled(source, scaling, device)
                 prepared = blueprint.prepare(rows, validation, previous and previous.module_, random_state)
             net = self._make_net(blueprint, prepared, device)
+            if callbacks is not None:
+                callbacks.watch(net, lambda twin, now: twin._keep_so_far(blueprint, scaling, now, rows, prepared))
             net.fit(prepared.train)
             blueprint = self._judge(blueprint, net.module_, prepared.train if prepared.held_out is None else prepared.held_out)
+            net.watchers = ()
             if previous is None and net.best_epoch_ == 0:
                 blueprint.restart(net.module_, rows)
             blueprint.finish(net.module_, prepared.train)
@@ -269,7 +284,7 @@ class BaseAutoencoder(FittedAutoencoder):
         batch_size = blueprint.batch_size(n) if isinstance(self.batch_size, str) else min(self.batch_size, n)
         rate, schedule = blueprint.learning_rate(), self.learning_rate_schedule
         if stream:
-            batch_size = rules.USUAL_BATCH if self.batch_size == "auto" else self.batch_size
+            batch_size = rules.USUAL_BATCH if isinstance(self.batch_size, str) else self.batch_size
             rate, schedule = rules.STREAM_RATE * rules.width_factor(blueprint.n_features), warm_up
         check_batch_norm(module, train, batch_size)
         n_parameters = sum(p.numel() for p in module.parameters())
@@ -281,7 +296,8 @@ class BaseAutoencoder(FittedAutoencoder):
             batch_size=batch_size,
             train_split=None if held_out is None else GivenSplit(train, held_out),
             callbacks=None if self.callbacks is None else list(self.callbacks),
-            verbose=int(self.verbose),
+            verbose=0,  # ours is shown by a watcher
+            watchers=self._watchers(stream),
             device=device,
             compile_step=self.compile,
             mixed_precision=self.mixed_precision,
@@ -294,13 +310,21 @@ class BaseAutoencoder(FittedAutoencoder):
             **self._optimizer_params(),
         )
 
+    def _watchers(self, stream: bool) -> tuple[Watcher, ...]:
+        if not self.verbose:
+            return ()
+        return ((StreamProgress if stream else Progress)(type(self).__name__, int(self.verbose)),)
+
     def _optimizer_params(self) -> dict:
         if isinstance(self.optimizer, str):
             optimizer, options = OPTIMIZERS[self.optimizer]
         else:
             optimizer, options = self.optimizer, {}
             if not issubclass(optimizer, torch.optim.Optimizer) or issubclass(optimizer, torch.optim.LBFGS):
-                raise ValueError(f"optimizer must be a name or a class of torch.optim that takes mini-batches, got {optimizer!r}.")
+                raise ValueError(
+                    f"optimizer must be one of {sorted(OPTIMIZERS)} or a class of torch.optim that takes mini-batches, "
+                    f"got {optimizer!r}."
+                )
         offers = {"weight_decay": self.weight_decay, "max_norm": self.max_grad_norm}
         takes = inspect.signature(optimizer).parameters
         options = {**options, **{name: value for name, value in offers.items() if name in takes}}
@@ -325,15 +349,24 @@ class BaseAutoencoder(FittedAutoencoder):
         self.net_, self._n_rows, self._stream = net, rows.n_rows, None
         self._keep_codes(rows)
 
+    def _keep_so_far(self, blueprint: Blueprint, scaling: Scaling, net: AutoencoderNet, rows: Scaled, prepared: Prepared) -> None:
+        """Keep what a fit in progress has learnt so far, without a change to its course."""
+        devices = [rows.device] if rows.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            net = net.as_if_ended()
+            blueprint.finish(net.module_, prepared.train)
+            self._keep_fitted(blueprint, scaling, net, rows)
+
     def _keep_codes(self, rows: Scaled) -> None:
         """Keep what the encoder gives for some rows, for `sample`."""
         net, blueprint = self.net_, self._blueprint
         with torch.inference_mode():
-            some = torch.randperm(rows.n_rows, generator=torch.Generator().manual_seed(0))[: blueprint.n_codes()]
+            n_codes = blueprint.n_codes(sum(p.numel() for p in net.module_.parameters()))
+            some = torch.randperm(rows.n_rows, generator=torch.Generator().manual_seed(0))[:n_codes]
             if rows.weight is not None:
-                some = torch.from_numpy(rows.representative(blueprint.n_codes(), RandomState(0)))
+                some = torch.from_numpy(rows.representative(n_codes, RandomState(0)))
             batch = rows.take(some)
-            self._codes = net.module_.encoder_output(batch.x, batch.mask).cpu().numpy()
+            self._codes = halved(net.module_.encoder_output(batch.x, batch.mask).cpu().numpy())
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
@@ -368,7 +401,10 @@ class BaseAutoencoder(FittedAutoencoder):
         """Train on all rows of a chunk: scaling, network, training, and what is kept of it."""
         if self._stream is None:
             self._begin_stream(source)
-        stream, blueprint, device = self._stream, self._blueprint, find_device(self.device)
+        else:  # copies, so that an error leaves what was
+            self._stream = Stream(copy.deepcopy(self._stream.random_state), replace(self._stream.scaling))
+        stream: Any = self._stream
+        blueprint, device = self._blueprint, find_device(self.device)
         loss = blueprint.make_loss()
         check_range(loss, blueprint.loss, source)
         with torch_seed(stream.random_state.randint(np.iinfo(np.int32).max), device):
@@ -378,22 +414,26 @@ class BaseAutoencoder(FittedAutoencoder):
                 previous = self.net_.module_ if hasattr(self, "net_") else None
                 prepared = blueprint.prepare(rows, None, previous, stream.random_state)
                 self.net_ = self._make_net(blueprint, prepared, device, stream=True)
-            self._judge(blueprint, self.net_.module_ if self.net_.initialized_ else self.net_.module, rows)
+            module: Any = getattr(self.net_, "module_", self.net_.module)
+            self._judge(blueprint, module, rows)
+            check_batch_norm(module, rows, min(self.net_.batch_size, rows.n_rows))
             self.net_.train_on_chunk(rows)
             self._keep_codes(rows)
-        self.loss_curve_.append(self.net_.history[-1]["train_loss"])
-        self.validation_loss_curve_.append(self.net_.history[-1]["valid_loss"])
+        self.loss_curve_ = [*self.loss_curve_, self.net_.history[-1]["train_loss"]]
+        self.validation_loss_curve_ = [*(self.validation_loss_curve_ or []), self.net_.history[-1]["valid_loss"]]
         self.n_iter_ = self.best_epoch_ = len(self.loss_curve_)
 
-    def _begin_stream(self, source: Source) -> None:
+    def _begin_stream(self, source: Source) -> Stream:
         """Set what a stream goes on from: the last fit, or a blueprint for this chunk's rows."""
         random_state = check_random_state(self.random_state)
         if not hasattr(self, "net_"):
-            self._blueprint, self._scaling, self._n_rows = self._make_blueprint(source, random_state), None, 0
+            self._blueprint, self._n_rows = self._make_blueprint(source, random_state), 0
+            self._scaling = None  # type: ignore[assignment]  # until the chunk is scaled
         self._stream = Stream(
             random_state, RunningScaling.after(self._scaling, self._blueprint.scaling, self._n_rows, rules.STREAM_MEMORY)
         )
         self.loss_curve_, self.validation_loss_curve_ = [], []
+        return self._stream
 
     def _raise_if_interrupted(self) -> None:
         """Raise the Ctrl-C that ended training, so that a search stops too; the estimator is fitted all the same."""
@@ -443,7 +483,18 @@ def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
         raise
 
 
+def halved(codes: np.ndarray) -> np.ndarray:
+    """Codes (n_rows, ...) in half precision, where that changes none by more than a hundredth of its component's deviation."""
+    with np.errstate(over="ignore"):
+        half = codes.astype(np.float16)
+    deviation = codes.std(axis=0)
+    allowed = rules.HALF_ENOUGH * np.maximum(deviation, 0.1 * deviation.mean())  # components that hardly vary need not be exact
+    return half if (np.abs(half - codes) <= allowed).all() else np.ascontiguousarray(codes)
+
+
 def check_same(before: Blueprint, now: Blueprint) -> None:
     """Raise ValueError if a warm start would go on with another kind of network or data than the last fit's."""
     for name, (a, b) in before.differences(now).items():
-        raise ValueError(f"warm_start=True goes on from the last fit, but {name} was {a} and is {b}.")
+        raise ValueError(
+            f"warm_start=True goes on from the last fit, but {name} was {a} and is {b}; set it back, or pass warm_start=False."
+        )

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from sklearn_ae._torch import plain_torch
 
+# Where a notebook finds a class described; scikit-learn shows descriptions of parameters only where there is such a link.
+DOCUMENTATION = "https://sklearn-ae.readthedocs.io/en/stable/generated/{estimator_module}.{estimator_name}.html"
+
 
 class PlainTensor:
     """What stands for a tensor where a part is pickled: torch's own pickles hold addresses, so that no two of them are equal."""
@@ -58,6 +61,8 @@ class Part(BaseEstimator):
 
     slot: str
     _parameter_constraints: dict = {}
+    _doc_link_module = "sklearn_ae"
+    _doc_link_template = DOCUMENTATION
 
     def __getstate__(self):
         return with_plain_tensors(super().__getstate__())
@@ -95,7 +100,7 @@ def validate_slot(name: str, part, base: type[Part], *, function: bool = False) 
     if isinstance(part, Part):
         raise TypeError(f"{name}={part!r} is in the wrong slot; pass it as {part.slot}={part!r}.")
     if isinstance(part, type) and issubclass(part, Part):
-        raise TypeError(f"{name} takes an instance, not a class: pass {part.__name__}(...).")
+        raise TypeError(f"{name} takes an instance, not the class {part.__name__}: pass {name}={part.__name__}(...).")
     known = ", ".join(sorted(parts_of(base)))
     raise TypeError(f"{name} must be None or one of sklearn_ae.{name_of_file(base)} ({known}), got {part!r}.")
 

@@ -58,8 +58,10 @@ mixed_precision : bool, default=False
     Train in bfloat16 where that is safe; faster on recent GPUs, slower on most CPUs.
 callbacks : list of skorch callbacks or None, default=None
     Called in training, as skorch documents them. Hooks for each batch cost time; those for each epoch cost hardly any.
+    scikit-learn's own, from version 1.9 on, are set by ``set_callbacks``.
 verbose : int, default=0
-    If not 0, print a line for each epoch.
+    Whether training is shown. 0 is silent. 1 shows a bar with the epoch, the losses and the time left, or a few lines where the
+    output is no terminal and no notebook. 2 prints a line for each epoch.
 random_state : int, RandomState instance or None, default=None
     Seeds everything random: the same number gives the same result on the same machine in as many threads. None takes a seed
     from NumPy's global generator, as everywhere in scikit-learn.
@@ -76,10 +78,26 @@ loss_curve_ : list of float
     The training objective, epoch by epoch.
 validation_loss_curve_ : list of float or None
     The same on the rows held out; None without `early_stopping`.
+best_epoch_ : int
+    The epoch whose weights were kept, from 1: the last one without `early_stopping`. 0 if those from before training were.
 n_features_in_ : int
     Features seen in fit.
 feature_names_in_ : ndarray of shape (n_features_in_,)
     Their names, if X had any.
+"""
+
+NOTES = """
+- **Units.** Data can be in any units: they are scaled inside, and reconstructions come in the data's own.
+- **Missing values** are NaN. Columns of text or categories are encoded first, by `sklearn.preprocessing.OneHotEncoder` for example.
+- **Progress.** ``verbose=1`` shows a bar. ``sklearn_ae.inspection.LossCurveDisplay`` shows whether training has converged.
+- **Too slow?** Lower `max_epochs`. A GPU is taken if there is one.
+- **The same result each time:** set `random_state`.
+- **The length of the code:** ``sklearn_ae.inspection.ExplainedVarianceDisplay`` compares some, `GridSearchCV` searches.
+- **More rows than memory:** pass a ``numpy.memmap``, or call ``partial_fit`` with chunks.
+- **Save:** ``joblib.dump(estimator, "file.joblib")``. Never load such a file from somebody you do not trust.
+- **Your own network, loss or corruption** goes into its slot: ``architecture=Custom(encoder, decoder)``, ``loss=function``.
+- **In a pipeline**, what only this estimator has is asked of the last step:
+  ``pipeline[-1].reconstruct(pipeline[:-1].transform(X))``.
 """
 
 
@@ -89,7 +107,7 @@ def describe(**defaults):
     def fill(cls):
         text = inspect.cleandoc(cls.__doc__)
         text = text.replace("<parameters>", PARAMETERS.strip().format(**defaults))
-        cls.__doc__ = text.replace("<attributes>", ATTRIBUTES.strip())
+        cls.__doc__ = text.replace("<attributes>", ATTRIBUTES.strip()).replace("<notes>", NOTES.strip())
         return cls
 
     return fill

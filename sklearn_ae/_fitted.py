@@ -12,9 +12,11 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch import Tensor, nn
 
+from sklearn_ae._component import DOCUMENTATION
 from sklearn_ae._data.inputs import as_source, codes_source
 from sklearn_ae._data.scaling import Scaling, as_tensor
 from sklearn_ae._data.sources import Source
@@ -29,6 +31,10 @@ from sklearn_ae.latents import Latent
 
 class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta):
     """An estimator with a trained network ``net_``, built from ``_blueprint``, on rows scaled by ``_scaling``."""
+
+    __metadata_request__inverse_transform = {"Z": UNUSED}  # codes are no metadata
+    _doc_link_module = "sklearn_ae"
+    _doc_link_template = DOCUMENTATION
 
     _blueprint: Blueprint
     _scaling: Scaling
@@ -164,10 +170,10 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         -------
         score : float
         """
-        scores = np.asarray(self.score_samples(X))
+        scores, weights = np.asarray(self.score_samples(X)), None
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, scores, dtype=np.float64, ensure_non_negative=True)
-        return float(np.average(scores, weights=sample_weight))
+            weights = _check_sample_weight(sample_weight, scores, dtype=np.float64, ensure_non_negative=True)
+        return float(np.average(scores, weights=weights))
 
     def sample(self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None) -> np.ndarray:
         """Draw new rows.
@@ -195,7 +201,7 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         rows, seed = random_state.randint(len(self._codes), size=n_samples), random_state.randint(np.iinfo(np.int32).max)
         with plain_torch(), torch.inference_mode():
             generator = torch.Generator().manual_seed(int(seed))
-            codes = as_tensor(self._codes).clone()  # a latent may work in place
+            codes = as_tensor(self._codes).to(torch.float32, copy=True)  # a latent may work in place
             Z = self.net_.module_.sample_codes(codes, torch.from_numpy(rows), generator).double().numpy()
         return self.inverse_transform(Z)
 

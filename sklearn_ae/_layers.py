@@ -77,6 +77,7 @@ class WithLinearPath(nn.Module):
     """
 
     supports_batched_weights = True  # see Linear
+    first: Tensor
     low: Tensor
     high: Tensor
     noise: Tensor
@@ -174,5 +175,5 @@ def make_activation(activation: str | Callable[[], nn.Module]) -> nn.Module:
         return ACTIVATIONS[activation]()
     made = copy.deepcopy(activation) if isinstance(activation, nn.Module) else activation()
     if not isinstance(made, nn.Module):
-        raise TypeError(f"An activation must be a name, an nn.Module or a class of such, got {activation!r}.")
+        raise TypeError(f"An activation must be one of {sorted(ACTIVATIONS)}, an nn.Module or a class of such, got {activation!r}.")
     return made

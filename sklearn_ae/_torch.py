@@ -185,5 +185,5 @@ def find_device(device: str | torch.device, missing: str | None = None) -> torch
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         if missing is not None:
             return torch.device(missing)
-        raise ValueError(f"device={device!r} cannot be used here: {error}") from error
+        raise ValueError(f"device={device!r} cannot be used here; pass 'auto' or 'cpu'. torch says: {error}") from error
     return found

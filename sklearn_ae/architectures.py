@@ -310,7 +310,10 @@ class Convolutional(_WithLinearPath):
         for n_channels in channels:
             shapes.append((n_channels, *(self._shrunk(side) for side in shapes[-1][1:])))
         if min(shapes[-1]) < 1:
-            raise ValueError(f"image_shape={shape} is too small for kernel_size={self.kernel_size} and stride={self.stride}.")
+            raise ValueError(
+                f"image_shape={shape} is too small for {len(channels)} convolutions of kernel_size={self.kernel_size} and "
+                f"stride={self.stride}: pass fewer channels, or a smaller stride."
+            )
         return shapes
 
     def _shrunk(self, side: int) -> int:

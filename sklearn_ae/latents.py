@@ -350,7 +350,7 @@ def squared_gradient_norms(function, x: Tensor) -> Tensor:
     -------
     Tensor of shape (n_samples, n_outputs)
     """
-    h, pull_back = torch.func.vjp(lambda x: function(x.clone()), x)  # which may work in place
+    h, pull_back = torch.func.vjp(lambda x: function(x.clone()), x)[:2]  # which may work in place
     directions = torch.eye(h.shape[1], dtype=h.dtype, device=h.device)
     rows = torch.func.vmap(lambda e: pull_back(e.expand_as(h))[0])(directions)  # (n_outputs, n_samples, n_features)
     return rows.square().sum(2).T

@@ -82,7 +82,7 @@ def reconstruction_r2_score(X: ArrayLike, X_reconstructed: ArrayLike, *, sample_
     X = _dense(X, "X")
     X_reconstructed = _dense(X_reconstructed, "X_reconstructed")
     if X.shape != X_reconstructed.shape:
-        raise ValueError(f"X has shape {X.shape}, but X_reconstructed has {X_reconstructed.shape}.")
+        raise ValueError(f"X_reconstructed must have the shape of X, {X.shape}, got {X_reconstructed.shape}.")
     weight = np.ones(len(X)) if sample_weight is None else column_or_1d(sample_weight, dtype=np.float64)
     check_consistent_length(X, weight)
     varies = _varies(X[weight > 0])

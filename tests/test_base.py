@@ -223,7 +223,7 @@ def test_frozen_weights_stay_as_they_are(optimizer, early_stopping, table):
 
 @pytest.mark.parametrize("optimizer", [torch.optim.LBFGS, dict])
 def test_optimizers_that_cannot_take_batches_are_refused(optimizer, table):
-    with pytest.raises(ValueError, match="optimizer must be a name or a class of torch.optim that takes mini-batches"):
+    with pytest.raises(ValueError, match="optimizer must be one of .* or a class of torch.optim that takes mini-batches"):
         AutoencoderTransformer(2, optimizer=optimizer, **QUICK).fit(table)
 
 
@@ -332,15 +332,6 @@ def test_warm_start_wants_the_same_shape(table):
     with pytest.raises(ValueError, match="warm_start=True goes on from the last fit, but n_components was 2 and is 3"):
         model.set_params(n_components=3).fit(table)
     assert model.transform(table).shape == (120, 2)
-
-
-def test_verbose_prints_a_line_an_epoch(table, capsys):
-    AutoencoderTransformer(2, verbose=1, **QUICK).fit(table)
-    lines = capsys.readouterr().out.strip().splitlines()
-    assert len(lines) == 5  # two of head
-    assert "train_loss" in lines[0]
-    AutoencoderTransformer(2, **QUICK).fit(table)
-    assert not capsys.readouterr().out
 
 
 def test_a_fit_that_has_not_converged_warns(table):
@@ -581,7 +572,7 @@ def test_global_generators_are_left_alone(table):
         ({"loss": "squared"}, ValueError, "'loss' parameter of AutoencoderTransformer must be a str among"),
         ({"latent": GaussianNoise()}, TypeError, r"latent=GaussianNoise\(\) is in the wrong slot; pass it as corruption="),
         ({"corruption": Sparse()}, TypeError, "wrong slot; pass it as latent="),
-        ({"latent": Variational}, TypeError, r"takes an instance, not a class: pass Variational\(...\)"),
+        ({"latent": Variational}, TypeError, r"takes an instance, not the class Variational: pass latent=Variational\(...\)"),
         (
             {"architecture": "dense"},
             TypeError,

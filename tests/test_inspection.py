@@ -450,7 +450,7 @@ def test_a_mosaic_has_gaps_of_one_pixel():
 
 
 def test_reconstructions_of_other_shapes_are_refused(X):
-    with pytest.raises(ValueError, match=r"X has shape \(120, 6\), but X_reconstructed has \(120, 5\)"):
+    with pytest.raises(ValueError, match=r"X_reconstructed must have the shape of X, \(120, 6\), got \(120, 5\)"):
         ReconstructionDisplay.from_predictions(X, X.iloc[:, :5])
     with pytest.raises(ValueError, match="has 8 values, but a row has 6"):
         ReconstructionDisplay.from_predictions(X, X, image_shape=(2, 4))
@@ -643,14 +643,14 @@ def test_contributions_in_a_pipeline_have_the_datas_names_and_units(X):
 
 
 def test_contributions_of_missing_values_and_rows(X, detector):
-    with pytest.raises(IndexError, match="row=120, but X has 120 rows"):
+    with pytest.raises(IndexError, match="row=120 must be from -120 to 119"):
         FeatureContributionDisplay.from_estimator(detector, X, row=120)
     with pytest.raises(TypeError, match="PCA has neither feature_contributions nor reconstruction_errors"):
         FeatureContributionDisplay.from_estimator(PCA(2).fit(X), X)
     display = FeatureContributionDisplay(contributions=np.array([1.0, 2.0]), seen=np.array([np.nan, -3.0])).plot()
     assert tick_names(display.ax_.child_axes[0].yaxis) == ["seen", "−3", "missing"]
     assert display.ax_.get_title(loc="left") == "Outlyingness 3"
-    with pytest.raises(ValueError, match="max_features must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="max_features must be at least 1, got max_features=0"):
         display.plot(max_features=0)
 
 

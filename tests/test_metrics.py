@@ -318,7 +318,7 @@ def test_a_search_hands_on_the_weights_that_it_was_given(rng):
 
 def test_scorers_work_under_metadata_routing(table):
     with config_context(enable_metadata_routing=True):
-        result = cross_validate(PCA(2), table, scoring={"r2": reconstruction_r2_scorer}, cv=2)
+        result = cross_validate(PCA(2), table, scoring={"r2": reconstruction_r2_scorer}, cv=2, params={})
     assert np.isfinite(result["test_r2"]).all()
 
 

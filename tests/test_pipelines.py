@@ -105,7 +105,7 @@ def test_metadata_routing(pipeline, iris):
         pipeline[1].set_fit_request(sample_weight=True)
         pipeline[-1].set_fit_request(sample_weight=True)
         assert pipeline.fit(X, y, sample_weight=np.ones(len(y))).score(X, y) > 0.8
-        assert cross_val_score(AutoencoderTransformer(2, **QUICK), X, cv=2).shape == (2,)
+        assert cross_val_score(AutoencoderTransformer(2, **QUICK), X, cv=2, params={}).shape == (2,)
 
 
 def test_polars_from_end_to_end(iris):

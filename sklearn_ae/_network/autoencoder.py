@@ -1,6 +1,7 @@
 """The autoencoder itself: corrupt, encode, code, decode."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -93,7 +94,7 @@ class Autoencoder(nn.Module):
 
     def _with_values(self, raw: Tensor, values: Tensor | None, mask: Tensor | None) -> Tensor:
         """Raw output, with the filler's in the gaps."""
-        return raw if values is None else torch.where(mask, raw, self.filler.joined(values, raw))
+        return raw if values is None or mask is None else torch.where(mask, raw, self.filler.joined(values, raw))
 
     def _encoded(self, x: Tensor) -> Tensor:
         return self.encoder(self._own(x))
@@ -152,7 +153,9 @@ class Autoencoder(nn.Module):
 
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Random codes near those of some rows of `h`, which ``encoder_output`` gave."""
-        latent = copy.deepcopy(self.latent).to(h.device) if isinstance(self.latent, nn.Module) else self.latent
+        latent: Any = self.latent
+        if isinstance(latent, nn.Module):
+            latent = copy.deepcopy(latent).to(h.device)
         return self._in_use(latent.sample_codes(h, rows, generator))
 
 

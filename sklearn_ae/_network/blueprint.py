@@ -76,6 +76,7 @@ class Blueprint:
     kind: ClassVar[str] = "autoencoder"
     network: ClassVar[type[Autoencoder]] = Autoencoder
     filler: ClassVar[type[nn.Module]] = GapFiller
+    redrawn: ClassVar[bool] = False  # whether a stream is followed by fits to its recent rows, and not by training on each chunk
 
     def __init_subclass__(cls):
         KINDS[cls.kind] = cls
@@ -111,7 +112,7 @@ class Blueprint:
             module.load_state_dict(previous.state_dict())
         return Prepared(module, train, held_out)
 
-    def restart(self, module: nn.Module, rows: Scaled) -> None:
+    def restart(self, module: Any, rows: Scaled) -> None:
         """Start again, from all rows, where training on some of them has found nothing better than its start."""
         self._start(module, rows, start_positions(rows))
         module.eval()
@@ -149,7 +150,7 @@ class Blueprint:
                     check_output(architecture, name, half, n_in, n_out)
                     check_rows_apart(architecture, name, half, n_in)
         if not any(p.requires_grad for half in (encoder, decoder) for p in half.parameters()):
-            raise ValueError(f"{type(architecture).__name__} has no parameters to train.")
+            raise ValueError(f"architecture={architecture!r} has no parameters to train: requires_grad is False for all of them.")
         copies_input = not architecture.accepts_strided_input
         filler = self.filler(n_features) if self.fills_gaps else None
         latent = latent.build(self.n_components)
@@ -169,9 +170,9 @@ class Blueprint:
             n_steps *= rules.STOCHASTIC
         return rules.auto_epochs(n_steps, n, batch_size, rules.width_factor(self.n_features))
 
-    def n_codes(self) -> int:
+    def n_codes(self, n_weights: int) -> int:
         """How many training rows' codes are kept for `sample`."""
-        return rules.SAMPLE_CODES
+        return rules.FEWEST_AND_MOST_CODES[1]
 
     # What it gives
 
@@ -259,6 +260,14 @@ class EnsembleBlueprint(Blueprint):
     kind: ClassVar[str] = "ensemble"
     filler: ClassVar[type[nn.Module]] = MeanFiller  # whitened features say little about one another
 
+    def __post_init__(self):
+        if len(self.features) != len(self.active):
+            raise ValueError(f"There are features for {len(self.features)} members, but components for {len(self.active)}.")
+        if not all(0 <= n <= self.n_components for n in self.active):
+            raise ValueError(f"Members use 0 to {self.n_components} components, got {self.active}.")
+
+    redrawn: ClassVar[bool] = True
+
     def with_members_of(self, other: Blueprint) -> "EnsembleBlueprint":
         """The same, whose members see what those of another blueprint see, if there are as many with as many features."""
         if not isinstance(other, EnsembleBlueprint) or other.features.shape != self.features.shape:
@@ -266,7 +275,7 @@ class EnsembleBlueprint(Blueprint):
         return replace(self, features=other.features, active=other.active)
 
     def build(self) -> Ensemble:
-        members = []
+        members: list[Autoencoder] = []
         for n_active in self.active:
             member = self._autoencoder(self.features.shape[1], checked=bool(members))
             member.decoder = nn.Sequential(Mask(self.n_components, n_active), member.decoder)
@@ -317,9 +326,9 @@ class EnsembleBlueprint(Blueprint):
     def max_epochs(self, n: int, batch_size: int) -> int:
         return rules.auto_epochs(rules.MEMBER_STEPS, n, batch_size)
 
-    def n_codes(self) -> int:
-        most = rules.SAMPLE_VALUES // (len(self.active) * self.n_components)
-        return max(rules.FEWEST_SAMPLE_CODES, min(rules.SAMPLE_CODES, most))
+    def n_codes(self, n_weights: int) -> int:
+        n_outputs = self.latent.n_outputs(self.n_components)
+        return int(np.clip(rules.SAMPLE_SHARE * n_weights / (len(self.active) * n_outputs), *rules.FEWEST_AND_MOST_CODES))
 
     @property
     def n_features_out(self) -> int:
@@ -342,18 +351,21 @@ class NoveltyBlueprint(Blueprint):
     kind: ClassVar[str] = "novelty"
     network: ClassVar[type[Autoencoder]] = NoveltyNetwork
     filler: ClassVar[type[nn.Module]] = MaskFiller
+    redrawn: ClassVar[bool] = True
 
     def prepare(
         self, rows: Scaled, validation: float | str | np.ndarray | None, previous: nn.Module | None, random_state: RandomState
     ) -> Prepared:
         """As for a single autoencoder, but with no more rows than the planned steps take."""
-        module, train, held_out = super().prepare(rows, validation, previous, random_state)
+        prepared = super().prepare(rows, validation, previous, random_state)
+        module: Any = prepared.module
+        train: Any = prepared.train
         if previous is None:
             module.draw_partitions()
         enough = rules.masked_steps(self.n_features) * rules.MASKED_BATCH
         if train.n_rows > enough:
             train = train.subset(np.sort(random_state.permutation(train.n_rows)[:enough]))
-        return Prepared(module, train, held_out)
+        return Prepared(module, train, prepared.held_out)
 
     def finish(self, module: Any, train: Any) -> None:
         n = min(rules.memory_rows(self.n_features), train.n_rows)
@@ -431,8 +443,8 @@ def likely_inliers(rows: Scaled, n: int, random_state: RandomState) -> Scaled:
     hands.deal(batch.x, dealt)
     some = pool.take(random_positions(pool, pool.n_rows))
     margins.learn(some.x, some.mask)
-    distances, margins = hands(batch.x, batch.mask, itself(dealt, pool.n_rows)), margin_sums(margins, batch.x, batch.mask)
-    far_out = distances / typical(distances) + margin_weight(rows.n_features) * margins / typical(margins).clamp_min(0.05)
+    distances, sums = hands(batch.x, batch.mask, itself(dealt, pool.n_rows)), margin_sums(margins, batch.x, batch.mask)
+    far_out = distances / typical(distances) + margin_weight(rows.n_features) * sums / typical(sums).clamp_min(0.05)
     order = far_out.argsort().cpu()
     weight = torch.ones(pool.n_rows) if pool.weight is None else pool.weight
     below = weight[order].double().cumsum(0) - weight[order]  # of each row, the weight of those that are less far out

@@ -1,5 +1,7 @@
 """What stands in the gaps of rows: values that the other values of a row make likely."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -64,17 +66,22 @@ class GapFiller(nn.Module):
         How far the decoder's value, and not the filler's, is given for a gap.
     """
 
+    mean: Tensor
+    factor: Tensor
+    noise: Tensor
+
     def __init__(self, n_features: int):
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_features))
         self.register_buffer("factor", torch.zeros(n_features, min(n_features, MOST_DIRECTIONS)))
         self.register_buffer("noise", torch.ones(()))
-        self.layers = nn.Sequential(Linear(2 * n_features, FILL_UNITS), nn.SiLU(), Linear(FILL_UNITS, n_features))
+        last = Linear(FILL_UNITS, n_features)
+        self.layers = nn.Sequential(Linear(2 * n_features, FILL_UNITS), nn.SiLU(), last)
         self.share = nn.Parameter(torch.zeros(n_features))
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
-    def forward(self, x: Tensor, mask: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, mask: Tensor, loss: Any) -> tuple[Tensor, Tensor]:
         """Rows without gaps, and the raw output for them; the encoder's gradient does not reach the filler."""
         first = self.conditional_mean(x, mask).clamp(*loss.range)
         values = loss.link(first) + self.layers(torch.cat([first, mask.to(x.dtype)], -1))

@@ -18,6 +18,9 @@ class Margins(nn.Module):
     n_features : int
     """
 
+    edges: Tensor
+    values: Tensor
+
     def __init__(self, n_features: int):
         super().__init__()
         self.register_buffer("edges", torch.full((n_features, 4 * N_POINTS), torch.inf))

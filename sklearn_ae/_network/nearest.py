@@ -57,9 +57,9 @@ class Memory(Rows):
             nearest = self._nearest(x, None, torch.arange(start, start + len(x), device=x.device))
             own.append((x - self._middle(nearest)).abs().sum(1))
             around.append(nearest)
-        own, around = torch.cat(own), torch.cat(around)
-        self.usual = own + 0.1 * typical(own) + 1e-3
-        return own / self._usual_around(around)
+        residuals = torch.cat(own)
+        self.usual = residuals + 0.1 * typical(residuals) + 1e-3
+        return residuals / self._usual_around(torch.cat(around))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Residuals of rows (n_samples, n_features)."""

@@ -32,6 +32,9 @@ class NoveltyNetwork(Autoencoder):
     that each feature has when it is hidden together with a fifth of the others.
     """
 
+    parts: Tensor
+    scale: Tensor
+
     def __init__(self, *parts):
         super().__init__(*parts)
         n_features = self.filler.weight.shape[0]
@@ -87,7 +90,8 @@ class NoveltyNetwork(Autoencoder):
         if mask is None:
             return residuals
         share = mask.shape[1] / mask.sum(1, keepdim=True).clamp_min(1)
-        return tuple(torch.where(mask, one, 0) * share for one in residuals)
+        memory, told = (torch.where(mask, one, 0) * share for one in residuals)
+        return memory, told
 
     def _outlyingness(self, memory: Tensor, told: Tensor) -> Tensor:
         return combined(memory.sum(1), told.sum(1)) * self.scale

@@ -1,14 +1,15 @@
 """The training engine: skorch's NeuralNet with a bare loop inside. The only file that imports skorch."""
 
+import copy
 import math
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from typing import Any
 
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping, EpochTimer, LRScheduler, PrintLog
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.utils import TeeGenerator
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -110,6 +111,8 @@ class AutoencoderNet(NeuralNet):
         Whether the forward pass computes in bfloat16 where that is safe.
     resume_from : dict or None
         What ``state_.state_dict()`` gave at the end of an epoch of the same plan, to go on from.
+    watchers : sequence of Watcher
+        Who is told of the training besides skorch's callbacks.
 
     Attributes
     ----------
@@ -124,6 +127,7 @@ class AutoencoderNet(NeuralNet):
     module_: Any  # a network of _network, or whatever has its methods
     state_: Any  # a TrainingState while training, then None, as are the next three
     _losses: Any
+    _raw: Any
     _objective: Any
     _take_step: Any
 
@@ -139,6 +143,7 @@ class AutoencoderNet(NeuralNet):
         compile_step=False,
         mixed_precision=False,
         resume_from=None,
+        watchers=(),
         **kwargs,
     ):
         # a source of rows holds no y that skorch could find, so scorers always take what training has predicted
@@ -153,12 +158,13 @@ class AutoencoderNet(NeuralNet):
         self.n_threads = n_threads
         self.state_ = None
         self.resume_from = resume_from
+        self.watchers = watchers
 
     def get_all_learnable_params(self):
         return (pair for pair in super().get_all_learnable_params() if pair[1].requires_grad)
 
     def get_default_callbacks(self):
-        return [("epoch_timer", EpochTimer()), ("print_log", PrintLog())] if self.verbose else []
+        return []
 
     # Training
 
@@ -168,7 +174,9 @@ class AutoencoderNet(NeuralNet):
         if not self.initialized_:
             self.initialize()
         self.interrupted_ = None
-        with threads(self.n_threads):
+        with threads(self.n_threads), ExitStack() as stack:
+            for watcher in self.watchers:
+                stack.callback(watcher.close)
             self.notify("on_train_begin", X=X, y=y)
             with suppress(StopTraining):
                 try:
@@ -194,14 +202,19 @@ class AutoencoderNet(NeuralNet):
         state = self.state_
         state.average_decay = stream_decay(state.step)
         self._batch_hooks = any(asks_for_batches(callback) for _, callback in self.callbacks_)
-        with threads(self.n_threads):
-            self.history.new_epoch()
-            self.notify("on_epoch_begin", dataset_train=rows, dataset_valid=rows)
-            self.run_single_epoch(self.get_iterator(rows), training=False, prefix="valid", step_fn=None)
-            with state.present():
-                self.run_single_epoch(self.get_iterator(rows, training=True), training=True, prefix="train", step_fn=None)
-            self.notify("on_epoch_end", dataset_train=rows, dataset_valid=rows)
-        self._finish_module()
+        n_epochs = len(self.history)
+        try:
+            with threads(self.n_threads), state.unchanged_by_errors():
+                self.notify("on_epoch_begin", dataset_train=rows, dataset_valid=rows)
+                self.run_single_epoch(self.get_iterator(rows), training=False, prefix="valid", step_fn=None)
+                with state.present():
+                    self.run_single_epoch(self.get_iterator(rows, training=True), training=True, prefix="train", step_fn=None)
+                self.notify("on_epoch_end", dataset_train=rows, dataset_valid=rows)
+        except BaseException:
+            del self.history[n_epochs:]
+            raise
+        finally:
+            self._finish_module()
 
     def notify(self, method_name, **cb_kwargs):
         judged = method_name == "on_epoch_end"  # callbacks then see the weights that were judged
@@ -232,15 +245,22 @@ class AutoencoderNet(NeuralNet):
         compiles = self.compile_step and not self._batch_hooks
         self._objective = self._compiled_objective(X) if compiles else self.objective
         self._take_step = self._make_step()
+        for watcher in self.watchers:
+            watcher.begin(self)
 
     def on_epoch_begin(self, net, **kwargs):
         if self.state_.stopped:
             raise StopTraining
         super().on_epoch_begin(net, **kwargs)
+        for watcher in self.watchers:
+            watcher.begin_epoch(self)
 
     def on_epoch_end(self, net, **kwargs):
         super().on_epoch_end(net, **kwargs)
         self._note(self.history[-1]["train_loss"], self.history[-1].get("valid_loss"))
+        for watcher in self.watchers:
+            if watcher.end_epoch(self):
+                self.state_.stopped = True
 
     def on_train_end(self, net, **kwargs):
         super().on_train_end(net, **kwargs)
@@ -252,12 +272,23 @@ class AutoencoderNet(NeuralNet):
             self.best_epoch_ = state.best_epoch if better else 0
         self.state_ = self._losses = self._raw = self._objective = self._written_out = self._take_step = None
         self._finish_module()
+        for watcher in self.watchers:
+            watcher.end(self)
 
     def _finish_module(self) -> None:
         """Nothing random from here on."""
         self.module_.eval()
         self.module_.learning = False
         self.module_.cost_weight.fill_(1.0)
+
+    def as_if_ended(self) -> "AutoencoderNet":
+        """A net with copies of the weights as they are and of the history, as if training had ended here."""
+        net = AutoencoderNet(copy.deepcopy(self.module_), criterion=nn.Identity, device=self.device, train_split=None, verbose=0)
+        net.set_params(keep_best=self.keep_best)
+        net.initialize()
+        net.history, net.best_epoch_, net.interrupted_ = copy.deepcopy(self.history), self.state_.epoch, None
+        net._finish_module()
+        return net
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """One pass over the batches; see the class for what differs from skorch's."""

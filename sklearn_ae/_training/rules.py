@@ -21,6 +21,8 @@ ORDERED_START_ROWS = 5_000  # rows whose principal components say how many codes
 STREAM_RATE = 3e-3
 STREAM_AVERAGE, LONGEST_AVERAGE = 0.1, 2_000  # the weights' moving average: a share of the steps so far, and steps at most
 STREAM_MEMORY = 100_000  # rows that the scaling remembers
+RECENT_ROWS, RECENT_VALUES, FEWEST_RECENT = 10_000, 2**25, 1_000  # rows that a detector keeps; fewer where they are wide
+REDRAWN_SHARE = 0.25  # of the rows kept: so many new ones, and an ensemble is drawn anew
 
 # Validation and starts
 HELD_OUT, MOST_HELD_OUT = 0.1, 10_000
@@ -50,7 +52,9 @@ MEMORY_ROWS, MEMORY_VALUES = 8_192, 2**22  # kept at most: 16 MB
 CALIBRATION_SHARE, MOST_CALIBRATION = 0.2, 10_000
 
 # Codes kept for `sample`
-SAMPLE_CODES, FEWEST_SAMPLE_CODES, SAMPLE_VALUES = 1_000, 50, 200_000
+FEWEST_AND_MOST_CODES = 50, 1_000
+SAMPLE_SHARE = 0.2  # of an ensemble's weights: as many numbers, of half their size, are codes
+HALF_ENOUGH = 0.01  # of a component's deviation: the largest rounding with which codes are kept in half precision
 
 # Threads, and chunks of rows in inference
 THREADED_WORK = 2**34  # multiplications of a training step from which on it uses torch's threads: some seconds in one
@@ -66,7 +70,7 @@ def width_factor(n_features: int) -> float:
     return min(1.0, (WIDE / n_features) ** 0.5)
 
 
-def auto_epochs(n_steps: int, n: int, batch_size: int, factor: float = 1.0) -> int:
+def auto_epochs(n_steps: float, n: int, batch_size: int, factor: float = 1.0) -> int:
     """How many epochs make that many steps, within bounds; `factor` of them, but not under 30 for it."""
     n_epochs = n_steps * batch_size / n
     n_epochs = max(factor * n_epochs, min(n_epochs, ENOUGH_EPOCHS))
@@ -101,7 +105,10 @@ def n_held_out(validation: float | str, n: int, share: float = HELD_OUT, most: i
         return round(min(max(share * n, min(ENOUGH_HELD_OUT, MOST_SHARE * n)), most))
     held_out = round(validation * n)
     if not 0 < held_out < n:
-        raise ValueError(f"validation_fraction={validation} of {n} samples leaves {held_out} to validate on.")
+        raise ValueError(
+            f"validation_fraction={validation} of {n} samples leaves {held_out} to validate on; pass 'auto', or another share, of "
+            "which at least one row is held out and one is not."
+        )
     return held_out
 
 

@@ -5,6 +5,7 @@ chain of few kinds of layers. Their gradients are computed here, by the same pro
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,20 +34,21 @@ class Chain:
     Weights are those of the module, and gradients are written to where its weights have them.
     """
 
-    def __init__(self, module: nn.Sequential | WithLinearPath):
-        self.beside = module if isinstance(module, WithLinearPath) else None
-        layers = list(module if self.beside is None else module.layers)
-        self.weights = [(layer.weight, layer.bias) for layer in layers[::2]]
-        self.path = None if self.beside is None else (self.beside.linear.weight, self.beside.linear.bias)
+    def __init__(self, module: Any):  # of the kinds that can_be names
+        self.beside: Any = module if isinstance(module, WithLinearPath) else None
+        layers: list[Any] = list(module if self.beside is None else module.layers)
+        self.weights: list[tuple[Any, Any]] = [(layer.weight, layer.bias) for layer in layers[::2]]
+        self.path: Any = None if self.beside is None else (self.beside.linear.weight, self.beside.linear.bias)
         self.activations = [type(layer) for layer in layers[1::2]]
 
     @staticmethod
-    def can_be(module: nn.Module) -> bool:
+    def can_be(module: Any) -> bool:
         """Whether a module is such a chain."""
-        layers = module.layers if type(module) is WithLinearPath and module.activation is None else module
+        layers: Any = module.layers if type(module) is WithLinearPath and module.activation is None else module
         if type(layers) is not nn.Sequential or len(layers) % 2 == 0:
             return False
-        return all(type(layer) is Linear for layer in layers[::2]) and all(type(layer) in ACTIVATIONS for layer in layers[1::2])
+        kinds = [type(layer) for layer in layers]
+        return all(kind is Linear for kind in kinds[::2]) and all(kind in ACTIVATIONS for kind in kinds[1::2])
 
     def forward(self, x: Tensor) -> Tensor:
         self.x = x
@@ -64,7 +66,7 @@ class Chain:
         weight, bias = self.path
         return h.addmm_(x, weight.t()).add_(bias)
 
-    def backward(self, gradient: Tensor, wants_input: bool) -> Tensor | None:
+    def backward(self, gradient: Tensor, wants_input: bool) -> Any:
         """Set the gradients of the weights from that of the output; give that of the input if it is wanted."""
         g = gradient
         for i in range(len(self.weights) - 1, -1, -1):

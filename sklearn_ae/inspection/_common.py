@@ -49,11 +49,12 @@ def make_axes(
         return axes.reshape(n_rows, n_columns)
     if n_rows == n_columns == 1:
         return np.array([[ax]], dtype=object)
-    if ax.get_subplotspec() is None:
+    place = ax.get_subplotspec()
+    if place is None:
         raise ValueError(f"{n_rows * n_columns} panels are needed, and this ax cannot be divided; make it by plt.subplots.")
     ax.set_axis_off()
     ratios = options.pop("gridspec_kw", {})
-    return ax.get_subplotspec().subgridspec(n_rows, n_columns, **ratios).subplots(squeeze=False, **options)
+    return place.subgridspec(n_rows, n_columns, **ratios).subplots(squeeze=False, **options)
 
 
 def n_rows(X: Any) -> int:
@@ -76,7 +77,7 @@ def as_table(X: Any) -> np.ndarray:
     """Dense numbers of shape (n_samples, n_features), float64."""
     X = np.asarray(X.toarray() if issparse(X) else X, dtype=np.float64)
     if X.ndim != 2:
-        raise ValueError(f"Expected rows and columns, got an array of shape {X.shape}.")
+        raise ValueError(f"X must have rows and columns, got shape {X.shape}.")
     return X
 
 
@@ -135,11 +136,12 @@ def mosaic(X: np.ndarray, image_shape: tuple[int, ...], limits: tuple[float, flo
     """
     n_down, n_across, _ = X.shape
     *channels, height, width = image_shape
+    pixel: tuple[int, ...] = ()
     if channels == [3]:
         X, gap, pixel = np.clip((X - limits[0]) / max(limits[1] - limits[0], 1e-300), 0, 1), 1.0, (3,)
         images = np.moveaxis(X.reshape(n_down, n_across, 3, height, width), 2, -1)
     else:
-        gap, pixel, images = np.nan, (), X.reshape(n_down, n_across, height, width)
+        gap, images = np.nan, X.reshape(n_down, n_across, height, width)
     picture = np.full((n_down * (height + 1) - 1, n_across * (width + 1) - 1, *pixel), gap)
     for i, j in np.ndindex(n_down, n_across):
         top, left = i * (height + 1), j * (width + 1)

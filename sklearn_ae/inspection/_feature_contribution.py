@@ -123,7 +123,7 @@ class FeatureContributionDisplay:
         check_matplotlib(f"{cls.__name__}.from_estimator")
         n = n_rows(X)
         if not -n <= row < n:
-            raise IndexError(f"row={row}, but X has {n} rows.")
+            raise IndexError(f"row={row} must be from {-n} to {n - 1}: X has {n} rows.")
         check_is_fitted(estimator)
         x = _safe_indexing(X, [row % n])
         last, seen_by_last = last_step(estimator), before_last_step(estimator, x)
@@ -162,7 +162,7 @@ class FeatureContributionDisplay:
         """
         check_matplotlib(f"{type(self).__name__}.plot")
         if max_features < 1:
-            raise ValueError(f"max_features must be at least 1, got {max_features}.")
+            raise ValueError(f"max_features must be at least 1, got max_features={max_features}.")
         contributions = np.asarray(self.contributions, dtype=np.float64)
         n, names = len(contributions), self.feature_names
         names = names_of(None, n) if names is None else one_per_row(names, n, "feature_names")
@@ -212,7 +212,10 @@ def _contributions(estimator: Any, X: Any) -> np.ndarray:
         return np.asarray(estimator.feature_contributions(X))[0]
     if hasattr(estimator, "reconstruction_errors"):
         return np.asarray(estimator.reconstruction_errors(X)).mean(axis=0) / X.shape[1]  # their sum is minus the score
-    raise TypeError(f"{type(estimator).__name__} has neither feature_contributions nor reconstruction_errors.")
+    raise TypeError(
+        f"{type(estimator).__name__} has neither feature_contributions nor reconstruction_errors; "
+        "pass an estimator of sklearn_ae, or a pipeline that ends in one."
+    )
 
 
 def _names(estimator: Any, last: Any, X: Any, n_features: int) -> np.ndarray:

@@ -146,7 +146,7 @@ class LatentSpaceDisplay:
             y = one_per_row(y, n, "y")
         if max_samples is not None and n > max_samples:
             rows = np.sort(check_random_state(random_state).permutation(n)[:max_samples])
-            X, y = _safe_indexing(X, rows), y if y is None or by_score else y[rows]
+            X, y = _safe_indexing(X, rows), y if y is None or by_score else np.asarray(y)[rows]
         if by_score:
             kind, target_name = "value", "score (higher is more normal)" if target_name is None else target_name
             y = estimator.score_samples(X)
@@ -235,21 +235,22 @@ class LatentSpaceDisplay:
         size = 1.9 * n_panels if n_panels > 1 else 4.6
         self.axes_ = make_axes(ax, n_panels, n_panels, (max(WIDTH, size), size))
         self.figure_ = self.axes_[0, 0].figure
-        self.ax_ = self.axes_[0, 0] if n_panels == 1 else None
+        panel = self.axes_[0, 0]
+        self.ax_ = panel if n_panels == 1 else None
         if n == 1:
-            self._draw_histogram(self.ax_, 0)
-            self.ax_.set(xlabel=self._name(0), ylabel="Rows")
+            self._draw_histogram(panel, 0)
+            panel.set(xlabel=self._name(0), ylabel="Rows")
             drawn = None
         elif n == 2:
-            drawn = self._draw_scatter(self.ax_, 0, 1, kwargs)
-            self.ax_.set(xlabel=self._name(0), ylabel=self._name(1))
+            drawn = self._draw_scatter(panel, 0, 1, kwargs)
+            panel.set(xlabel=self._name(0), ylabel=self._name(1))
         else:
             drawn = self._draw_matrix(kwargs)
         self._explain(drawn)
         return self
 
     def _name(self, component: int) -> str:
-        return f"component {component}" if self.component_names is None else str(self.component_names[component])
+        return f"component {component}" if self.component_names is None else str(np.asarray(self.component_names)[component])
 
     def _groups(self) -> list[tuple[str | None, np.ndarray]]:
         if self.target is None or self.target_kind == "value":
@@ -259,7 +260,7 @@ class LatentSpaceDisplay:
     def _draw_matrix(self, kwargs: dict) -> Any:
         n, drawn = self.codes.shape[1], None
         for i, j in np.ndindex(n, n):
-            panel = self.axes_[i, j]
+            panel: Any = self.axes_[i, j]
             if j > i:
                 panel.set_axis_off()
                 continue
@@ -278,7 +279,7 @@ class LatentSpaceDisplay:
     def _draw_scatter(self, ax: Any, across: int, up: int, kwargs: dict) -> Any:
         drawn, size = None, float(np.clip(6_000 / max(1, len(self.codes)), 9, 28))
         for k, (name, rows) in enumerate(self._groups()):
-            style = {"s": size, "alpha": 0.8, "linewidths": 0, "label": name}
+            style: dict[str, Any] = {"s": size, "alpha": 0.8, "linewidths": 0, "label": name}
             if self.target is not None and self.target_kind == "value":
                 style |= {"c": np.asarray(self.target, dtype=np.float64), "cmap": "viridis"}
             else:
@@ -290,7 +291,11 @@ class LatentSpaceDisplay:
         edges = np.histogram_bin_edges(self.codes[:, component], bins=20)
         groups = self._groups()
         for k, (name, rows) in enumerate(groups):
-            style = {"histtype": "step", "color": COLORS[k % len(COLORS)], "linestyle": LINE_STYLES[k % len(LINE_STYLES)]}
+            style: dict[str, Any] = {
+                "histtype": "step",
+                "color": COLORS[k % len(COLORS)],
+                "linestyle": LINE_STYLES[k % len(LINE_STYLES)],
+            }
             if len(groups) == 1:
                 style = {"color": BLUE, "alpha": 0.7}
             ax.hist(self.codes[rows, component], bins=edges, label=name, **style)

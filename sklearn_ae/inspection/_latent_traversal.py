@@ -203,7 +203,7 @@ class LatentTraversalDisplay:
             height, width = self.image_shape[-2:]
             figsize = (WIDTH, float(np.clip((WIDTH - 0.9) * n_down * height / (n_across * width) + 0.6, 1.5, 9)))
             self.axes_ = make_axes(ax, figsize=figsize, layout="compressed")
-            self._draw_images(self.axes_[0, 0], kwargs)
+            self._draw_images(self.axes_[0, 0], self.image_shape, kwargs)
         elif self.plane:
             self.axes_ = make_axes(ax, figsize=(WIDTH, 5.2))
             self._draw_plane(self.axes_[0, 0], standardize, kwargs)
@@ -215,13 +215,13 @@ class LatentTraversalDisplay:
         self.figure_ = self.axes_[0, 0].figure
         return self
 
-    def _draw_images(self, ax: Any, kwargs: dict) -> None:
-        height, width = self.image_shape[-2:]
+    def _draw_images(self, ax: Any, image_shape: tuple[int, ...], kwargs: dict) -> None:
+        height, width = image_shape[-2:]
         n_down, n_across, _ = self.decoded.shape
         order = self.decoded[::-1] if self.plane else self.decoded  # in a plane, up is more
         limits = (float(order.min()), float(order.max()))
         style = {"cmap": "gray", "vmin": limits[0], "vmax": limits[1], "interpolation": "nearest"}
-        ax.imshow(mosaic(order, self.image_shape, limits), **{**style, **kwargs})
+        ax.imshow(mosaic(order, image_shape, limits), **{**style, **kwargs})
         ax.set_xticks(centers(n_across, width), self._step_names())
         names = self._step_names()[::-1] if self.plane else [f"component {component}" for component in self.components]
         ax.set_yticks(centers(n_down, height), names)
@@ -292,12 +292,12 @@ def _check_components(components: ArrayLike | None, plane: bool, variance: np.nd
         if plane and n < 2:
             raise ValueError("A plane needs two components, but a code has one; pass plane=False.")
         return largest(variance, 2 if plane else MOST_COMPONENTS)
-    components = np.atleast_1d(components).tolist()
-    if not components or not all(0 <= component < n for component in components):
-        raise ValueError(f"components={components} must be from 0 to {n - 1}: a code has {n}.")
-    if plane and len(components) != 2:
-        raise ValueError(f"A plane needs two components, got components={components}.")
-    return components
+    wanted: list[int] = np.atleast_1d(np.asarray(components)).tolist()
+    if not wanted or not all(0 <= component < n for component in wanted):
+        raise ValueError(f"components={wanted} must be from 0 to {n - 1}: a code has {n}.")
+    if plane and len(wanted) != 2:
+        raise ValueError(f"A plane needs two components, got components={wanted}; pass two of them, or plane=False.")
+    return wanted
 
 
 def _walk(mean: np.ndarray, deviation: np.ndarray, components: list[int], steps: np.ndarray, plane: bool) -> np.ndarray:

@@ -128,7 +128,7 @@ class LossCurveDisplay:
             label = "before training (validation)"
             self.start_line_ = ax.axhline(self.start_loss, color=GREY, linestyle=":", label=label)
         if self.best_epoch is not None:
-            self._mark_best(ax)
+            self._mark_best(ax, self.best_epoch)
         if log is True or (log == "auto" and self._spans_decades()):
             ax.set_yscale("log")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -136,18 +136,18 @@ class LossCurveDisplay:
         ax.legend()
         return self
 
-    def _mark_best(self, ax: Any) -> None:
-        label = "best: the start" if self.best_epoch == 0 else f"best: epoch {self.best_epoch}"
-        curve = [self.start_loss, *(() if self.validation_loss is None else self.validation_loss)]
-        height = curve[self.best_epoch] if self.best_epoch < len(curve) else None
+    def _mark_best(self, ax: Any, best: int) -> None:
+        label = f"best: epoch {best}" if best else "best: the start"
+        curve = [self.start_loss, *([] if self.validation_loss is None else np.asarray(self.validation_loss))]
+        height = curve[best] if best < len(curve) else None
         if height is None:
-            self.best_line_ = ax.axvline(self.best_epoch, color=GREEN, linestyle="-.", label=label)
+            self.best_line_ = ax.axvline(best, color=GREEN, linestyle="-.", label=label)
         else:
             style = {"color": GREEN, "marker": "*", "markersize": 14, "markeredgecolor": "white", "linestyle": "none"}
-            (self.best_line_,) = ax.plot([self.best_epoch], [height], zorder=3, label=label, **style)
+            (self.best_line_,) = ax.plot([best], [height], zorder=3, label=label, **style)
 
     def _spans_decades(self) -> bool:
-        parts = [self.train_loss, [] if self.validation_loss is None else self.validation_loss]
+        parts: list[ArrayLike] = [self.train_loss, [] if self.validation_loss is None else self.validation_loss]
         losses = np.concatenate([np.asarray(part, dtype=np.float64) for part in parts])
         losses = losses[np.isfinite(losses)]
         return len(losses) > 0 and losses.min() > 0 and losses.max() > LOG_RATIO * losses.min()

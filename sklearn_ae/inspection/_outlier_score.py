@@ -200,8 +200,8 @@ class OutlierScoreDisplay:
     def _draw_histogram(self, ax: Any, log: bool | str, kwargs: dict) -> None:
         outlyingness = -np.asarray(self.scores)
         log = outlyingness.min() > 0 and outlyingness.max() > LOG_RATIO * np.median(outlyingness) if log == "auto" else log
-        ends = [outlyingness.min(), outlyingness.max()]
-        edges = np.geomspace(*ends, N_BINS + 1) if log else np.histogram_bin_edges(outlyingness, bins=N_BINS)
+        low, high = outlyingness.min(), outlyingness.max()
+        edges = np.geomspace(low, high, N_BINS + 1) if log else np.histogram_bin_edges(outlyingness, bins=N_BINS)
         heights = []
         for k, (name, rows) in enumerate(self._groups()):
             color = COLORS[k % len(COLORS)]

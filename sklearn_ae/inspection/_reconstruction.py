@@ -188,7 +188,7 @@ class ReconstructionDisplay:
         X, X_reconstructed, X_corrupted = tables
         for name, table in (("X_reconstructed", X_reconstructed), ("X_corrupted", X_corrupted)):
             if table is not None and table.shape != X.shape:
-                raise ValueError(f"X has shape {X.shape}, but {name} has {table.shape}.")
+                raise ValueError(f"{name} must have the shape of X, {X.shape}, got {table.shape}.")
         if image_shape is not None:
             check_image_shape(image_shape, X.shape[1])
         rows = np.arange(len(X))[: PROFILES if image_shape is None else IMAGES] if rows is None else np.atleast_1d(rows)
@@ -224,9 +224,9 @@ class ReconstructionDisplay:
         """
         check_matplotlib(f"{type(self).__name__}.plot")
         if self.image_shape is None:
-            self._draw_profiles(ax, standardize and self.scale is not None, kwargs)
+            self._draw_profiles(ax, standardize, kwargs)
         else:
-            self._draw_images(ax, kwargs)
+            self._draw_images(ax, self.image_shape, kwargs)
         self.figure_ = self.axes_[0, 0].figure
         return self
 
@@ -235,31 +235,30 @@ class ReconstructionDisplay:
         return {"original": self.original, **corrupted, "reconstructed": self.reconstructed}
 
     def _row_names(self) -> list[str]:
-        return [str(name) for name in (range(len(self.original)) if self.row_names is None else self.row_names)]
+        return [str(name) for name in (range(len(self.original)) if self.row_names is None else np.asarray(self.row_names))]
 
-    def _draw_images(self, ax: Any, kwargs: dict) -> None:
-        height, width = self.image_shape[-2:]
+    def _draw_images(self, ax: Any, image_shape: tuple[int, ...], kwargs: dict) -> None:
+        height, width = image_shape[-2:]
         n, kinds = len(self.original), self._kinds()
         strip = float(np.clip((WIDTH - 1.4) * height / (n * width), 0.4, 2.5)) + 0.1
         self.axes_ = make_axes(ax, len(kinds) + 1, 1, (WIDTH, (len(kinds) + 1) * strip + 0.5), "compressed", sharex=True)
         limits = (float(np.nanmin(self.original)), float(np.nanmax(self.original)))  # the original's, so that noise does not dim it
         style = {"cmap": "gray", "vmin": limits[0], "vmax": limits[1], "interpolation": "nearest", **kwargs}
         for panel, (name, images) in zip(self.axes_[:, 0], kinds.items(), strict=False):
-            shown = panel.imshow(mosaic(images[np.newaxis], self.image_shape, limits), **style)
+            shown = panel.imshow(mosaic(images[np.newaxis], image_shape, limits), **style)
             panel.set_yticks([(height - 1) / 2], [name])
             hide_frame(panel)
         panel = self.axes_[-1, 0]
         error = self.reconstructed - self.original
-        shape = self.image_shape[-2:]
-        if len(self.image_shape) == 3:
-            error = error.reshape(n, self.image_shape[0], -1).mean(axis=1)  # over the channels
+        if len(image_shape) == 3:
+            error = error.reshape(n, image_shape[0], -1).mean(axis=1)  # over the channels
         most = float(np.nanmax(np.abs(error))) or 1.0
-        errors = panel.imshow(mosaic(error[np.newaxis], shape, (-most, most)), cmap="PuOr", vmin=-most, vmax=most)
+        errors = panel.imshow(mosaic(error[np.newaxis], (height, width), (-most, most)), cmap="PuOr", vmin=-most, vmax=most)
         panel.set_yticks([(height - 1) / 2], ["error"])
         panel.set_xticks((np.arange(n) * (width + 1) + (width - 1) / 2), self._row_names())
         panel.set_xlabel("row")
         hide_frame(panel)
-        if self.image_shape[0] != 3 or len(self.image_shape) == 2:
+        if image_shape[0] != 3 or len(image_shape) == 2:
             panel.figure.colorbar(shown, ax=self.axes_[:-1, 0].tolist(), aspect=15, label="value")
         panel.figure.colorbar(errors, ax=panel, aspect=6)
 
@@ -269,27 +268,28 @@ class ReconstructionDisplay:
         figsize = (max(WIDTH, 2.4 * n), 4.1 + names_height(names, MOST_NAMES))
         ratios = {"height_ratios": [2, 1]}
         self.axes_ = make_axes(ax, 2, n, figsize, sharex="col", sharey="row", gridspec_kw=ratios)
-        styles = {
+        styles: dict[str, dict] = {
             "original": {"color": BLUE, "linewidth": 2.2, "alpha": 0.7},
             "corrupted": {"color": GREY, "linestyle": ":", "linewidth": 1},
             "reconstructed": {"color": RED, "linestyle": "--"},
         }
+        middle, scale = (self.middle, self.scale) if standardize else (None, None)
         few = n_features <= 30
         markers = {"original": "o", "corrupted": "x", "reconstructed": "s"} if few else {}
         for i, name in enumerate(self._row_names()):
             above, below = self.axes_[:, i]
             for kind, rows in self._kinds().items():
-                line = standardized(rows[i], self.middle, self.scale) if standardize else rows[i]
+                line = rows[i] if middle is None or scale is None else standardized(rows[i], middle, scale)
                 style = {**styles[kind], "marker": markers.get(kind), "markersize": 4, "label": kind}
                 above.plot(range(n_features), line, **{**style, **kwargs})
             error = self.reconstructed[i] - self.original[i]
-            error = error / np.where(self.scale > 0, self.scale, 1.0) if standardize else error
+            error = error if scale is None else error / np.where(scale > 0, scale, 1.0)
             below.bar(range(n_features), error, color=GREEN, width=0.8 if few else 1.0)
             below.axhline(0, color=GREY, linewidth=0.8)
             above.set_title(f"row {name}", fontsize="medium")
             feature_axis(below, names, MOST_NAMES)
-        self.axes_[0, 0].set_ylabel("value (sd)" if standardize else "value")
-        self.axes_[1, 0].set_ylabel("error (sd)" if standardize else "error")
+        self.axes_[0, 0].set_ylabel("value" if scale is None else "value (sd)")
+        self.axes_[1, 0].set_ylabel("error" if scale is None else "error (sd)")
         if ax is None:
             handles, labels = self.axes_[0, 0].get_legend_handles_labels()
             self.axes_[0, 0].figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
