@@ -129,8 +129,8 @@ html_sidebars = {
 def mend_for_html(app, what, name, obj, options, lines):
     """Docstrings are written to be read in a terminal; some of what they hold means something else to docutils."""
     for i, line in enumerate(lines):
-        line = line.replace(
-            "(n_features_in_,)", r"(n_features_in\_,)"
+        line = re.sub(
+            r"(?<![`\w])(n_\w+)_(?=[,)])", r"\1\\_", line
         )  # a name with an underscore is not a link
         line = re.sub(
             r":class:`~(sklearn\.[\w.]+)`",
