@@ -402,7 +402,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         if not fitted:
             self._blueprint = self._make_blueprint(source, copy.deepcopy(recent.random_state))
         if not self._blueprint.redrawn:
-            self._train_on(source.subset(learnt))
+            self._train_on(source.subset(learnt), recent)
         elif not fitted or recent.is_due(changed, rules.REDRAWN_SHARE):
             self._redraw(recent)
         self._set_offset(source)
@@ -426,12 +426,12 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         self.__dict__.update(model.__dict__ | {"warm_start": self.warm_start})
         recent.note_drawn()
 
-    def _train_on(self, source: Source) -> None:
+    def _train_on(self, source: Source, recent: Recent) -> None:
         """One pass over rows of a chunk; those that are held out are scored by the network as it is then."""
         before = getattr(self, "_calibration", Scores(np.empty(0)))
         if source.n_rows:
             super()._partial_fit(source)
-        held_out = self._recent.held_out
+        held_out = recent.held_out
         self._calibration = self._scored(held_out.source()) if len(held_out.values) >= ENOUGH_SCORES else before
 
     def _set_offset(self, source: Source) -> None:
