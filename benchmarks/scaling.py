@@ -93,7 +93,8 @@ start = time.perf_counter()
 model = sklearn_ae.AutoencoderTransformer(8, max_epochs=1, random_state=0).fit(X)
 middle = time.perf_counter()
 model.score_samples(X)
-print(json.dumps([middle - start, time.perf_counter() - middle, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20 - before]))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+print(json.dumps([middle - start, time.perf_counter() - middle, peak - before]))
 """
 
 
@@ -123,7 +124,7 @@ def memory(gigabytes=2.0):
 
 
 def disk(n_rows=10_000_000):
-    """A memory map of 100 columns in float32, beside the same rows in memory. It is written to the temporary folder, and removed."""
+    """A memory map of 100 columns in float32, beside the same rows in memory. It is written to a temporary folder."""
     import tempfile
 
     import numpy as np
