@@ -25,9 +25,9 @@ X_train, X_test = train_test_split(X / 16, random_state=0)
 
 kinds = {
     "plain": {},
-    "Sparse(1e-3)": {"latent": Sparse(1e-3)},
-    "Sparse(1e-3), relu": {
-        "latent": Sparse(1e-3),
+    "Sparse()": {"latent": Sparse()},
+    "Sparse(), relu": {
+        "latent": Sparse(),
         "architecture": Dense(latent_activation="relu"),
     },
     "Contractive(1e-3)": {"latent": Contractive(1e-3)},
@@ -62,7 +62,6 @@ plt.show()
 
 # %%
 # **What this run showed.** The plain code reconstructed best and the variational one nearly as
-# well, at a spread of 1, where it can be sampled. ``Sparse`` and ``Contractive`` first of all
-# made the codes *small*: the decoder makes up for it, so that few entries became zero, and
-# relative to their spread the codes moved no less. Only with ``relu`` did the sparse code get
-# somewhat more zeros. Penalties on a code do less than their names promise.
+# well, at a spread of 1, where it can be sampled. ``Sparse`` keeps the largest entries of each
+# code only, three quarters are exactly zero. ``Contractive`` weighs how far a code moves against
+# its spread, so that it does not become small instead.

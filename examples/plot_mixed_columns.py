@@ -52,8 +52,8 @@ flats.loc[wrong, "district"] = np.where(rent_level[wrong] > 12, "west", "centre"
 y = np.isin(np.arange(n), wrong)
 
 # %%
-# Rents and areas are ratios, so their logarithms are taken. ``sparse_output=False`` because the
-# detector takes dense arrays.
+# Rents and areas are ratios, so their logarithms are taken. ``sparse_output=False`` because few
+# columns take little room, and names can be put beside them.
 
 log = ["area", "rent"]
 numbers = ["year", "rooms"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations  # so that help() shows the names of types and not what they stand for
 
+import copy
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, NamedTuple, Self
 
@@ -27,6 +29,7 @@ from sklearn_ae._data.sources import Scaled, Source
 from sklearn_ae._fitted import FittedAutoencoder
 from sklearn_ae._losses import LOSSES, check_range
 from sklearn_ae._network.blueprint import Blueprint, Prepared, check_batch_norm, make_parts
+from sklearn_ae._records import record
 from sklearn_ae._torch import available_threads, find_device, one_blas_thread, plain_torch, threads, torch_seed
 from sklearn_ae._training import rules
 from sklearn_ae._training.callbacks import CallbackSupportMixin, FitCallbacks, fit_callbacks
@@ -39,6 +42,7 @@ from sklearn_ae.latents import Latent
 SLOTS = {"architecture": Architecture, "corruption": Corruption, "latent": Latent}
 
 
+@record
 class Stream(NamedTuple):
     """What ``partial_fit`` goes on from, besides the network."""
 
@@ -199,6 +203,7 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
         with all_or_nothing(self), plain_torch(), torch.enable_grad(), threads(1):  # training may take more
             self._validate_parts()
             source = as_source(self, X, sample_weight, reset=True)
+            source.forget_equal_weights()
             self._fit(source, check_random_state(self.random_state), callbacks)
             if callbacks is not None:
                 callbacks.end_fit()
@@ -232,6 +237,7 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
                 callbacks.watch(net, lambda twin, now: twin._keep_so_far(blueprint, scaling, now, rows, prepared))
             net.fit(prepared.train)
             net.watchers = ()
+            blueprint = self._judge(blueprint, net.module_, prepared.train if prepared.held_out is None else prepared.held_out)
             if previous is None and net.best_epoch_ == 0:
                 blueprint.restart(net.module_, rows)
             blueprint.finish(net.module_, prepared.train)
@@ -256,6 +262,10 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
         """What is built, from this estimator's parameters."""
         auto = "uniform" if source.is_sparse else "standard" if self.corruption is None else "bounded"
         return Blueprint(**make_parts(self, source), scaling=self._scaling_kind(auto), n_components=self.n_components)
+
+    def _judge(self, blueprint: Blueprint, module: Any, rows: Source) -> Blueprint:
+        """Look at what has been trained, on rows held out if there are any; gives the blueprint of what is kept of it."""
+        return blueprint
 
     def _scaling_kind(self, auto: str) -> str | None:
         """The kind of scaling; `auto` is that of ``"auto"`` where the loss allows any."""
@@ -344,6 +354,8 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
         devices = [rows.device] if rows.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             net = net.as_if_ended()
+            judges = prepared.train if prepared.held_out is None else prepared.held_out
+            blueprint = self._judge(blueprint, net.module_, judges)
             blueprint.finish(net.module_, prepared.train)
             self._keep_fitted(blueprint, scaling, net, rows)
 
@@ -351,11 +363,12 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
         """Keep what the encoder gives for some rows, for `sample`."""
         net, blueprint = self.net_, self._blueprint
         with torch.inference_mode():
-            some = torch.randperm(rows.n_rows, generator=torch.Generator().manual_seed(0))[: blueprint.n_codes()]
+            n_codes = blueprint.n_codes(sum(p.numel() for p in net.module_.parameters()))
+            some = torch.randperm(rows.n_rows, generator=torch.Generator().manual_seed(0))[:n_codes]
             if rows.weight is not None:
-                some = torch.from_numpy(rows.representative(blueprint.n_codes(), RandomState(0)))
+                some = torch.from_numpy(rows.representative(n_codes, RandomState(0)))
             batch = rows.take(some)
-            self._codes = net.module_.encoder_output(batch.x, batch.mask).cpu().numpy()
+            self._codes = halved(net.module_.encoder_output(batch.x, batch.mask).cpu().numpy())
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
@@ -388,7 +401,11 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
 
     def _partial_fit(self, source: Source) -> None:
         """Train on all rows of a chunk: scaling, network, training, and what is kept of it."""
-        stream = self._begin_stream(source) if self._stream is None else self._stream
+        if self._stream is None:
+            self._begin_stream(source)
+        else:  # copies, so that an error leaves what was
+            self._stream = Stream(copy.deepcopy(self._stream.random_state), replace(self._stream.scaling))
+        stream: Any = self._stream
         blueprint, device = self._blueprint, find_device(self.device)
         loss = blueprint.make_loss()
         check_range(loss, blueprint.loss, source)
@@ -399,15 +416,16 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
                 previous = self.net_.module_ if hasattr(self, "net_") else None
                 prepared = blueprint.prepare(rows, None, previous, stream.random_state)
                 self.net_ = self._make_net(blueprint, prepared, device, stream=True)
+            module: Any = getattr(self.net_, "module_", self.net_.module)
+            self._judge(blueprint, module, rows)
+            check_batch_norm(module, rows, min(self.net_.batch_size, rows.n_rows))
             self.net_.train_on_chunk(rows)
             self._keep_codes(rows)
-        last = self.net_.history[-1]
-        self.loss_curve_.append(last["train_loss"])
-        assert self.validation_loss_curve_ is not None  # a stream always validates
-        self.validation_loss_curve_.append(last["valid_loss"])
+        self.loss_curve_ = [*self.loss_curve_, self.net_.history[-1]["train_loss"]]
+        self.validation_loss_curve_ = [*(self.validation_loss_curve_ or []), self.net_.history[-1]["valid_loss"]]
         self.n_iter_ = self.best_epoch_ = len(self.loss_curve_)
 
-    def _begin_stream(self, source: Source) -> Stream:
+    def _begin_stream(self, source: Source) -> None:
         """Set what a stream goes on from: the last fit, or a blueprint for this chunk's rows."""
         random_state = check_random_state(self.random_state)
         if not hasattr(self, "net_"):
@@ -417,7 +435,6 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
             random_state, RunningScaling.after(self._scaling, self._blueprint.scaling, self._n_rows, rules.STREAM_MEMORY)
         )
         self.loss_curve_, self.validation_loss_curve_ = [], []
-        return self._stream
 
     def _raise_if_interrupted(self) -> None:
         """Raise the Ctrl-C that ended training, so that a search stops too; the estimator is fitted all the same."""
@@ -465,6 +482,15 @@ def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
         estimator.__dict__.clear()
         estimator.__dict__.update(before)
         raise
+
+
+def halved(codes: np.ndarray) -> np.ndarray:
+    """Codes (n_rows, ...) in half precision, where that changes none by more than a hundredth of its component's deviation."""
+    with np.errstate(over="ignore"):
+        half = codes.astype(np.float16)
+    deviation = codes.std(axis=0)
+    allowed = rules.HALF_ENOUGH * np.maximum(deviation, 0.1 * deviation.mean())  # components that hardly vary need not be exact
+    return half if (np.abs(half - codes) <= allowed).all() else np.ascontiguousarray(codes)
 
 
 def check_same(before: Blueprint, now: Blueprint) -> None:

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import RandomState
 
+from sklearn_ae._records import record
+
 ENOUGH_SCORES = 20  # of rows held out, for quartiles
 N_FOLDS = 4  # besides the rows held out, which are a fold of their own
 
 
+@record
 @dataclass(frozen=True)
 class Scores:
     """Scores of rows with their weights.
@@ -44,8 +47,18 @@ class Scores:
     def joined(self, others: Iterable["Scores"]) -> "Scores":
         """These and other rows' scores."""
         parts = [self, *others]
-        weight = None if self.weight is None else np.concatenate([part.weight for part in parts])
+        weight = None
+        if any(part.weight is not None for part in parts):
+            weight = np.concatenate([np.ones(len(part.values)) if part.weight is None else part.weight for part in parts])
         return Scores(np.concatenate([part.values for part in parts]), weight)
+
+    def at(self, positions: np.ndarray | slice) -> "Scores":
+        """Those of some rows."""
+        return Scores(self.values[positions], None if self.weight is None else self.weight[positions])
+
+    def newest(self, n: int) -> "Scores":
+        """The last n of them."""
+        return self.at(slice(max(0, len(self.values) - n), None))
 
 
 def auto_offset(scores: Scores) -> float:

@@ -9,7 +9,7 @@ corruption : part of :mod:`sklearn_ae.corruptions`, callable or None, default=No
     What is done to the input in training; the output is compared with the clean input: `GaussianNoise`, `Masking`,
     `SaltAndPepper`, or a function from a batch to one of the same shape. None corrupts nothing.
 latent : part of :mod:`sklearn_ae.latents` or None, default=None
-    What the code is: `Sparse`, `Contractive` or `Variational`. None is a plain code.
+    What the code is: `Ordered`, `Sparse`, `Contractive` or `Variational`. None is a plain code.
 loss : {{"squared_error", "absolute_error", "huber", "binary_cross_entropy"}} or callable, default="squared_error"
     Reconstruction loss, a mean over features in scaled units. ``"binary_cross_entropy"`` needs data in [0, 1] and gives
     probabilities. A function or an ``nn.Module`` is called as ``loss(raw, x)`` and must give one number per sample, or one per
@@ -70,6 +70,8 @@ random_state : int, RandomState instance or None, default=None
 ATTRIBUTES = """
 net_ : skorch.NeuralNet
     The trained net; ``net_.module_`` is the torch module.
+n_components_ : int
+    Length of a code; in an ensemble, the most that a member's code may have.
 n_iter_ : int
     Epochs run by the last fit.
 loss_curve_ : list of float

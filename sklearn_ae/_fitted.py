@@ -26,6 +26,7 @@ from sklearn_ae._network.inference import apply_in_chunks
 from sklearn_ae._torch import PrivateGenerator, find_device, plain_torch
 from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae._training.rules import chunk_rows
+from sklearn_ae.latents import Latent
 
 
 class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta):
@@ -79,7 +80,7 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         check_decoded(X, source)
         return source.result(within_type(X, source.dtype))
 
-    def reconstruct(self, X: ArrayLike) -> np.ndarray:
+    def reconstruct(self, X: ArrayLike, n_components: int | None = None) -> np.ndarray:
         """Encode and decode rows: their denoised, compressed selves.
 
         ``np.where(np.isnan(X), model.reconstruct(X), X)`` fills in what is missing, if the estimator was fitted on rows with gaps.
@@ -88,15 +89,39 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         ----------
         X : array-like of shape (n_samples, n_features)
             NaN stands for a missing value.
+        n_components : int or None, default=None
+            Use the first components of the code only, as many; the latent must be `Ordered`. None uses all.
 
         Returns
         -------
         X_reconstructed : ndarray of shape (n_samples, n_features)
             In the data's own units, nothing missing. Where a value of X is missing, this is what the others make likely.
+
+        Raises
+        ------
+        ValueError
+            If the code is not ordered, or has not as many components.
         """
-        source, module = self._check(X), self.net_.module_
-        R = self._apply(lambda *x: self._scaling.inverse(module.restore(*x)), source)
-        return source.result(within_type(R, source.dtype))
+        source, module, k = self._check(X), self.net_.module_, self._check_length(n_components)
+
+        def restored(x: Tensor, mask: Tensor | None = None) -> Tensor:
+            return self._scaling.inverse(module.restore(x, mask, k))
+
+        return source.result(within_type(self._apply(restored, source), source.dtype))
+
+    def _check_length(self, n_components: int | None) -> int | None:
+        """Check that codes can be cut off after as many components."""
+        latent, most = self._blueprint.latent, self.n_components_
+        if n_components is None:
+            return None
+        if not latent.is_ordered:
+            raise ValueError(
+                f"n_components={n_components!r} needs a code in order of importance; pass latent=Ordered() to the estimator "
+                f"and fit it again. Its latent is {'a plain code' if type(latent) is Latent else latent}."
+            )
+        if not isinstance(n_components, Integral) or not 1 <= n_components <= most:
+            raise ValueError(f"n_components must be a whole number from 1 to {most}, the length of the code, got {n_components!r}.")
+        return int(n_components)
 
     def reconstruction_errors(self, X: ArrayLike) -> np.ndarray:
         """The loss of each entry; for a single autoencoder, the mean over a row is minus its score.
@@ -176,9 +201,14 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         rows, seed = random_state.randint(len(self._codes), size=n_samples), random_state.randint(np.iinfo(np.int32).max)
         with plain_torch(), torch.inference_mode():
             generator = torch.Generator().manual_seed(int(seed))
-            codes = as_tensor(self._codes).clone()  # a latent may work in place
+            codes = as_tensor(self._codes).to(torch.float32, copy=True)  # a latent may work in place
             Z = self.net_.module_.sample_codes(codes, torch.from_numpy(rows), generator).double().numpy()
         return self.inverse_transform(Z)
+
+    @property
+    def n_components_(self) -> int:
+        check_is_fitted(self)
+        return self._blueprint.n_components - self._blueprint.n_unused
 
     @property
     def _n_features_out(self) -> int:

@@ -1,7 +1,26 @@
 """AutoencoderTransformer."""
 
+from __future__ import annotations  # so that help() shows the names of types and not what they stand for
+
+import warnings
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.random import RandomState
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_is_fitted
+
 from sklearn_ae._base import BaseAutoencoder
+from sklearn_ae._data.scaling import fit_scaling
+from sklearn_ae._data.sources import Scaled, Source
 from sklearn_ae._docs import describe
+from sklearn_ae._network.blueprint import Blueprint
+from sklearn_ae._network.lengths import enough_components, explained_variance
+from sklearn_ae._training import rules
+from sklearn_ae.latents import Ordered
 
 
 @describe(
@@ -30,12 +49,16 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     Parameters
     ----------
-    n_components : int, default=2
-        Length of a code.
+    n_components : int or float in (0, 1), default=2
+        Length of a code. A float is a share of the variance, as in PCA: the code is an `Ordered` one, and the shortest length is
+        kept that explains as much of rows held out (of the training rows, without `early_stopping`), in scaled units.
     <parameters>
 
     Attributes
     ----------
+    explained_variance_ratio_ : ndarray of shape (n_components_,), float64
+        The share of the variance, in scaled units, that each further component explains of rows held out (of the training rows,
+        without `early_stopping`; of the last chunk before it was trained on, in a stream). Only where the latent is `Ordered`.
     <attributes>
 
     See Also
@@ -62,3 +85,74 @@ class AutoencoderTransformer(BaseAutoencoder):
     >>> bool(((model.reconstruct(X) - X) ** 2).mean() < 0.05)
     True
     """
+
+    _explained_variance_ratio: np.ndarray | None = None
+
+    _parameter_constraints: dict = {
+        **BaseAutoencoder._parameter_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 1, closed="neither")],
+    }
+
+    @property
+    def explained_variance_ratio_(self) -> np.ndarray:
+        check_is_fitted(self)
+        if self._explained_variance_ratio is None:
+            raise AttributeError(
+                "explained_variance_ratio_ is there for codes in order of importance only; pass latent=Ordered() and fit again."
+            )
+        return self._explained_variance_ratio
+
+    @property
+    def _asks_for_share(self) -> bool:
+        return not isinstance(self.n_components, Integral)
+
+    def _make_blueprint(self, source: Source, random_state: RandomState) -> Blueprint:
+        blueprint = super()._make_blueprint(source, random_state)
+        if not self._asks_for_share:
+            return blueprint
+        if self.latent is None:
+            blueprint = replace(blueprint, latent=Ordered())
+        if not blueprint.latent.is_ordered:
+            raise ValueError(
+                f"n_components={self.n_components!r}, a share of the variance, needs a code in order of importance, but latent is "
+                f"{self.latent!r}; pass latent=None or Ordered(), or a whole number of components."
+            )
+        return replace(blueprint, n_components=self._enough_components(blueprint, source))
+
+    def _enough_components(self, blueprint: Blueprint, source: Source) -> int:
+        """How many components explain the share that is asked for, and somewhat more, if the network does no better than PCA."""
+        if self.warm_start and hasattr(self, "net_"):
+            return self._blueprint.n_components
+        random_state = RandomState(0)  # of its own, so that nothing else depends on it
+        scaling = fit_scaling(blueprint.scaling, source, random_state).within(blueprint.make_loss().range)
+        some = random_state.permutation(source.n_rows)[: rules.ORDERED_START_ROWS]
+        rows = Scaled(source.subset(np.sort(some)), scaling, torch.device("cpu"))
+        most = max(1, min(rules.MOST_ORDERED, source.n_rows - 1))
+        return enough_components(rows.take(slice(None)).x, (1 + self.n_components) / 2, most)
+
+    def _begin_stream(self, source: Source) -> None:
+        if self._asks_for_share and not hasattr(self, "net_"):
+            raise ValueError(
+                f"n_components={self.n_components!r}, a share of the variance, is known only at the end of fit; "
+                "partial_fit needs a whole number of components."
+            )
+        super()._begin_stream(source)
+
+    def _judge(self, blueprint: Blueprint, module: Any, rows: Any) -> Blueprint:
+        self._explained_variance_ratio = None
+        if not blueprint.latent.is_ordered:
+            return blueprint
+        explained = explained_variance(module, rows)
+        n_kept = len(explained)
+        if self._asks_for_share and not blueprint.n_unused:
+            enough = np.flatnonzero(explained >= self.n_components)
+            if len(enough):
+                n_kept = int(enough[0]) + 1
+            else:
+                message = (
+                    f"n_components={self.n_components!r}: {n_kept} components explain {explained.max():.3g} of the variance of "
+                    "rows held out; all are kept. Pass a whole number for a longer code, or ask for less."
+                )
+                warnings.warn(message, UserWarning, stacklevel=5)
+        self._explained_variance_ratio = np.diff(explained[:n_kept], prepend=0.0)
+        return replace(blueprint, n_unused=blueprint.n_components - n_kept)

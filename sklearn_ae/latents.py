@@ -10,6 +10,7 @@ Your own latent derives from `Latent` and overrides what differs from a plain co
 """
 
 from numbers import Real
+from typing import Any
 
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -17,7 +18,10 @@ from torch import Tensor, nn
 
 from sklearn_ae._component import Part
 
-__all__ = ["Contractive", "Sparse", "Variational"]
+__all__ = ["Contractive", "Ordered", "Sparse", "Variational"]
+
+SMALLEST = 1e-12  # added to variances
+FEWEST_ROWS = 8  # that a batch's variance is computed from
 
 
 class Latent(Part):
@@ -28,10 +32,14 @@ class Latent(Part):
     stochastic : bool
         Whether the code is random with a standard normal prior. Its cost is then weighed against a log-likelihood in nats, not
         against the plain loss, and the code starts with unit variance.
+    is_ordered : bool
+        Whether the first components of a code are a code too: they can be decoded with zeros for the others.
     """
 
     slot = "latent"
     stochastic = False
+    is_ordered = False
+    supports_batched_codes = True  # (n_networks, n_samples, length) too; counts for this very class only, see Stack
 
     def n_outputs(self, n_components: int) -> int:
         """How many numbers the encoder gives for a code of `n_components`."""
@@ -88,6 +96,10 @@ class Latent(Part):
         """The weight of the cost, from 0 to 1, after a share `progress` of the planned training."""
         return 1.0
 
+    def truncate(self, z: Tensor, n_components: int) -> Tensor:
+        """What stands for codes (..., n_samples, length) of which the first `n_components` are known; for ordered codes only."""
+        return torch.where(torch.arange(z.shape[-1], device=z.device) < n_components, z, 0)
+
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Draw new codes near those of some rows.
 
@@ -140,6 +152,7 @@ class LatentModule(nn.Module):
         super().__init__()
         self.latent = latent
         self.stochastic = latent.stochastic
+        self.is_ordered = latent.is_ordered
 
     def code(self, h: Tensor, sample: bool) -> Tensor:
         return self.latent.code(h, sample)
@@ -150,60 +163,155 @@ class LatentModule(nn.Module):
     def cost_weight(self, progress: float) -> float:
         return self.latent.cost_weight(progress)
 
+    def truncate(self, z: Tensor, n_components: int) -> Tensor:
+        return self.latent.truncate(z, n_components)
+
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         return Latent.sample_codes(self, h, rows, generator)  # type: ignore[arg-type]  # it has what that calls
 
 
 class Sparse(Latent):
-    r"""A code most of whose entries are near zero.
+    r"""A code most of whose entries are exactly zero.
 
-    ``penalty="l1"`` costs :math:`\alpha\sum_j |h_j|` a sample. ``penalty="kl"`` passes the code through a sigmoid and
-    keeps the mean activation :math:`\hat\rho_j` of each component over the batch near a target rate [1]_:
+    Of each row's code only the entries of the largest magnitude are kept, a share `active` of them and at least one; the others are
+    zero [1]_. What is kept does not depend on the code's scale, nor on other rows. A penalty can be added. ``penalty="l1"`` makes
+    components zero or small in most rows and large in few,
+
+    .. math:: \alpha\sum_j \frac{|z_j|}{s_j}
+
+    where :math:`s_j` is the root mean square of the component over the batch: without it a code would only shrink, and the
+    decoder grow. ``penalty="kl"`` passes the code through a sigmoid and keeps the mean activation :math:`\hat\rho_j` of each
+    component over the batch near a target rate [2]_:
 
     .. math:: \alpha\sum_j \rho\log\frac{\rho}{\hat\rho_j} + (1-\rho)\log\frac{1-\rho}{1-\hat\rho_j}
 
     Parameters
     ----------
-    alpha : float, default=1e-3
-        Weight of the penalty, against a loss that is a mean over features.
+    alpha : float or "auto", default="auto"
+        Weight of the penalty, against a loss that is a mean over features. ``"auto"`` is 0 for ``"l1"``, which has zeros
+        without it, and 1 for ``"kl"``.
     penalty : {"l1", "kl"}, default="l1"
         Which penalty.
+    active : float in (0, 1] or "auto", default="auto"
+        Share of a code's entries that are kept; 1 keeps all. ``"auto"`` is 0.25 for ``"l1"`` and 1 for ``"kl"``.
     target : float in (0, 1), default=0.05
         The target rate of ``"kl"``; ``"l1"`` does not use it.
 
     References
     ----------
-    .. [1] Ng (2011), "Sparse Autoencoder", CS294A lecture notes, Stanford.
+    .. [1] Makhzani and Frey (2014), "k-Sparse Autoencoders", ICLR.
+    .. [2] Ng (2011), "Sparse Autoencoder", CS294A lecture notes, Stanford.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from sklearn_ae import AutoencoderTransformer
+    >>> from sklearn_ae.latents import Sparse
+    >>> X, _ = load_wine(return_X_y=True)
+    >>> Z = AutoencoderTransformer(8, latent=Sparse(active=0.25), random_state=0).fit_transform(X)
+    >>> float((Z == 0).mean())
+    0.75
     """
 
     _parameter_constraints = {
-        "alpha": [Interval(Real, 0, None, closed="left")],
+        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "penalty": [StrOptions({"l1", "kl"})],
+        "active": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="right")],
         "target": [Interval(Real, 0, 1, closed="neither")],
     }
+    AUTO = {"l1": (0.0, 0.25), "kl": (1.0, 1.0)}  # alpha and active of each penalty
 
-    def __init__(self, alpha: float = 1e-3, *, penalty: str = "l1", target: float = 0.05):
+    def __init__(self, alpha: float | str = "auto", *, penalty: str = "l1", active: float | str = "auto", target: float = 0.05):
         self.alpha = alpha
         self.penalty = penalty
+        self.active = active
         self.target = target
 
     def code(self, h: Tensor, sample: bool) -> Tensor:
-        return torch.sigmoid(h) if self.penalty == "kl" else h
+        z = torch.sigmoid(h) if self.penalty == "kl" else h
+        active: Any = self.AUTO[self.penalty][1] if self.active == "auto" else self.active
+        n_kept = max(1, round(active * z.shape[-1]))
+        if n_kept == z.shape[-1]:
+            return z
+        size = z.abs()
+        return torch.where(size > size.topk(n_kept + 1, -1).values[..., -1:], z, 0)
 
-    def cost(self, h: Tensor, x: Tensor, encoder: nn.Module) -> Tensor:
+    def cost(self, h: Tensor, x: Tensor, encoder: nn.Module) -> Tensor | None:
+        alpha: Any = self.AUTO[self.penalty][0] if self.alpha == "auto" else self.alpha
+        if not alpha:
+            return None
+        z = self.code(h, sample=False)
         if self.penalty == "l1":
-            return self.alpha * h.abs().sum(1)
-        rate = torch.sigmoid(h).mean(0).clamp(1e-6, 1 - 1e-6)
+            return alpha * (z.abs() / (z.square().mean(0) + SMALLEST).sqrt()).sum(1)
+        rate = z.mean(0).clamp(1e-6, 1 - 1e-6)
         rho = self.target
         divergence = rho * torch.log(rho / rate) + (1 - rho) * torch.log((1 - rho) / (1 - rate))
-        return (self.alpha * divergence.sum()).expand(len(h))
+        return (alpha * divergence.sum()).expand(len(h))
+
+
+class Ordered(Latent):
+    r"""A code in order of importance: its first components are as good a code as one of that length.
+
+    Training cuts each code off after a random number of components, the rest being zero (nested dropout [1]_). One fit thus gives
+    a code of every length, and the objective is the mean over lengths :math:`k`,
+
+    .. math:: \sum_k p_k \, \text{loss}\big(\text{decoder}(z_1, \dots, z_k, 0, \dots, 0), x\big)
+
+    where :math:`p` gives the full length with probability `full`, and otherwise each length the same. Lengths are spread evenly
+    over the rows of a batch. With linear layers alone the components are PCA's.
+
+    Parameters
+    ----------
+    full : float in [0, 1], default=0.0
+        How often a code is not cut off for certain. The more often, the better the full length is, at the cost of the short ones.
+
+    Notes
+    -----
+    No length is quite as good as a fit of its own: the best curve through the data is not a coordinate of the best surface. Expect
+    errors 1.0 to 1.4 times those of separate fits, or fit the length that you choose once more, without `Ordered`.
+
+    References
+    ----------
+    .. [1] Rippel, Gelbart and Adams (2014), "Learning Ordered Representations with Nested Dropout", ICML.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_ae import AutoencoderTransformer
+    >>> from sklearn_ae.latents import Ordered
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> model = AutoencoderTransformer(3, latent=Ordered(), random_state=0).fit(X)
+    >>> model.reconstruct(X, n_components=2).shape
+    (150, 4)
+    >>> model.explained_variance_ratio_.shape
+    (3,)
+    """
+
+    is_ordered = True
+    supports_batched_codes = True
+    _parameter_constraints = {"full": [Interval(Real, 0, 1, closed="both")]}
+
+    def __init__(self, full: float = 0.0):
+        self.full = full
+
+    def code(self, h: Tensor, sample: bool) -> Tensor:
+        if not sample:
+            return h
+        n, k = h.shape[-2:]
+        rows = torch.arange(n, dtype=h.dtype, device=h.device) + torch.rand_like(h[..., :1, 0])
+        cut = torch.arange(k, dtype=h.dtype, device=h.device) / k
+        kept = 1 - (1 - self.full) * cut  # the share of codes that each component is kept in: all for the first, and ever fewer
+        return torch.where((rows / n)[..., None] < kept, h, 0)  # the lengths are spread evenly over the rows
 
 
 class Contractive(Latent):
-    r"""A code that moves little when the input does: :math:`\alpha\,\lVert\partial h/\partial x\rVert_F^2` a sample [1]_.
+    r"""A code that moves little when the input does [1]_, against how much it varies over the data:
 
-    The Jacobian is exact for every encoder that treats rows independently (so without batch normalisation); it
-    costs one backward pass per component.
+    .. math:: \alpha\sum_j \frac{\lVert\partial h_j/\partial x\rVert^2}{\operatorname{Var} h_j}
+
+    a sample. The variance is that over the batch; without it, as in [1]_, a code would first of all shrink, and the decoder grow.
+    The Jacobian is exact for every encoder that treats rows independently (so without batch normalisation); it costs one backward
+    pass per component. Batches of fewer than 8 rows say too little about a variance, and cost nothing.
 
     Parameters
     ----------
@@ -222,12 +330,15 @@ class Contractive(Latent):
         self.alpha = alpha
 
     def cost(self, h: Tensor, x: Tensor, encoder: nn.Module) -> Tensor:
+        if len(h) < FEWEST_ROWS:
+            return 0 * h.sum(1)
         with torch.enable_grad():  # validation runs without gradients, and the Jacobian needs them
-            return self.alpha * squared_jacobian_norm(encoder, x)
+            gradients = squared_gradient_norms(encoder, x)
+        return self.alpha * (gradients / (h.var(0, correction=0) + SMALLEST)).sum(1)
 
 
-def squared_jacobian_norm(function, x: Tensor) -> Tensor:
-    """The squared Frobenius norm of the Jacobian of a row-wise function, one number per row.
+def squared_gradient_norms(function, x: Tensor) -> Tensor:
+    """The squared norms of the gradients of a row-wise function's outputs; their sum over a row is its Jacobian's (Frobenius).
 
     Parameters
     ----------
@@ -237,12 +348,12 @@ def squared_jacobian_norm(function, x: Tensor) -> Tensor:
 
     Returns
     -------
-    Tensor of shape (n_samples,)
+    Tensor of shape (n_samples, n_outputs)
     """
     h, pull_back = torch.func.vjp(lambda x: function(x.clone()), x)[:2]  # which may work in place
     directions = torch.eye(h.shape[1], dtype=h.dtype, device=h.device)
     rows = torch.func.vmap(lambda e: pull_back(e.expand_as(h))[0])(directions)  # (n_outputs, n_samples, n_features)
-    return rows.square().sum((0, 2))
+    return rows.square().sum(2).T
 
 
 class Variational(Latent):

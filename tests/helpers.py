@@ -35,6 +35,7 @@ CORRUPTIONS = {
 }
 LATENTS = {
     "Contractive": latents.Contractive,
+    "Ordered": latents.Ordered,
     "Sparse": latents.Sparse,
     "Variational": latents.Variational,
 }

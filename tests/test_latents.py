@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from sklearn_ae.latents import Contractive, Latent, Sparse, Variational, squared_jacobian_norm
+from sklearn_ae.latents import Contractive, Latent, Ordered, Sparse, Variational, squared_gradient_norms
 
 
 @pytest.fixture
@@ -23,8 +23,35 @@ def test_plain_code_is_the_encoders_output_and_costs_nothing(h):
     assert latent.cost(h, h, nn.Identity()) is None
 
 
-def test_l1_is_the_sum_of_magnitudes(h):
-    np.testing.assert_allclose(Sparse(0.5).cost(h, h, None), 0.5 * np.abs(h.numpy()).sum(1))
+def test_a_sparse_code_keeps_the_largest_entries_of_each_row():
+    h = torch.tensor([[3.0, -4.0, 1.0, 0.5], [0.1, 0.2, -0.3, 0.25]])
+    latent = Sparse(active=0.5)
+    np.testing.assert_array_equal(latent.code(h, sample=True), [[3, -4, 0, 0], [0, 0, np.float32(-0.3), 0.25]])
+    np.testing.assert_array_equal(latent.code(1e-6 * h, sample=False) == 0, latent.code(h, sample=False) == 0)
+    np.testing.assert_array_equal(Sparse().code(h, sample=False) != 0, [[0, 1, 0, 0], [0, 0, 1, 0]])
+    assert Sparse(active=1e-3).code(h, sample=False).count_nonzero() == 2  # one in each row
+    assert Sparse(active=1).code(h, sample=False) is h
+    assert Sparse(active=0.5).cost(h, h, None) is None
+
+
+def test_l1_is_the_sum_of_magnitudes_in_units_of_their_root_mean_square(h):
+    expected = np.abs(h.numpy()) / np.sqrt((h.numpy() ** 2).mean(0))
+    np.testing.assert_allclose(Sparse(0.5, active=1).cost(h, h, None), 0.5 * expected.sum(1))
+    kept = np.where(np.abs(h.numpy()) >= np.sort(np.abs(h.numpy()))[:, [-2]], h.numpy(), 0)
+    expected = np.abs(kept) / np.sqrt((kept**2).mean(0) + 1e-12)
+    np.testing.assert_allclose(Sparse(0.5, active=0.5).cost(h, h, None), 0.5 * expected.sum(1))
+
+
+@pytest.mark.parametrize("latent", [Sparse(0.5, active=1), Sparse(0.5, active=0.5), Contractive(0.5)], ids=str)
+def test_shrinking_a_code_saves_no_cost(latent):
+    """Else the code shrinks and the decoder grows, and nothing else changes."""
+    encoder = nn.Linear(7, 4).double()
+    x = torch.randn(20, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    cost = latent.cost(encoder(x), x, encoder)
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.mul_(0.01)
+    np.testing.assert_allclose(latent.cost(encoder(x), x, encoder).detach(), cost.detach(), rtol=1e-5)
 
 
 def test_sparse_kl_is_the_divergence_of_two_coins(h):
@@ -33,6 +60,7 @@ def test_sparse_kl_is_the_divergence_of_two_coins(h):
     expected = kl_divergence(torch.distributions.Bernoulli(torch.full_like(rate, 0.1)), torch.distributions.Bernoulli(rate)).sum()
     assert cost.shape == (5,)
     np.testing.assert_allclose(cost, 2.0 * expected.expand(5))
+    np.testing.assert_allclose(Sparse(penalty="kl", target=0.1).cost(h, h, None), cost / 2)
 
 
 def test_sparse_kl_gives_codes_that_are_rates(h):
@@ -40,29 +68,47 @@ def test_sparse_kl_gives_codes_that_are_rates(h):
     assert ((z > 0) & (z < 1)).all()
 
 
-def test_contractive_cost_of_a_linear_encoder_is_its_squared_norm():
+def test_contractive_cost_of_a_linear_encoder_is_its_squared_norms_over_variances():
     encoder = nn.Linear(7, 3).double()
-    x = torch.randn(5, 7, dtype=torch.float64)
-    cost = Contractive(0.3).cost(encoder(x), x, encoder)
-    expected = 0.3 * float(encoder.weight.detach().square().sum())
-    np.testing.assert_allclose(cost.detach(), np.full(5, expected))
+    x = torch.randn(9, 7, dtype=torch.float64)
+    h, weight = encoder(x).detach().numpy(), encoder.weight.detach().numpy()
+    expected = 0.3 * ((weight**2).sum(1) / h.var(0)).sum()
+    np.testing.assert_allclose(Contractive(0.3).cost(encoder(x), x, encoder).detach(), np.full(9, expected))
+    np.testing.assert_array_equal(Contractive(0.3).cost(encoder(x[:7]), x[:7], encoder).detach(), np.zeros(7))
 
 
-def test_contractive_cost_of_a_sigmoid_encoder_has_rifais_closed_form():
+def test_gradients_of_a_sigmoid_encoder_have_rifais_closed_form():
     encoder = nn.Sequential(nn.Linear(7, 3), nn.Sigmoid()).double()
     x = torch.randn(5, 7, dtype=torch.float64)
     h = encoder(x).detach()
-    expected = ((h * (1 - h)).square() * encoder[0].weight.detach().square().sum(1)).sum(1)
-    np.testing.assert_allclose(squared_jacobian_norm(encoder, x).detach(), expected)
+    expected = (h * (1 - h)).square() * encoder[0].weight.detach().square().sum(1)
+    np.testing.assert_allclose(squared_gradient_norms(encoder, x).detach(), expected)
 
 
 def test_contractive_cost_is_there_without_gradients_and_teaches_the_encoder():
     encoder = nn.Linear(3, 2)
-    x = torch.randn(4, 3)
+    x = torch.randn(9, 3)
     with torch.no_grad():
         assert Contractive(1.0).cost(encoder(x), x, encoder).mean() > 0
     Contractive(1.0).cost(encoder(x), x, encoder).mean().backward()
-    np.testing.assert_allclose(encoder.weight.grad, 2 * encoder.weight.detach(), rtol=1e-5)
+    weight = encoder.weight.detach().clone().requires_grad_()
+    (weight.square().sum(1) / (x @ weight.T).var(0, correction=0)).sum().backward()
+    np.testing.assert_allclose(encoder.weight.grad, weight.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_ordered_codes_are_cut_off_in_training_only(h):
+    assert Ordered().code(h, sample=False) is h
+    cut = Ordered().code(h.expand(3, 5, 4), sample=True)  # networks side by side
+    lengths = (cut != 0).sum(-1)
+    np.testing.assert_array_equal(cut, torch.where(torch.arange(4) < lengths[..., None], h, 0))
+    assert (lengths >= 1).all()
+
+
+@pytest.mark.parametrize("full", [0.0, 0.5, 1.0])
+def test_lengths_of_ordered_codes_are_as_frequent_as_asked_for(full):
+    lengths = (Ordered(full).code(torch.ones(1_000, 4), sample=True) != 0).sum(1)
+    expected = (1 - full) / 4 + full * np.array([0, 0, 0, 1])
+    np.testing.assert_allclose(np.bincount(lengths, minlength=5)[1:] / 1_000, expected, atol=0.002)  # spread evenly: no more noise
 
 
 def test_variational_cost_is_the_divergence_from_a_standard_normal(h):

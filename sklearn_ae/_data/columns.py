@@ -42,11 +42,13 @@ def refuse_columns(X) -> None:
 
 
 def columns_of(X):
-    """Names and columns of a frame of pandas or polars, or an array of dates as if it were one column."""
+    """Names and columns of a frame of pandas or polars or a table of Arrow, or an array of dates as if it were one column."""
     if hasattr(X, "iloc") and hasattr(X, "columns"):
         return [(name, X.iloc[:, i]) for i, name in enumerate(X.columns)]
     if hasattr(X, "to_series") and hasattr(X, "columns"):
         return [(name, X.to_series(i)) for i, name in enumerate(X.columns)]
+    if hasattr(X, "column_names") and hasattr(X, "slice"):  # a table of Arrow, whose first rows are enough to tell
+        return list(zip(X.column_names, [column.to_numpy() for column in X.slice(0, 1_000).columns], strict=True))
     return [("all", X)] if isinstance(X, np.ndarray) and X.dtype.kind in "mM" else []
 
 

@@ -6,10 +6,12 @@ import numpy as np
 from numpy.random import RandomState
 
 from sklearn_ae._data.sources import Source
+from sklearn_ae._records import record
 
 BITS = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # of splitmix64
 
 
+@record
 @dataclass(frozen=True)
 class HeldOutRows:
     """The rows of all fits so far, each either learnt or held out.
@@ -80,7 +82,7 @@ def row_keys(source: Source) -> np.ndarray:
     keys = []
     for block in source.blocks():
         with np.errstate(over="ignore"):  # too large for float32
-            values = block.x.numpy().astype(np.float32) + np.float32(0)  # minus zero is zero
+            values = block.x.numpy(force=True).astype(np.float32) + np.float32(0)  # minus zero is zero
         keys.append(mixed(mixed(values.view(np.uint32) + columns).sum(axis=1, dtype=np.uint64)))
     return np.concatenate(keys)
 

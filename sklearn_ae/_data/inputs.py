@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sklearn_ae._data.columns import refuse_columns
 from sklearn_ae._data.on_disk import DiskSource, is_on_disk
+from sklearn_ae._data.scaling import FLOAT32
 from sklearn_ae._data.sources import ArraySource, Source, SparseSource, TensorSource
 
 
@@ -45,6 +46,7 @@ def as_source(estimator: BaseEstimator, X: Any, sample_weight: Any = None, reset
 
 def checked_source(estimator: BaseEstimator, X: Any, reset: bool) -> Source:
     if is_on_disk(X):
+        refuse_columns(X)
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         if min(X.shape) < 1:
             raise ValueError(f"X has shape {tuple(X.shape)}; at least one row and one feature are required.")
@@ -88,8 +90,16 @@ def weighted_source(source: Source, sample_weight: Any) -> Source:
     weight = _check_sample_weight(sample_weight, np.empty((source.n_rows, 1)), dtype=np.float64, ensure_non_negative=True)
     if not weight.any():
         raise ValueError("sample_weight is zero for every row, so there is nothing to train on; give some row a weight over 0.")
+    smallest, largest = FLOAT32
+    if weight.max() > largest or weight[weight > 0].min() < smallest:
+        weight = weight / weight.max()
+        weight = np.where(weight > 0, np.maximum(weight, smallest), 0)
     source.weight = torch.from_numpy(weight.astype(np.float32))
-    return source if weight.all() else source.subset(np.flatnonzero(weight))
+    if not weight.all():
+        source = source.subset(np.flatnonzero(weight))
+    if bool((source.weight == 1).all()):
+        source.weight = None
+    return source
 
 
 def check_observed(source: Source) -> None:

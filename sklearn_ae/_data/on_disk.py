@@ -12,6 +12,7 @@ from sklearn_ae._data.sources import Source, missing
 
 MEMORY_BYTES = 2**26  # a memory map up to this size is read as an array
 SHUFFLED_BYTES = 2**20  # consecutive rows that are read together in random order
+RUN_BYTES = 2**24  # consecutive rows that are read at once, at most
 NEAR = 64  # rows between two that are wanted which are read with them
 
 
@@ -72,7 +73,8 @@ class DiskSource(Source):
         order = np.argsort(rows, kind="stable")
         inverse = rows[order]
         result = np.empty((len(rows), self.n_features), self.dtype)
-        edges = np.flatnonzero(np.diff(inverse) > NEAR) + 1
+        part = inverse // max(1, RUN_BYTES // (self.dtype.itemsize * self.n_features))  # no run is longer than this
+        edges = np.flatnonzero((np.diff(inverse) > NEAR) | (np.diff(part) > 0)) + 1
         for first, last in zip(np.r_[0, edges], np.r_[edges, len(rows)], strict=True):
             start, stop = inverse[first], inverse[last - 1] + 1
             result[order[first:last]] = self._read(int(start), int(stop))[inverse[first:last] - start]

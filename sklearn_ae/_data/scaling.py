@@ -11,6 +11,8 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from sklearn_ae._records import record
+
 if TYPE_CHECKING:
     from sklearn_ae._data.sources import Source
 
@@ -28,6 +30,7 @@ EPS = np.finfo(np.float64).eps
 KINDS = ("standard", "bounded", "robust", "uniform", "whitened", "standard_whitened")
 
 
+@record
 @dataclass(frozen=True)
 class Scaling:
     """``(x - center) / scale``, feature by feature.
@@ -42,6 +45,9 @@ class Scaling:
     center: np.ndarray | None = None
     scale: np.ndarray | None = None
     limits: tuple[float, float] = field(default=(-LIMIT, LIMIT), kw_only=True)
+
+    def __init_subclass__(cls):
+        record(cls)
 
     def within(self, limits: tuple[float, float]) -> "Scaling":
         """The same, with scaled values cut off beyond these limits, where they are finite."""
@@ -146,6 +152,7 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
     return Scaling(center, scale) if kind == "robust" else whitening(some, center, scale)
 
 
+@record
 @dataclass
 class RunningScaling:
     """A scaling that follows a stream: of all rows so far, or of about the last `memory`.
@@ -216,7 +223,7 @@ def root_of_squares(terms) -> np.ndarray:
 
 
 def arrays(source: "Source") -> Iterable[np.ndarray]:
-    return (block.x.numpy() for block in source.blocks())
+    return (block.x.numpy(force=True) for block in source.blocks())
 
 
 def fits_float32(center: np.ndarray, scale: np.ndarray) -> bool:
@@ -310,7 +317,7 @@ def bounded(X: np.ndarray, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
     Divided by its standard deviation, such a feature is zero nearly always and dozens now and then; noise of the size that
     other features have would be hundreds.
     """
-    low, high = np.nanquantile(X, [(1 - COMMON) / 2, (1 + COMMON) / 2], axis=0)
+    low, high = quantiles(X, [(1 - COMMON) / 2, (1 + COMMON) / 2])
     reach = np.fmax(moments.mean - moments.low, moments.high - moments.mean)
     return moments.mean, np.maximum(moments.scale, np.where(high > low, 0, reach / BOUND))
 
@@ -321,10 +328,18 @@ def robust(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     The spread is at least 0.3 standard deviations, so that a feature most of whose values are one does not explode, and 1 for
     constant features.
     """
-    quantile = np.nanquantile if np.isnan(X).any() else np.quantile
-    low, center, high = quantile(X.astype(np.float64, copy=False), [0.1, 0.5, 0.9], axis=0)
+    low, center, high = quantiles(X.astype(np.float64, copy=False), [0.1, 0.5, 0.9])
     deviation = moments_of(lambda: [(X, None)]).scale
     return center, np.maximum((high - low) / 2.5631, 0.3 * np.where(high > low, deviation, deviation / 0.3))
+
+
+def quantiles(X: np.ndarray, shares: list[float]) -> np.ndarray:
+    """Quantiles of what was observed in each column; NaN where nothing was."""
+    if not np.isnan(X).any():
+        return np.quantile(X, shares, axis=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
+        return np.nanquantile(X, shares, axis=0)
 
 
 def whitening(X: np.ndarray, center: np.ndarray, scale: np.ndarray) -> Whitening:
@@ -349,7 +364,7 @@ def few_rows(source: "Source", random_state: np.random.RandomState) -> np.ndarra
     """The rows in random order, or a random choice of them where they are many; NaN where a value is missing."""
     n = min(QUANTILE_ROWS, max(100, QUANTILE_VALUES // source.n_features))
     batch = source.take(torch.from_numpy(source.representative(n, random_state)))
-    return (batch.x if batch.mask is None else torch.where(batch.mask, batch.x, torch.nan)).numpy()
+    return (batch.x if batch.mask is None else torch.where(batch.mask, batch.x, torch.nan)).numpy(force=True)
 
 
 def as_tensor(X: np.ndarray) -> Tensor:

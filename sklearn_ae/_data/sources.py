@@ -46,6 +46,11 @@ class Source(Dataset):
     weight: Tensor | None = None
     read_bytes = 2**22  # rows that are read in random order come in blocks of about this size
 
+    def forget_equal_weights(self) -> None:
+        """Weights that are all equal are none."""
+        if self.weight is not None and bool((self.weight == self.weight[0]).all()):
+            self.weight = None
+
     def shuffled(self, n_together: int) -> Tensor:
         """Positions of all rows in random order, of which `n_together` at a time will be taken."""
         return torch.randperm(self.n_rows)
@@ -202,8 +207,11 @@ class SparseSource(Source):
         return (min(0.0, float(np.nanmin(self.X.data))), max(0.0, float(np.nanmax(self.X.data)))) if self.X.nnz else (0.0, 0.0)
 
     def moments(self) -> Moments:
+        if self.has_gaps and self.weight is not None:  # scikit-learn takes their weight from the sum, which rounding may leave at 0
+            return super().moments()
         low, high = min_max_axis(self.X, axis=0, ignore_nan=True)
-        if max(-np.nanmin(low), np.nanmax(high), 1.0) > SQUARABLE[1]:
+        largest = np.fmax(-low, high).astype(np.float64)
+        if (largest > SQUARABLE[1]).any() or ((largest > 0) & (largest < SQUARABLE[0])).any():
             return super().moments()
         weight = None if self.weight is None else self.weight.numpy().astype(self.X.dtype)
         mean, variance = mean_variance_axis(self.X, axis=0, weights=weight)
@@ -312,7 +320,7 @@ class Members(Source):
 def observed(batch: Batch) -> tuple[np.ndarray, np.ndarray | None]:
     """Rows with NaN where a value is missing, and their weights."""
     x = batch.x if batch.mask is None else torch.where(batch.mask, batch.x, torch.nan)
-    return x.numpy(), None if batch.weight is None else batch.weight.numpy()
+    return x.numpy(force=True), None if batch.weight is None else batch.weight.numpy(force=True)
 
 
 def has_gaps(x: Tensor) -> bool:

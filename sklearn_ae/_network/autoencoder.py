@@ -35,13 +35,15 @@ class Autoencoder(nn.Module):
     filler : GapFiller, MeanFiller or None
         Fills gaps where training rows have some. In training a share of the values is then hidden too, and has to be told from the
         others. Where the filler learns from what is hidden, its values take the place of the decoder's in the gaps.
+    n_unused : int
+        How many of the last components of an ordered code are not in use once it is trained.
     """
 
     cost_weight: Tensor
 
     hidden_share = (0.0, 0.5)
 
-    def __init__(self, encoder, decoder, latent, loss, corruption=None, copies_input=False, filler=None):
+    def __init__(self, encoder, decoder, latent, loss, corruption=None, copies_input=False, filler=None, n_unused=0):
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
@@ -50,6 +52,7 @@ class Autoencoder(nn.Module):
         self.corruption = corruption
         self.copies_input = copies_input
         self.filler = filler
+        self.n_unused = n_unused
         self.learning = False  # True inside fit, its validation included: corruption and random codes are in force
         self.register_buffer("cost_weight", torch.ones(()), persistent=False)  # of the latent's cost
 
@@ -104,20 +107,33 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Codes (n_samples, n_components)."""
-        return self.latent.code(self.encoder_output(x, mask), sample=False)
+        return self._in_use(self.latent.code(self.encoder_output(x, mask), sample=False))
 
-    def reconstruct(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Raw reconstructions (n_samples, n_features), of missing values too."""
+    def reconstruct(self, x: Tensor, mask: Tensor | None = None, n_components: int | None = None) -> Tensor:
+        """Raw reconstructions (n_samples, n_features), of missing values too; from the first components of an ordered code."""
         x, values = self._fill(x, mask)
-        return self._with_values(self.decoder(self._own(self.latent.code(self._encoded(x), sample=False))), values, mask)
+        z = self.latent.code(self._encoded(x), sample=False)
+        if n_components is not None or self.n_unused:
+            z = self.latent.truncate(z, z.shape[-1] - self.n_unused if n_components is None else n_components)
+        return self._with_values(self.decoder(self._own(z)), values, mask)
 
-    def restore(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def restore(self, x: Tensor, mask: Tensor | None = None, n_components: int | None = None) -> Tensor:
         """Reconstructions (n_samples, n_features) in scaled units, of missing values too."""
-        return self.loss.inverse_link(self.reconstruct(x, mask))
+        return self.loss.inverse_link(self.reconstruct(x, mask, n_components))
 
     def decode(self, z: Tensor) -> Tensor:
         """Reconstructions (n_samples, n_features) in scaled units."""
+        z = nn.functional.pad(z, (0, self.n_unused)) if self.n_unused else z
         return self.loss.inverse_link(self.decoder(self._own(z)))
+
+    def squared_errors_by_length(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Squared errors summed over what was observed of a row, for ordered codes of each length (n_samples, n_components)."""
+        z = self.encode(x, mask)
+        errors = [(self.decode(self.latent.truncate(z, k + 1)) - x).square() for k in range(z.shape[-1])]
+        return torch.stack([(one if mask is None else torch.where(mask, one, 0)).sum(-1) for one in errors], -1)
+
+    def _in_use(self, z: Tensor) -> Tensor:
+        return z[..., : z.shape[-1] - self.n_unused]
 
     def elements(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The loss of each entry (n_samples, n_features); NaN where it is missing."""
@@ -140,7 +156,7 @@ class Autoencoder(nn.Module):
         latent: Any = self.latent
         if isinstance(latent, nn.Module):
             latent = copy.deepcopy(latent).to(h.device)
-        return latent.sample_codes(h, rows, generator)
+        return self._in_use(latent.sample_codes(h, rows, generator))
 
 
 def hide(mask: Tensor) -> Tensor:

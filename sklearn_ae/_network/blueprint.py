@@ -7,7 +7,7 @@ trains and what validates, which rules the ``"auto"`` parameters follow, what is
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -58,6 +58,9 @@ class Blueprint:
     n_features, n_components : int
     fills_gaps : bool
         Whether the network learns to fill gaps, since training rows have some.
+    n_unused : int
+        How many of the last components are not in use, since fewer explain as much as was asked for. It is known after training
+        only, and blueprints that differ in nothing else are equal.
     """
 
     architecture: Architecture
@@ -68,10 +71,12 @@ class Blueprint:
     n_features: int
     n_components: int
     fills_gaps: bool
+    n_unused: int = field(default=0, kw_only=True, compare=False)
 
     kind: ClassVar[str] = "autoencoder"
     network: ClassVar[type[Autoencoder]] = Autoencoder
     filler: ClassVar[type[nn.Module]] = GapFiller
+    redrawn: ClassVar[bool] = False  # whether a stream is followed by fits to its recent rows, and not by training on each chunk
 
     def __init_subclass__(cls):
         KINDS[cls.kind] = cls
@@ -113,7 +118,8 @@ class Blueprint:
         module.eval()
 
     def finish(self, module: Any, train: Any) -> None:
-        """Compute from training rows what a trained network needs besides its weights."""
+        """Set what a trained network needs besides its weights."""
+        module.n_unused = self.n_unused
 
     def _start(self, module: Autoencoder, rows: Scaled, positions: Tensor) -> None:
         """Set starting weights from the rows at some positions, as the architecture does."""
@@ -148,7 +154,7 @@ class Blueprint:
         copies_input = not architecture.accepts_strided_input
         filler = self.filler(n_features) if self.fills_gaps else None
         latent = latent.build(self.n_components)
-        return self.network(encoder, decoder, latent, self.make_loss(), self.corruption, copies_input, filler)
+        return self.network(encoder, decoder, latent, self.make_loss(), self.corruption, copies_input, filler, self.n_unused)
 
     # Rules behind "auto"
 
@@ -164,16 +170,16 @@ class Blueprint:
             n_steps *= rules.STOCHASTIC
         return rules.auto_epochs(n_steps, n, batch_size, rules.width_factor(self.n_features))
 
-    def n_codes(self) -> int:
+    def n_codes(self, n_weights: int) -> int:
         """How many training rows' codes are kept for `sample`."""
-        return rules.SAMPLE_CODES
+        return rules.FEWEST_AND_MOST_CODES[1]
 
     # What it gives
 
     @property
     def n_features_out(self) -> int:
         """Columns of what ``transform`` gives."""
-        return self.n_components
+        return self.n_components - self.n_unused
 
     @property
     def n_values(self) -> int:
@@ -191,7 +197,7 @@ class Blueprint:
         """The attributes in which another blueprint differs, each with both values."""
         if type(self) is not type(other):
             return {"n_estimators": (self.n_networks, other.n_networks)}
-        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self) if f.compare}
         return {name: (a, b) for name, (a, b) in pairs.items() if not same_value(a, b)}
 
     @property
@@ -254,6 +260,14 @@ class EnsembleBlueprint(Blueprint):
     kind: ClassVar[str] = "ensemble"
     filler: ClassVar[type[nn.Module]] = MeanFiller  # whitened features say little about one another
 
+    def __post_init__(self):
+        if len(self.features) != len(self.active):
+            raise ValueError(f"There are features for {len(self.features)} members, but components for {len(self.active)}.")
+        if not all(0 <= n <= self.n_components for n in self.active):
+            raise ValueError(f"Members use 0 to {self.n_components} components, got {self.active}.")
+
+    redrawn: ClassVar[bool] = True
+
     def with_members_of(self, other: Blueprint) -> "EnsembleBlueprint":
         """The same, whose members see what those of another blueprint see, if there are as many with as many features."""
         if not isinstance(other, EnsembleBlueprint) or other.features.shape != self.features.shape:
@@ -312,9 +326,9 @@ class EnsembleBlueprint(Blueprint):
     def max_epochs(self, n: int, batch_size: int) -> int:
         return rules.auto_epochs(rules.MEMBER_STEPS, n, batch_size)
 
-    def n_codes(self) -> int:
-        most = rules.SAMPLE_VALUES // (len(self.active) * self.n_components)
-        return max(rules.FEWEST_SAMPLE_CODES, min(rules.SAMPLE_CODES, most))
+    def n_codes(self, n_weights: int) -> int:
+        n_outputs = self.latent.n_outputs(self.n_components)
+        return int(np.clip(rules.SAMPLE_SHARE * n_weights / (len(self.active) * n_outputs), *rules.FEWEST_AND_MOST_CODES))
 
     @property
     def n_features_out(self) -> int:
@@ -337,6 +351,7 @@ class NoveltyBlueprint(Blueprint):
     kind: ClassVar[str] = "novelty"
     network: ClassVar[type[Autoencoder]] = NoveltyNetwork
     filler: ClassVar[type[nn.Module]] = MaskFiller
+    redrawn: ClassVar[bool] = True
 
     def prepare(
         self, rows: Scaled, validation: float | str | np.ndarray | None, previous: nn.Module | None, random_state: RandomState

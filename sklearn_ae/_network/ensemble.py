@@ -153,13 +153,17 @@ class Ensemble(Stack):
 
     def decode(self, z: Tensor) -> Tensor:
         """The mean of the members' reconstructions (n_samples, n_features); zero (the middle) for features that no member sees."""
-        width = self.network.decoder[0].mask.shape[-1]
-        codes = [nn.functional.pad(part, (0, width - part.shape[1])) for part in z.split(self.active, 1)]
-        return self._gather(self.each("decode", torch.stack(codes))) / self._watched()
+        members, components = self._places()
+        codes = z.new_zeros(self.n_networks, z.shape[0], self.network.decoder[0].mask.shape[-1])
+        codes[members, :, components] = z.T
+        return self._gather(self.each("decode", codes)) / self._watched()
 
-    def restore(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def restore(self, x: Tensor, mask: Tensor | None = None, n_components: int | None = None) -> Tensor:
         """The mean of the members' reconstructions (n_samples, n_features), of missing values too."""
-        return self.decode(self.encode(x, mask))
+        z = self.encode(x, mask)
+        if n_components is not None:  # the first of each member's
+            z = torch.cat([self.latent.truncate(part, n_components) for part in z.split(self.active, 1)], 1)
+        return self.decode(z)
 
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Codes near those of some rows of `h`, which ``encoder_output`` gave."""
@@ -171,16 +175,28 @@ class Ensemble(Stack):
         return None if x is None else x.T[self.features].transpose(1, 2)
 
     def _side_by_side(self, codes: Tensor) -> Tensor:
-        return torch.cat([code[:, :n] for code, n in zip(codes, self.active, strict=True)], 1)
+        members, components = self._places()
+        return codes[members, :, components].T.contiguous()
+
+    def _places(self) -> tuple[Tensor, Tensor]:
+        """The member and the component of each column of the codes side by side."""
+        pairs = [(member, component) for member, n in enumerate(self.active) for component in range(n)]
+        members, components = torch.tensor(pairs, device=self.features.device).T
+        return members, components
 
     def _gather(self, values: Tensor) -> Tensor:
         """Sum members' values (n_members, n_samples, n_seen) feature by feature."""
         flat = values.transpose(0, 1).flatten(1)  # (n_samples, n_members * n_seen)
-        return flat.new_zeros(len(flat), self.n_features).index_add_(1, self.features.flatten(), flat)
+        return flat.new_zeros(flat.shape[0], self.n_features).index_add_(1, self.features.flatten(), flat)
 
     def _watched(self) -> Tensor:
         """How many members see each feature, at least 1."""
-        return torch.bincount(self.features.flatten(), minlength=self.n_features).clamp_min(1)
+        seen = self.features.flatten()
+        return (
+            torch.zeros(self.n_features, device=seen.device)
+            .index_add_(0, seen, torch.ones(seen.shape, device=seen.device))
+            .clamp_min(1)
+        )
 
 
 def for_all_features(values: Tensor, mask: Tensor | None) -> Tensor:

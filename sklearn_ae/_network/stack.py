@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from sklearn_ae._data.batch import Batch
 from sklearn_ae._layers import ACTIVATIONS
 from sklearn_ae._network.autoencoder import Autoencoder
-from sklearn_ae.latents import Latent
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -108,7 +107,8 @@ class Stack(nn.Module):
         Parts whose control flow depends on data cannot.
         """
         one = self.network
-        plain = one.corruption is None and type(one.latent) is Latent and not one.copies_input and one.filler is None
+        plain = one.corruption is None and not one.copies_input and one.filler is None
+        plain = plain and "supports_batched_codes" in vars(type(one.latent))
         if plain and supports_batched_weights(one.encoder) and supports_batched_weights(one.decoder):
             return "together"
         modes = [(module, module.training) for module in one.modules()]

@@ -202,14 +202,19 @@ class AutoencoderNet(NeuralNet):
         state = self.state_
         state.average_decay = stream_decay(state.step)
         self._batch_hooks = any(asks_for_batches(callback) for _, callback in self.callbacks_)
-        with threads(self.n_threads):
-            self.history.new_epoch()
-            self.notify("on_epoch_begin", dataset_train=rows, dataset_valid=rows)
-            self.run_single_epoch(self.get_iterator(rows), training=False, prefix="valid", step_fn=None)
-            with state.present():
-                self.run_single_epoch(self.get_iterator(rows, training=True), training=True, prefix="train", step_fn=None)
-            self.notify("on_epoch_end", dataset_train=rows, dataset_valid=rows)
-        self._finish_module()
+        n_epochs = len(self.history)
+        try:
+            with threads(self.n_threads), state.unchanged_by_errors():
+                self.notify("on_epoch_begin", dataset_train=rows, dataset_valid=rows)
+                self.run_single_epoch(self.get_iterator(rows), training=False, prefix="valid", step_fn=None)
+                with state.present():
+                    self.run_single_epoch(self.get_iterator(rows, training=True), training=True, prefix="train", step_fn=None)
+                self.notify("on_epoch_end", dataset_train=rows, dataset_valid=rows)
+        except BaseException:
+            del self.history[n_epochs:]
+            raise
+        finally:
+            self._finish_module()
 
     def notify(self, method_name, **cb_kwargs):
         judged = method_name == "on_epoch_end"  # callbacks then see the weights that were judged

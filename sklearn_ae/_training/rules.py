@@ -13,10 +13,16 @@ FEWEST_EPOCHS, ENOUGH_EPOCHS, MOST_EPOCHS = 2, 30, 500
 WIDE = 256  # features from which on learning rate and steps are lowered
 SMALLEST_BATCH, USUAL_BATCH = 64, 128
 
+# Ordered codes of which a share of the variance is asked for
+MOST_ORDERED = 128
+ORDERED_START_ROWS = 5_000  # rows whose principal components say how many codes are enough
+
 # Streams
 STREAM_RATE = 3e-3
 STREAM_AVERAGE, LONGEST_AVERAGE = 0.1, 2_000  # the weights' moving average: a share of the steps so far, and steps at most
 STREAM_MEMORY = 100_000  # rows that the scaling remembers
+RECENT_ROWS, RECENT_VALUES, FEWEST_RECENT = 10_000, 2**25, 1_000  # rows that a detector keeps; fewer where they are wide
+REDRAWN_SHARE = 0.25  # of the rows kept: so many new ones, and an ensemble is drawn anew
 
 # Validation and starts
 HELD_OUT, MOST_HELD_OUT = 0.1, 10_000
@@ -46,7 +52,9 @@ MEMORY_ROWS, MEMORY_VALUES = 8_192, 2**22  # kept at most: 16 MB
 CALIBRATION_SHARE, MOST_CALIBRATION = 0.2, 10_000
 
 # Codes kept for `sample`
-SAMPLE_CODES, FEWEST_SAMPLE_CODES, SAMPLE_VALUES = 1_000, 50, 200_000
+FEWEST_AND_MOST_CODES = 50, 1_000
+SAMPLE_SHARE = 0.2  # of an ensemble's weights: as many numbers, of half their size, are codes
+HALF_ENOUGH = 0.01  # of a component's deviation: the largest rounding with which codes are kept in half precision
 
 # Threads, and chunks of rows in inference
 THREADED_WORK = 2**34  # multiplications of a training step from which on it uses torch's threads: some seconds in one

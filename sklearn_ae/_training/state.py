@@ -93,6 +93,19 @@ class TrainingState:
         finally:
             self._swap()
 
+    @contextmanager
+    def unchanged_by_errors(self) -> Iterator[None]:
+        """Whatever goes wrong inside the block, the state is left as it was, with the weights in use that were."""
+        before, swapped = self.state_dict(), self._swapped
+        try:
+            yield
+        except BaseException:
+            self._swapped = False
+            self.load_state_dict(before)
+            if swapped:
+                self._swap()
+            raise
+
     def snapshot(self, losses: Tensor, into: Snapshot | None = None) -> Snapshot:
         """The weights as they are, with the validation rows' losses under them."""
         weights = list(self.module.state_dict().values())

@@ -1,0 +1,471 @@
+"""Estimators in safetensors files: arrays as tensors, everything else as JSON in the header."""
+
+import hashlib
+import json
+import math
+import os
+import platform
+import stat
+import struct
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import sklearn
+import torch
+from safetensors import SafetensorError, deserialize
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sklearn_ae._base import BaseAutoencoder
+from sklearn_ae._calibration import Scores
+from sklearn_ae._network.blueprint import Blueprint
+from sklearn_ae._outlier import AutoencoderOutlierDetector
+from sklearn_ae._transformer import AutoencoderTransformer
+from sklearn_ae._version import __version__
+from sklearn_ae.persistence._codec import CODES, DTYPES, CodeError, Decoder, Encoder, chosen, content, shown
+
+FORMAT = 1  # raised when older versions of this package can no longer read what is written
+NAME = "sklearn_ae"
+ESTIMATORS: dict[str, type[BaseAutoencoder]] = {one.__name__: one for one in (AutoencoderTransformer, AutoencoderOutlierDetector)}
+NEEDED_TO_PREDICT = ("architecture", "latent", "loss")
+LONGEST_HEADER = 100_000_000  # bytes, as in safetensors
+METADATA = ("format", "format_version", "versions", "estimator", "sha256")
+NO_SUM = "0" * 64  # stands for the checksum while it is computed
+
+
+def save(estimator: BaseAutoencoder, path: str | os.PathLike) -> None:
+    """Save an estimator to a file from which `load` reads it without running code.
+
+    The file is in the safetensors format, with everything that is no array as JSON in its header. It is written under another name
+    and takes the place of an older one when it is complete, so that a crash or a full disk leaves the older one as it was.
+
+    Parameters
+    ----------
+    estimator : AutoencoderTransformer or AutoencoderOutlierDetector
+        Fitted or not.
+    path : str or path-like
+        Where to. The name may end as you like; ``.safetensors`` is usual.
+
+    Raises
+    ------
+    TypeError
+        If `estimator` is neither of the two, or if it needs code of your own to predict, such as a module or a loss: that is for
+        pickle or joblib.
+    ValueError
+        If a parameter is not valid.
+    OSError
+        If the file cannot be written.
+
+    Warns
+    -----
+    UserWarning
+        If code that is needed for training only was left out: callbacks, functions, optimizers of your own.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_ae import AutoencoderTransformer
+    >>> from sklearn_ae.persistence import load, save
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> model = AutoencoderTransformer(2, random_state=0).fit(X)
+    >>> save(model, "model.safetensors")  # doctest: +SKIP
+    >>> model = load("model.safetensors")  # doctest: +SKIP
+    """
+    write_atomically(path, to_bytes(estimator))
+
+
+def load(path: str | os.PathLike) -> BaseAutoencoder:
+    """Load an estimator that `save` wrote. No code from the file is run.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    estimator : AutoencoderTransformer or AutoencoderOutlierDetector
+        Equal to the one that was saved. On a machine without its device it is on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the file was not written by `save`, is truncated or changed, or comes from a newer version.
+    OSError
+        If the file cannot be read.
+    """
+    data = Path(path).read_bytes()
+    try:
+        return from_bytes(data)
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {error}") from error
+
+
+# Estimators as bytes
+
+
+def to_bytes(estimator: BaseAutoencoder) -> bytes:
+    """The content of a file."""
+    if ESTIMATORS.get(type(estimator).__name__) is not type(estimator):
+        raise TypeError(
+            f"save takes {' or '.join(ESTIMATORS)}, got {type(estimator).__name__}. For a Pipeline there are skops.io, and joblib "
+            "(loading a joblib file or a pickle runs any code that is in it, so load only those you trust)."
+        )
+    encoder, state, dropped = Encoder(), estimator.__getstate__(), list[str]()
+    defaults = type(estimator)().get_params(deep=False)
+    plain = {}
+    for name, value in sorted(state.items()):
+        try:
+            plain[name] = encode_blueprint(encoder, value, dropped) if isinstance(value, Blueprint) else encoder.encode(value, name)
+        except CodeError as error:
+            if name not in defaults or name in NEEDED_TO_PREDICT:
+                raise TypeError(refusal(error)) from error
+            dropped.append(f"{name}={shown_code(value)}")
+            plain[name] = encoder.encode(defaults[name], name)
+    check_params(type(estimator), {name: getattr(estimator, name) for name in defaults})
+    if dropped:
+        warnings.warn(
+            f"{', '.join(dict.fromkeys(dropped))} cannot be saved as plain values. Predictions do not need them, so the file has "
+            "the defaults in their place: set them again after load before you fit again.",
+            UserWarning,
+            stacklevel=3,
+        )
+    metadata = {
+        "format": NAME,
+        "format_version": str(FORMAT),
+        "versions": json.dumps(versions()),
+        "estimator": json.dumps({"class": type(estimator).__name__, "state": plain}, allow_nan=False),
+        "sha256": NO_SUM,
+    }
+    return with_sum(to_safetensors(encoder.arrays, metadata))
+
+
+def encode_blueprint(encoder: Encoder, blueprint: Blueprint, dropped: list[str]) -> dict:
+    """A blueprint without a corruption that is code, which only training needs."""
+    plain = {}
+    for name, value in content(blueprint).items():
+        try:
+            plain[name] = encoder.encode(value, f"_blueprint.{name}")
+        except CodeError as error:
+            if name != "corruption":
+                raise CodeError(name, value) from error
+            function = getattr(value, "function", value)
+            dropped.append(f"{name}={shown_code(function)}")
+            plain[name] = None
+    return {"blueprint": blueprint.kind, "fields": plain}
+
+
+def from_bytes(data: bytes) -> BaseAutoencoder:
+    """The estimator; ValueError says what is wrong."""
+    metadata = read_metadata(data)
+    arrays = read_arrays(data)
+    try:
+        plain = json.loads(metadata["estimator"], object_pairs_hook=once, parse_constant=no_constant)
+        if not isinstance(plain, dict) or set(plain) != {"class", "state"} or not isinstance(plain["state"], dict):
+            raise ValueError(f"{shown(plain)} does not describe an estimator")
+        kind = chosen(ESTIMATORS, plain["class"], "estimator")
+        decoder = Decoder(arrays)
+        state = {name: decoder.decode(value) for name, value in plain["state"].items()}
+        decoder.finish()
+        return build(kind, state)
+    except ValueError as error:
+        raise ValueError(f"its content is not valid: {error}.") from error
+    except Exception as error:  # whatever the parts make of values that do not fit
+        raise ValueError(f"its content is not valid: {type(error).__name__}: {error}.") from error
+
+
+def build(kind: type[BaseAutoencoder], state: dict) -> BaseAutoencoder:
+    """The estimator with this state, tried on a row."""
+    names = set(kind._get_param_names())
+    missing = sorted(names - set(state))
+    if missing:
+        raise ValueError(f"the parameters {missing} are missing")
+    params = {name: state[name] for name in names}
+    check_params(kind, params)
+    weights = state.pop("_weights", None)
+    for name, value in state.items():
+        if name not in names and (not name.isidentifier() or name.startswith("__") or is_taken(kind, name)):
+            raise ValueError(f"{kind.__name__} has no fitted attribute {shown(name)}")
+        expected = ATTRIBUTES.get(name, object)
+        if not isinstance(value, expected):
+            raise ValueError(f"{name} is of type {type(value).__name__}")
+    estimator = kind(**params)
+    estimator.__dict__.update(state)
+    if weights is None:
+        return estimator
+    if not isinstance(weights, dict) or not all(isinstance(array, np.ndarray) for array in weights.values()):
+        raise ValueError("the weights are not arrays")
+    missing = sorted(REQUIRED - set(state))
+    if missing:
+        raise ValueError(f"the attributes {missing} are missing")
+    with Budget(sum(array.size for array in weights.values())):
+        estimator._rebuild(weights)
+    check_weights(estimator, weights)
+    check_fitted(estimator)
+    return estimator
+
+
+def is_taken(kind: type, name: str) -> bool:
+    """Whether a name is that of a method, which a value must not hide."""
+    return callable(getattr(kind, name, None)) or isinstance(getattr(kind, name, None), property)
+
+
+def check_params(kind: type[BaseAutoencoder], params: dict) -> None:
+    """Raise ValueError or TypeError if a parameter is out of its range."""
+    estimator = kind(**params)
+    estimator._validate_params()
+    estimator._validate_parts()
+
+
+ATTRIBUTES: dict[str, type | tuple[type, ...]] = {
+    "n_features_in_": int,
+    "n_iter_": int,
+    "best_epoch_": int,
+    "loss_curve_": list,
+    "validation_loss_curve_": (list, type(None)),
+    "offset_": float,
+    "feature_names_in_": np.ndarray,
+    "_blueprint": Blueprint,
+    "_codes": np.ndarray,
+    "_n_rows": int,
+    "_calibration": Scores,
+    "_sklearn_output_config": dict,
+}
+REQUIRED = {"n_features_in_", "_blueprint", "_scaling", "_codes"}
+
+
+def check_weights(estimator: BaseAutoencoder, weights: dict[str, np.ndarray]) -> None:
+    """Raise ValueError if weights have been converted to another type on their way into the network."""
+    for name, tensor in estimator.net_.module_.state_dict().items():
+        if tensor.cpu().numpy().dtype != weights[name].dtype:
+            raise ValueError(f"the weights {name!r} are of type {weights[name].dtype}")
+
+
+def check_fitted(estimator: BaseAutoencoder) -> None:
+    """Try all that is kept on a row, so that what does not fit together is told now."""
+    n_features = estimator.n_features_in_
+    if estimator._blueprint.n_features != n_features:
+        raise ValueError(f"the network takes {estimator._blueprint.n_features} features, but n_features_in_ is {n_features}")
+    if hasattr(estimator, "feature_names_in_") and estimator.feature_names_in_.shape != (n_features,):
+        raise ValueError(f"there are {estimator.feature_names_in_.size} names for {n_features} features")
+    check_arrays(estimator, n_features)
+    row, quiet = np.zeros((1, n_features)), type(estimator)(**estimator.get_params(deep=False))
+    quiet.__dict__.update({name: value for name, value in vars(estimator).items() if name != "feature_names_in_"})
+    with np.errstate(all="ignore"):
+        shapes = {"reconstruct": quiet.reconstruct(row).shape, "sample": quiet.sample(1, random_state=0).shape}
+        quiet.score_samples(row)
+        if isinstance(quiet, AutoencoderOutlierDetector) and "offset_" in vars(quiet):
+            quiet.predict(row)
+            quiet.p_values(row)
+    wrong = {name: shape for name, shape in shapes.items() if shape != row.shape}
+    if wrong:
+        raise ValueError(f"it gives rows of other shapes than {row.shape}: {wrong}")
+
+
+def check_arrays(estimator: BaseAutoencoder, n_features: int) -> None:
+    """Raise ValueError if arrays that broadcast, or are only looked up, are of other shapes or types than they should be."""
+    scaling, scores = estimator._scaling, getattr(estimator, "_calibration", Scores(np.empty(0)))
+    right = {
+        "_codes": estimator._codes.dtype.kind == "f" and estimator._codes.ndim > 1 and len(estimator._codes) > 0,
+        "_calibration": scores.values.ndim == 1 and scores.values.dtype.kind == "f",
+        "weights of _calibration": scores.weight is None or scores.weight.shape == scores.values.shape,
+        "_scaling": (scaling.center is None) == (scaling.scale is None),
+    }
+    for name in ("center", "scale"):
+        array = getattr(scaling, name)
+        right[name] = array is None or (array.dtype == np.float64 and array.shape == (n_features,))
+    wrong = [name for name, is_right in right.items() if not is_right]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)} cannot be what was saved")
+
+
+class Budget(TorchDispatchMode):
+    """Inside the block no more is allocated than a network with so many weights can need, whatever sizes a file declares."""
+
+    FACTORIES = frozenset(["empty", "zeros", "ones", "full", "arange", "eye", "rand", "randn", "randint", "empty_strided"])
+
+    def __init__(self, n_weights: int):
+        super().__init__()
+        self.left = 32 * n_weights + 2**25
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket.__name__ in self.FACTORIES and args:
+            sizes = args[0] if isinstance(args[0], (list, tuple)) else [one for one in args if isinstance(one, (int, float))]
+            self.left -= max(0, math.prod(int(size) for size in sizes)) if sizes else 0
+            if self.left < 0:
+                raise ValueError(f"a network of the size that is declared ({list(sizes)}) does not fit the weights")
+        return func(*args, **(kwargs or {}))
+
+
+def refusal(error: CodeError) -> str:
+    return (
+        f"{error} is code of your own that predictions need, and a file from which loading runs no code cannot hold it. "
+        "Use pickle or joblib (loading such a file runs any code that is in it, so load only those you trust), or our own parts."
+    )
+
+
+def shown_code(value) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"<{type(value).__name__}>"
+
+
+def versions() -> dict[str, str]:
+    return {
+        "sklearn_ae": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "sklearn": sklearn.__version__,
+        "torch": torch.__version__,
+    }
+
+
+# Files
+
+
+def to_safetensors(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
+    """The bytes of a safetensors file; the same for the same arrays, which safetensors' own function does not promise."""
+    header: dict = {"__metadata__": metadata}
+    parts, end = [], 0
+    for name in sorted(arrays, key=lambda name: (-arrays[name].itemsize, name)):  # so that all are aligned
+        array = arrays[name]
+        parts.append(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+        header[name] = {"dtype": CODES[array.dtype], "shape": list(array.shape), "data_offsets": [end, end + array.nbytes]}
+        end += array.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([struct.pack("<Q", len(text)), text, *parts])
+
+
+def header_end(data: bytes) -> int:
+    """Where the header of a safetensors file ends.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    begins = data[8:9] == b"{"
+    if data[:1] == b"\x80" and not begins:
+        raise ValueError(
+            "it is a pickle. joblib.load or pickle.load read it, but run any code that is in it: load only those you trust."
+        )
+    if data[:2] == b"PK" and not begins:
+        raise ValueError(
+            "it is a zip archive, such as skops.io.dump or torch.save write; read it with skops.io.load or torch.load."
+        )
+    length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else None
+    if length is None or not begins:
+        raise ValueError(f"it is no safetensors file ({len(data)} bytes, beginning with {bytes(data[:16])!r}).")
+    if length > len(data) - 8:
+        raise ValueError(
+            f"it is truncated or damaged: its header should have {length} bytes, and there are {len(data) - 8}. Copy it again."
+        )
+    return 8 + length
+
+
+def read_metadata(data: bytes) -> dict[str, str]:
+    """The metadata of a file of ours, its format and checksum being right."""
+    end = header_end(data)
+    try:
+        header = json.loads(data[8:end].decode("utf-8"), object_pairs_hook=once, parse_constant=no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"its header is damaged ({error}). Save or copy it again.") from error
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or metadata.get("format") != NAME:
+        raise ValueError("it is a safetensors file, but not one that sklearn_ae.persistence.save wrote.")
+    version = metadata.get("format_version")
+    if not isinstance(version, str) or not (version.isascii() and version.isdigit() and len(version) < 10):
+        raise ValueError(f"its format number is damaged ({shown(version)}). Save or copy it again.")
+    if int(version) > FORMAT:
+        raise ValueError(
+            f"it has format {version}, and this version of sklearn-ae ({__version__}) reads formats up to {FORMAT}. It was written "
+            f"with {shown(metadata.get('versions'))}: pip install --upgrade sklearn-ae."
+        )
+    if int(version) != FORMAT or set(metadata) != set(METADATA) or not all(isinstance(one, str) for one in metadata.values()):
+        raise ValueError(f"its metadata are damaged (format {version}, {sorted(metadata)}). Save or copy it again.")
+    if not is_sum(metadata["sha256"]) or checksum(data, metadata["sha256"]) != metadata["sha256"]:
+        raise ValueError("its checksum is wrong, so it was changed or damaged after it was saved. Save or copy it again.")
+    return metadata
+
+
+def is_sum(text: str) -> bool:
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")
+
+
+def checksum(data: bytes, stated: str) -> str | None:
+    """The SHA-256 of a file, its own checksum being taken as zeros; None if the header does not state it once."""
+    header = data[: header_end(data)]
+    at = header.find(stated.encode())
+    if at < 0 or header.find(stated.encode(), at + 1) >= 0:
+        return None
+    sha = hashlib.sha256(header[:at])
+    for part in (NO_SUM.encode(), header[at + 64 :], memoryview(data)[len(header) :]):
+        sha.update(part)
+    return sha.hexdigest()
+
+
+def with_sum(data: bytes) -> bytes:
+    """A file with its checksum in the place that zeros keep for it."""
+    at = data.index(NO_SUM.encode(), 0, header_end(data))
+    return b"".join([data[:at], hashlib.sha256(data).hexdigest().encode(), data[at + 64 :]])
+
+
+def read_arrays(data: bytes) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file."""
+    try:
+        tensors = deserialize(data)
+    except SafetensorError as error:
+        raise ValueError(f"its tensors are damaged ({error}). Save or copy it again.") from error
+    arrays = {}
+    for name, one in tensors:
+        if one["dtype"] not in DTYPES:
+            raise ValueError(f"its tensor {name!r} has the unknown type {one['dtype']}.")
+        dtype = DTYPES[one["dtype"]]
+        if dtype.kind == "b" and set(one["data"]) - {0, 1}:
+            raise ValueError(f"its tensor {name!r} has other values than true and false.")
+        array = np.frombuffer(one["data"], dtype.newbyteorder("<")).reshape(one["shape"])
+        arrays[name] = array if array.flags.writeable and array.dtype == dtype else array.astype(dtype)
+    return arrays
+
+
+def once(pairs: list[tuple[str, object]]) -> dict:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a name occurs twice")
+    return values
+
+
+def no_constant(name: str):
+    raise ValueError(f"{name} is not JSON")
+
+
+def write_atomically(path: str | os.PathLike, data: bytes) -> None:
+    """Write a file under another name in the same folder, and give it its name when all of it is on the disk."""
+    path = Path(os.path.realpath(path))  # a link stays, and what it leads to is replaced
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+    if path.is_dir():
+        raise IsADirectoryError(f"{os.fspath(path)!r} is a folder; give the path of a file.")
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~umask() if mode is None else mode)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def umask() -> int:
+    """The process's mask of permissions, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,238 @@
+"""ONNX graphs give what the estimators give."""
+
+import builtins
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
+from sklearn_ae._losses import LOSSES
+from sklearn_ae.architectures import Custom, Dense
+from sklearn_ae.latents import Latent, Sparse, Variational
+from sklearn_ae.persistence import register_skl2onnx_converters, to_onnx
+from sklearn_ae.persistence._onnx import DETECTOR_METHODS, METHODS
+from tests.helpers import ARCHITECTURES, LATENTS, QUICK
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),  # three epochs
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:(torch|onnxscript|onnx|onnx_ir|skl2onnx|copyreg).*"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:(torch|onnxscript|onnx|copyreg).*"),
+]
+TOLERANCE = 1e-5  # of the largest value
+
+
+def run(model, X):
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: X})
+
+
+def check(estimator, method, X, dtype="float32"):
+    X = np.asarray(X, dtype)
+    if method == "inverse_transform":
+        X = estimator.transform(X)
+    (found,), expected = run(to_onnx(estimator, method=method, dtype=dtype), X), getattr(estimator, method)(X)
+    assert found.shape == expected.shape
+    assert found.dtype == (np.int64 if method == "predict" else np.dtype(dtype))
+    if method == "p_values":  # a score may stand at a threshold
+        assert (np.abs(found - expected) > 1e-6).mean() < 0.3
+        np.testing.assert_allclose(found, expected, atol=1.01 / (len(estimator._calibration.values) + 1))
+    elif method == "predict":
+        clear = np.abs(estimator.decision_function(X)) > TOLERANCE * np.abs(estimator.score_samples(X))
+        np.testing.assert_array_equal(found[clear], expected[clear])
+    else:
+        atol = TOLERANCE * np.nanmax(np.abs(estimator.score_samples(X) if method == "decision_function" else expected))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
+
+
+DATA = {"digits": load_digits, "breast cancer": load_breast_cancer, "wine": load_wine}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_transformer_on_real_data(method, data):
+    X = DATA[data]().data
+    check(AutoencoderTransformer(3, **QUICK).fit(X), method, X)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("method", [*METHODS, *DETECTOR_METHODS])
+def test_the_default_detector_on_real_data(method, data):
+    X = DATA[data]().data
+    check(AutoencoderOutlierDetector(random_state=0).fit(X), method, X)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_estimators", [1, 3])
+@pytest.mark.parametrize(("architecture", "latent"), list(itertools.product(ARCHITECTURES, [None, *LATENTS])))
+def test_every_combination_of_parts(architecture, latent, n_estimators, table):
+    X = (table - table.min(0)) / np.ptp(table, axis=0)
+    for loss in LOSSES if latent is None else ["squared_error"]:
+        parts = {"architecture": ARCHITECTURES[architecture](6), "latent": latent and LATENTS[latent](), "loss": loss}
+        fitted = AutoencoderOutlierDetector(2, n_estimators=n_estimators, **parts, **QUICK).fit(X)
+        for method in ("reconstruct", "score_samples"):
+            check(fitted, method, X)
+
+
+def test_the_plain_ensemble(table):
+    check(AutoencoderOutlierDetector(n_estimators=3, **QUICK).fit(table), "feature_contributions", table)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scaling", [None, "standard", "robust", "uniform", "whitened"])
+def test_every_scaling(scaling, table):
+    model = AutoencoderTransformer(2, scaling=scaling, **QUICK).fit(table / 10)
+    for method in ("reconstruct", "inverse_transform"):
+        check(model, method, table / 10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_estimators", [1, 3])
+@pytest.mark.parametrize("fitted_with_gaps", [False, True])
+def test_missing_values(fitted_with_gaps, n_estimators, table):
+    gaps = table.copy()
+    gaps[::3, 2] = gaps[1::4, 5] = np.nan
+    fitted = AutoencoderOutlierDetector(2, n_estimators=n_estimators, **QUICK).fit(gaps if fitted_with_gaps else table)
+    for method in ("transform", "score_samples", "reconstruction_errors", "feature_contributions"):
+        check(fitted, method, gaps)
+    check(fitted, "score_samples", table)
+
+
+@pytest.mark.slow
+def test_float64_keeps_digits_that_float32_does_not(rng):
+    X = 1.7e9 + rng.normal(size=(100, 3))
+    check(AutoencoderTransformer(2, **QUICK).fit(X), "transform", X, "float64")
+    check(AutoencoderTransformer(2, scaling="whitened", **QUICK).fit(X), "inverse_transform", X, "float64")
+
+
+def test_any_number_of_rows_and_one_file(table, tmp_path):
+    model = AutoencoderTransformer(2, **QUICK).fit(table)
+    returned = to_onnx(model, tmp_path / "model.onnx")
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+    assert (tmp_path / "model.onnx").read_bytes() == returned.SerializeToString()
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    assert (session.get_inputs()[0].name, session.get_outputs()[0].name) == ("X", "transform")
+    for n in (1, 2, 3, 100):
+        (Z,) = session.run(None, {"X": table[:n].astype(np.float32)})
+        np.testing.assert_allclose(Z, model.transform(table[:n]), atol=1e-4)
+    n_weights = sum(p.numel() for p in model.net_.module_.encoder.parameters())
+    assert (tmp_path / "model.onnx").stat().st_size < 4 * n_weights + 20_000  # the decoder is not in it
+
+
+def test_an_export_leaves_the_estimator_as_it_was(table):
+    model = AutoencoderTransformer(2, **QUICK).fit(table)
+    before = model.transform(table)
+    to_onnx(model)
+    np.testing.assert_array_equal(model.transform(table), before)
+    assert model.net_.module_.encoder.linear.weight.requires_grad
+    clone(model).fit(table)
+
+
+class Shifted(Latent):
+    def code(self, h, sample):
+        return 2 * h + 1
+
+
+@pytest.mark.slow
+def test_modules_of_ones_own(table):
+    architecture = Custom(nn.Sequential(nn.Linear(6, 4), nn.GELU(), nn.LayerNorm(4), nn.Linear(4, 2)), nn.Linear(2, 6))
+    for params in (
+        {"architecture": architecture, "latent": Shifted()},
+        {"loss": nn.SmoothL1Loss(), "architecture": Dense((4,), activation=nn.PReLU)},
+    ):
+        model = AutoencoderTransformer(2, **params, **QUICK).fit(table)
+        check(model, "transform", table)
+        check(model, "score_samples", table)
+
+
+class Branching(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) if float(x.sum()) > 0 else super().forward(x) + 0
+
+
+def test_what_torch_cannot_export_is_told(table):
+    model = AutoencoderTransformer(2, architecture=Custom(Branching(6, 2), nn.Linear(2, 6)), **QUICK).fit(table)
+    with pytest.raises(ValueError, match="torch cannot export transform of this AutoencoderTransformer.*control flow"):
+        to_onnx(model)
+
+
+@pytest.mark.parametrize(
+    ("make", "kwargs", "error", "match"),
+    [
+        (lambda X: AutoencoderTransformer(2, **QUICK).fit(X), {"method": "predict"}, ValueError, "must be one of transform, "),
+        (lambda X: AutoencoderTransformer(2, **QUICK).fit(X), {"dtype": "int8"}, ValueError, "'float32' or 'float64'"),
+        (lambda X: AutoencoderTransformer(2), {}, NotFittedError, "not fitted"),
+        (lambda X: make_pipeline(AutoencoderTransformer(2)), {}, TypeError, "skl2onnx"),
+    ],
+)
+def test_what_cannot_be_exported_is_told(make, kwargs, error, match, table):
+    with pytest.raises(error, match=match):
+        to_onnx(make(table), **kwargs)
+
+
+def test_missing_packages_are_named(table, monkeypatch):
+    model, real = AutoencoderTransformer(2, **QUICK).fit(table), builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name == "onnxscript":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=r"onnxscript: pip install sklearn-ae\[onnx\]"):
+        to_onnx(model)
+
+
+# skl2onnx
+
+
+@pytest.fixture
+def skl2onnx():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = pytest.importorskip("skl2onnx")
+    register_skl2onnx_converters()
+    return module
+
+
+def test_a_pipeline(skl2onnx):
+    X, _y = load_wine(return_X_y=True)
+    X = X.astype(np.float32)
+    pipeline = make_pipeline(StandardScaler(), AutoencoderTransformer(3, **QUICK)).fit(X)
+    (Z,) = run(skl2onnx.to_onnx(pipeline, X[:1]), X)
+    np.testing.assert_allclose(Z, pipeline.transform(X), rtol=0, atol=TOLERANCE * np.abs(Z).max())
+
+
+@pytest.mark.slow
+def test_pipelines_of_all_kinds(skl2onnx):
+    X, y = load_wine(return_X_y=True)
+    X = X.astype(np.float32)
+    classifier = make_pipeline(StandardScaler(), AutoencoderTransformer(3, **QUICK), LogisticRegression()).fit(X, y)
+    np.testing.assert_array_equal(run(skl2onnx.to_onnx(classifier, X[:1]), X)[0], classifier.predict(X))
+    two = make_pipeline(AutoencoderTransformer(5, **QUICK), AutoencoderTransformer(3, **QUICK)).fit(X)
+    np.testing.assert_allclose(run(skl2onnx.to_onnx(two, X[:1]), X)[0], two.transform(X), atol=1e-4)
+    detector = make_pipeline(StandardScaler(), AutoencoderOutlierDetector(n_estimators=4, **QUICK)).fit(X)
+    labels, scores = run(skl2onnx.to_onnx(detector, X[:1]), X)
+    np.testing.assert_allclose(scores.ravel(), detector.decision_function(X), atol=1e-5)
+    np.testing.assert_array_equal(labels, detector.predict(X))
+    options = {id(detector[-1]): {"method": "transform"}}
+    np.testing.assert_allclose(run(skl2onnx.to_onnx(detector, X[:1], options=options), X)[0], detector.transform(X), atol=1e-4)
+
+
+def test_the_latents_are_those_that_predict(table):
+    for latent in (Variational(), Sparse(penalty="kl")):
+        check(AutoencoderTransformer(2, latent=latent, **QUICK).fit(table), "transform", table)
