@@ -236,8 +236,8 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
             if callbacks is not None:
                 callbacks.watch(net, lambda twin, now: twin._keep_so_far(blueprint, scaling, now, rows, prepared))
             net.fit(prepared.train)
-            net.watchers = ()
             blueprint = self._judge(blueprint, net.module_, prepared.train if prepared.held_out is None else prepared.held_out)
+            net.watchers = ()
             if previous is None and net.best_epoch_ == 0:
                 blueprint.restart(net.module_, rows)
             blueprint.finish(net.module_, prepared.train)
@@ -425,7 +425,7 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
         self.validation_loss_curve_ = [*(self.validation_loss_curve_ or []), self.net_.history[-1]["valid_loss"]]
         self.n_iter_ = self.best_epoch_ = len(self.loss_curve_)
 
-    def _begin_stream(self, source: Source) -> None:
+    def _begin_stream(self, source: Source) -> Stream:
         """Set what a stream goes on from: the last fit, or a blueprint for this chunk's rows."""
         random_state = check_random_state(self.random_state)
         if not hasattr(self, "net_"):
@@ -435,6 +435,7 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
             random_state, RunningScaling.after(self._scaling, self._blueprint.scaling, self._n_rows, rules.STREAM_MEMORY)
         )
         self.loss_curve_, self.validation_loss_curve_ = [], []
+        return self._stream
 
     def _raise_if_interrupted(self) -> None:
         """Raise the Ctrl-C that ended training, so that a search stops too; the estimator is fitted all the same."""

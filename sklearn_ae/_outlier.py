@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -479,7 +480,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         before = getattr(self, "_calibration", Scores(np.empty(0)))
         if source.n_rows:
             super()._partial_fit(source)
-        held_out = self._recent.held_out
+        recent: Any = self._recent
+        held_out = recent.held_out
         self._calibration = self._scored(held_out.source()) if len(held_out.values) >= ENOUGH_SCORES else before
 
     def _set_offset(self, source: Source) -> None:

@@ -13,7 +13,7 @@ from numpy.random import RandomState
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ae._base import BaseAutoencoder
+from sklearn_ae._base import BaseAutoencoder, Stream
 from sklearn_ae._data.scaling import fit_scaling
 from sklearn_ae._data.sources import Scaled, Source
 from sklearn_ae._docs import describe
@@ -130,13 +130,13 @@ class AutoencoderTransformer(BaseAutoencoder):
         most = max(1, min(rules.MOST_ORDERED, source.n_rows - 1))
         return enough_components(rows.take(slice(None)).x, (1 + self.n_components) / 2, most)
 
-    def _begin_stream(self, source: Source) -> None:
+    def _begin_stream(self, source: Source) -> Stream:
         if self._asks_for_share and not hasattr(self, "net_"):
             raise ValueError(
                 f"n_components={self.n_components!r}, a share of the variance, is known only at the end of fit; "
                 "partial_fit needs a whole number of components."
             )
-        super()._begin_stream(source)
+        return super()._begin_stream(source)
 
     def _judge(self, blueprint: Blueprint, module: Any, rows: Any) -> Blueprint:
         self._explained_variance_ratio = None

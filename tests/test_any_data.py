@@ -78,10 +78,13 @@ def test_a_finite_result_or_an_error_that_names_the_way_out(estimator, method, d
     given = CONTAINERS[container](X)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        refused = None
         try:
             getattr(estimator, method)(given, sample_weight=weight)
         except (ValueError, TypeError) as error:
-            assert len(str(error)) > 30
+            refused = str(error)
+        if refused is not None:
+            assert len(refused) > 30
             assert not hasattr(estimator, "net_")
             return
         for name, values in results(estimator, given).items():

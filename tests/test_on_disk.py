@@ -71,7 +71,7 @@ def test_a_source_on_disk_keeps_the_protocol(kind, dtype, tmp_path):
         np.testing.assert_array_equal(part.subset(np.array([0])).take(torch.tensor([0])).x.numpy(), wide[positions[:1]])
     assert source.range() == (wide.min(), wide.max())
     np.testing.assert_array_equal(torch.cat([block.x for block in source.blocks(100)]).numpy(), wide)
-    x, target = source[3]
+    x, _ = source[3]
     np.testing.assert_array_equal(x.numpy(), wide[3])
     assert not source.has_gaps
 

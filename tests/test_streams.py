@@ -369,9 +369,8 @@ def test_an_ensemble_is_drawn_when_a_quarter_of_the_rows_is_new():
 
 def test_after_fit_an_ensemble_stays_until_as_many_rows_have_come():
     detector = AutoencoderOutlierDetector(n_estimators=2, random_state=0).fit(stream(500))
-    net, seen = detector.net_, []
-    for chunk in np.array_split(stream(1_000, seed=1), 10):
-        seen.append(detector.partial_fit(chunk).net_ is net)
+    net = detector.net_
+    seen = [detector.partial_fit(chunk).net_ is net for chunk in np.array_split(stream(1_000, seed=1), 10)]
     assert seen[0]
     assert seen.index(False) == 4  # 400 rows of fit's, a fifth held out, as of each chunk: 80 of 100
 

@@ -97,7 +97,7 @@ def weighted_source(source: Source, sample_weight: Any) -> Source:
     source.weight = torch.from_numpy(weight.astype(np.float32))
     if not weight.all():
         source = source.subset(np.flatnonzero(weight))
-    if bool((source.weight == 1).all()):
+    if (weight[weight > 0] == 1).all():
         source.weight = None
     return source
 
