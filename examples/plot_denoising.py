@@ -18,8 +18,8 @@ from sklearn_ae.corruptions import GaussianNoise
 # %%
 # Pixels lie in [0, 1] after a division by 16. With ``scaling=None`` the noise of 0.3 means 0.3
 # of that range, for each pixel alike. With the default scaling it would mean 0.3 standard
-# deviations of each pixel, which is next to nothing for the pixels in the corners, and scaled
-# errors of those pixels would count as much as all others.
+# deviations of each pixel, which is less for the pixels in the corners than for those in the
+# middle.
 
 X, _ = load_digits(return_X_y=True)
 X_train, X_test = train_test_split(X / 16, random_state=0)
@@ -70,7 +70,7 @@ for row, (name, images) in zip(axes, results.items(), strict=True):
 plt.show()
 
 # %%
-# **What this run showed.** The denoising autoencoder left half the error of PCA's best, and less
-# than a fifth of the noise. The plain autoencoder, trained without noise, was hardly better than
-# doing nothing: it takes the noise for content. What a network is trained against matters more
+# **What this run showed.** The denoising autoencoder left little more than half the error of
+# PCA's best, and about a fifth of the noise. The plain autoencoder, trained without noise, was no
+# better than doing nothing: it takes the noise for content. What a network is trained against matters more
 # than that it is a network.

@@ -58,7 +58,7 @@ fig.colorbar(points, ax=axes, ticks=range(10), label="digit", shrink=0.8)
 plt.show()
 
 # %%
-# **What this run showed.** Two codes of the autoencoder kept the digits apart for about nine of
-# ten held-out images, two components of PCA for about six of ten, and the images decoded from
-# the codes had half of PCA's error. t-SNE separated the digits better still, on the very rows
+# **What this run showed.** Two codes of the autoencoder kept the digits apart for nearly nine
+# of ten held-out images, two components of PCA for about six of ten, and the images decoded from
+# the codes had little more than half of PCA's error. t-SNE separated the digits better still, on the very rows
 # that it was fitted to; it can neither encode new rows nor decode.

@@ -61,7 +61,8 @@ axes[0, 0].set_ylabel("24 images")
 plt.show()
 
 # %%
-# **What this run showed.** The plain code reconstructed best and the variational one nearly as
-# well, at a spread of 1, where it can be sampled. ``Sparse`` keeps the largest entries of each
-# code only, three quarters are exactly zero. ``Contractive`` weighs how far a code moves against
-# its spread, so that it does not become small instead.
+# **What this run showed.** The variational code reconstructed best in these short trainings, at a
+# spread of about 1, where it can be sampled. ``Sparse`` keeps the largest entries of each code
+# only: three quarters are exactly zero, and the error is twice the plain code's. ``Contractive``
+# weighs how far a code moves against its spread. So its code moved a quarter as far as the plain
+# one under noise, at nearly the same error.

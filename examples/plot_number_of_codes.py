@@ -8,10 +8,9 @@ that the model has not seen is the number of codes that the data call for.
 
 import matplotlib.pyplot as plt
 import numpy as np
-from sklearn.decomposition import PCA
-from sklearn.model_selection import KFold
 
 from sklearn_ae import AutoencoderTransformer
+from sklearn_ae.inspection import ExplainedVarianceDisplay
 
 # %%
 # A table of 20 columns that follow from 3 numbers, not linearly, and noise with a standard
@@ -23,39 +22,23 @@ features = np.column_stack([hidden, hidden**2, np.sin(3 * hidden), hidden * hidd
 X = features @ rng.normal(size=(12, 20)) / np.sqrt(12) + 0.1 * rng.normal(size=(1_600, 20))
 
 # %%
-# Three folds, each length of the code. Both methods are asked for the error of rows left out, in
-# the data's own units.
+# ``ExplainedVarianceDisplay`` trains a clone for each length of the code on three quarters of the
+# rows, and asks for the share of the variance that comes back of the others. PCA is asked the
+# same. ``kind="error"`` draws the share that is lost, on a logarithmic axis.
 
-lengths = [1, 2, 3, 4, 5, 6]
-
-
-def error(model, train, test):
-    model.fit(X[train])
-    return ((model.inverse_transform(model.transform(X[test])) - X[test]) ** 2).mean()
-
-
-folds = list(KFold(3, shuffle=True, random_state=0).split(X))
-ours = np.array(
-    [
-        [error(AutoencoderTransformer(k, max_epochs=60, random_state=0), *f) for f in folds]
-        for k in lengths
-    ]
+display = ExplainedVarianceDisplay.from_estimator(
+    AutoencoderTransformer(random_state=0), X, n_components=[1, 2, 3, 4, 5, 6], kind="error"
 )
-theirs = np.array([[error(PCA(k), *f) for f in folds] for k in lengths])
-for k, a, b in zip(lengths, ours.mean(axis=1), theirs.mean(axis=1), strict=True):
-    print(f"{k} codes: autoencoder {a:.4f}, PCA {b:.4f}, noise alone {0.1**2 * (1 - k / 20):.4f}")
-
-# %%
-fig, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
-for name, errors in {"AutoencoderTransformer": ours, "PCA": theirs}.items():
-    ax.errorbar(
-        lengths, errors.mean(axis=1), errors.std(axis=1), marker="o", capsize=3, label=name
-    )
-ax.axhline(0.01, color="0.5", ls="--", lw=1, label="variance of the noise")
-ax.axvline(3, color="0.5", ls=":", lw=1, label="numbers the data were made from")
-ax.set(xlabel="n_components", ylabel="squared error of rows left out", yscale="log")
-ax.legend()
+noise = (0.1**2 / X.var(axis=0)).mean()
+display.ax_.axhline(noise, color="0.5", ls="--", lw=1, label="share of the noise")
+display.ax_.axvline(3, color="0.5", ls=":", lw=1, label="numbers the data were made from")
+display.ax_.legend()
 plt.show()
+
+for k, ours, pca in zip(
+    display.n_components, 1 - display.scores, 1 - display.pca_scores, strict=True
+):
+    print(f"{k} codes: lost by the autoencoder {ours:.3f}, by PCA {pca:.3f}, noise {noise:.3f}")
 
 # %%
 # **What this run showed.** The autoencoder's error fell steeply up to three codes, the number

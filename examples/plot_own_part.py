@@ -185,5 +185,5 @@ plt.show()
 
 # %%
 # **What this run showed.** The network that was trained with hidden patches filled them with
-# about an eighth of the error of the plain one, which takes the patch for content. The
+# about a seventh of the error of the plain one, which takes the patch for content. The
 # asymmetric loss gave more ink, as it should. Each part took one class and one or two methods.
