@@ -58,9 +58,7 @@ scores = {
     "novelty=True": -AutoencoderOutlierDetector(novelty=True, random_state=0)
     .fit(X_train)
     .score_samples(X_new),
-    "default": -AutoencoderOutlierDetector(random_state=0)
-    .fit(X_train)
-    .score_samples(X_new),
+    "default": -AutoencoderOutlierDetector(random_state=0).fit(X_train).score_samples(X_new),
     "error of PCA(6)": ((X_new - pca.inverse_transform(pca.transform(X_new))) ** 2).mean(axis=1),
     "IsolationForest": -IsolationForest(random_state=0).fit(X_train).score_samples(X_new),
 }
