@@ -65,6 +65,39 @@ print(json.dumps([baseline, X.nbytes / 2**30, output, peak()]))
 """
 
 
+DISK = """
+import json, resource, sys, time, warnings
+import numpy as np
+import sklearn_ae
+warnings.simplefilter("ignore")
+path, kind = sys.argv[1:]
+model = sklearn_ae.AutoencoderTransformer(8, max_epochs=1, random_state=0)
+model.fit(np.random.default_rng(0).normal(size=(5_000, 100)).astype(np.float32))
+X = np.load(path, mmap_mode="r" if kind == "disk" else None)
+start = time.perf_counter()
+model.fit(X)
+print(json.dumps([time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20]))
+"""
+
+SPARSE = """
+import json, resource, sys, time, warnings
+import numpy as np, scipy.sparse as sp
+import sklearn_ae
+warnings.simplefilter("ignore")
+n = int(sys.argv[1])
+X = sp.csr_array((np.ones(10 * n, np.float32), np.random.default_rng(0).integers(0, 10_000, 10 * n).astype(np.int32),
+                  10 * np.arange(n + 1, dtype=np.int32)), shape=(n, 10_000))
+X.sum_duplicates()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+start = time.perf_counter()
+model = sklearn_ae.AutoencoderTransformer(8, max_epochs=1, random_state=0).fit(X)
+middle = time.perf_counter()
+model.score_samples(X)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+print(json.dumps([middle - start, time.perf_counter() - middle, peak - before]))
+"""
+
+
 def child(code, *arguments):
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
@@ -88,6 +121,29 @@ def memory(gigabytes=2.0):
         else:
             beyond = 1024 * (extra - data - output)
             print(f"{method:14s} data {data:.2f} GiB  peak beyond data and output {beyond:.0f} MiB")
+
+
+def disk(n_rows=10_000_000):
+    """A memory map of 100 columns in float32, beside the same rows in memory. It is written to a temporary folder."""
+    import tempfile
+
+    import numpy as np
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "X.npy")
+        X = np.lib.format.open_memmap(path, "w+", np.float32, (n_rows, 100))
+        rng = np.random.default_rng(0)
+        for start in range(0, n_rows, 100_000):
+            X[start : start + 100_000] = rng.normal(size=X[start : start + 100_000].shape)
+        del X
+        for kind in ("disk", "memory"):
+            seconds, peak = child(DISK, path, kind)
+            print(f"{n_rows:,} x 100, one epoch, from {kind:6s} {seconds:.0f} s, peak {peak:.2f} GiB", flush=True)
+
+
+def sparse(n_rows=1_000_000):
+    fit, score, extra = child(SPARSE, n_rows)
+    print(f"{n_rows:,} x 10,000, 0.1% not zero: one epoch {fit:.0f} s, scores {score:.0f} s, {extra:.2f} GiB beyond the data")
 
 
 def growth(most=1_000_000):
@@ -144,10 +200,10 @@ def timed(function, *arguments):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parts = [imports, memory, growth, search]
+    parts = [imports, memory, growth, search, disk, sparse]
     parser.add_argument("--only", nargs="+", choices=[part.__name__ for part in parts], default=[part.__name__ for part in parts])
-    parser.add_argument("--rows", type=int, default=1_000_000, help="most rows of the table of growth")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="most rows of the table of growth, of disk and of sparse")
     options = parser.parse_args()
     for part in parts:
         if part.__name__ in options.only:
-            part(options.rows) if part is growth else part()
+            part(options.rows) if part in (growth, disk, sparse) else part()

@@ -354,6 +354,8 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
         devices = [rows.device] if rows.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             net = net.as_if_ended()
+            judges = prepared.train if prepared.held_out is None else prepared.held_out
+            blueprint = self._judge(blueprint, net.module_, judges)
             blueprint.finish(net.module_, prepared.train)
             self._keep_fitted(blueprint, scaling, net, rows)
 

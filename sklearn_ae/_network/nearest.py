@@ -124,7 +124,7 @@ class Hands(Rows):
         distances = self.distances(x, mask)
         if own is not None:
             distances = distances.masked_fill(own, torch.inf)
-        return distances.view(self.n_hands, -1, len(x))
+        return distances.view(self.n_hands, -1, x.shape[0])
 
     @staticmethod
     def _whole(squares: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:

@@ -169,12 +169,7 @@ class Graph(nn.Module):
 
     def p_values(self, scores: Tensor) -> Tensor:
         """Looked up by bisection, since ONNX has no search in sorted arrays."""
-        below = torch.zeros_like(scores, dtype=torch.int64)  # thresholds known to be at most the score
-        n = len(self.thresholds)
-        for power in reversed(range(n.bit_length())):
-            further = below + 2**power
-            reached = self.thresholds[(further - 1).clamp(max=max(n - 1, 0))] <= scores
-            below = torch.where((further <= n) & reached, further, below)
+        below = searched(self.thresholds[None], scores[None])[0]
         return self.values[below]
 
 
@@ -185,12 +180,24 @@ def p_value_steps(calibration: Scores) -> tuple[np.ndarray, np.ndarray]:
     return thresholds, np.asarray(calibration.p_values(below), np.float64)
 
 
+def searched(edges: Tensor, x: Tensor) -> Tensor:
+    """``torch.searchsorted(edges, x, right=True)``, row by row, written out as a bisection."""
+    below, n = torch.zeros_like(x, dtype=torch.int64), edges.shape[1]  # edges known to be at most the value
+    for power in reversed(range(n.bit_length() if n else 0)):
+        further = below + 2**power
+        reached = edges.gather(1, (further - 1).clamp(max=n - 1)) <= x
+        below = torch.where((further <= n) & reached, further, below)
+    return below
+
+
 class PlainOperations(TorchFunctionMode):
     """Inside the block, operations that onnxruntime lacks for some types are written out."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is torch._C._set_grad_enabled:  # no gradients anyway, and graphs have no place for it
             return None
+        if func is torch.searchsorted and (kwargs or {}).get("right"):
+            return searched(*args)
         if func in (torch.sinh, Tensor.sinh):
             x = args[0]
             return (torch.exp(x) - torch.exp(-x)) / 2
