@@ -11,7 +11,7 @@ HOUSE = Path(sklearn_ae.__file__).parent
 FILES = {".".join(path.relative_to(HOUSE).with_suffix("").parts): path for path in sorted(HOUSE.rglob("*.py"))}
 
 # What each may import of the house. A name stands for a file, or for all files of a folder.
-FOUNDATION = {"_component", "_layers", "_torch", "_version"}
+FOUNDATION = {"_component", "_layers", "_records", "_torch", "_version"}
 PARTS = {"architectures", "corruptions", "latents"}
 STAGES = {"_data", "_network", "_training"}
 ALLOWED = {
@@ -19,7 +19,7 @@ ALLOWED = {
     "_component": {"_torch"},
     **{name: {"_component", "_layers"} for name in PARTS},
     "_losses": FOUNDATION,
-    "_calibration": set(),
+    "_calibration": {"_records"},
     "_data": FOUNDATION | PARTS | {"_losses", "_data"},
     "_network": FOUNDATION | PARTS | STAGES | {"_losses"},
     "_training": FOUNDATION | PARTS | STAGES | {"_losses"},
@@ -29,6 +29,10 @@ ALLOWED = {
     "_outlier": FOUNDATION | PARTS | STAGES | {"_losses", "_fitted", "_base", "_docs", "_calibration"},
     "metrics": FOUNDATION | PARTS | STAGES | {"_losses", "_fitted"},
     "inspection": FOUNDATION | {"_fitted", "inspection", "metrics"},
+    "persistence": FOUNDATION
+    | PARTS
+    | STAGES
+    | {"_losses", "_fitted", "_base", "_outlier", "_transformer", "_calibration", "persistence"},
     "__init__": {"_transformer", "_outlier", "_version"},
 }
 LIBRARIES_OF_PARTS = {"torch", "numpy", "sklearn"}
