@@ -280,10 +280,8 @@ def test_early_stopping_restores_the_best_weights(validation_fraction, table):
     best = int(np.argmin(model.validation_loss_curve_))
     assert 3 < best < 19  # neither the start nor the end
     assert model.best_epoch_ == best + 1
-    prefix = "" if validation_fraction == 0.2 else "network."
     for name, tensor in model.net_.module_.state_dict().items():
-        judged = watch.states[best][prefix + name]
-        assert torch.equal(tensor, judged[-1] if prefix else judged), name
+        assert torch.equal(tensor, watch.states[best][name]), name
 
 
 def test_early_stopping_ends_training_after_so_many_epochs_without_improvement(table):

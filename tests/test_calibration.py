@@ -115,8 +115,8 @@ def test_ctrl_c_in_a_fold_keeps_the_model_and_its_threshold(rng, monkeypatch):
     X = correlated(rng, 60)
     fit, fits = AutoencoderOutlierDetector.__mro__[2]._fit, []
 
-    def interrupted(self, source, random_state):
-        fit(self, source, random_state)
+    def interrupted(self, source, random_state, *callbacks):
+        fit(self, source, random_state, *callbacks)
         fits.append(1)
         if len(fits) == 3:
             self.net_.interrupted_ = KeyboardInterrupt()

@@ -72,7 +72,8 @@ def test_complete_rows_among_rows_with_gaps_get_what_they_get_alone(model, holed
     model.fit(holed)
     both = np.vstack([holed, table])
     for name in methods(model):
-        np.testing.assert_allclose(getattr(model, name)(both)[len(holed) :], getattr(model, name)(table), rtol=1e-4, atol=1e-5)
+        # beside masks, rounding decides on which side of a margin's step a training row is
+        np.testing.assert_allclose(getattr(model, name)(both)[len(holed) :], getattr(model, name)(table), rtol=1e-3, atol=1e-5)
 
 
 def test_scores_are_means_over_what_was_observed(holed):

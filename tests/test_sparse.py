@@ -129,6 +129,7 @@ def test_no_more_than_a_block_is_dense(estimator, scaling, monkeypatch):
     monkeypatch.setattr(sources, "BLOCK_BYTES", 2**20)
     monkeypatch.setattr("sklearn_ae._data.scaling.QUANTILE_VALUES", 2**22)
     monkeypatch.setattr("sklearn_ae._training.rules.START_VALUES", 2**22)
+    monkeypatch.setattr("sklearn_ae._training.rules.FEWEST_POOLED", 100)
     estimator.set_params(scaling=scaling, max_epochs=1, max_grad_norm=1.0)
     estimator.fit(X).score_samples(X)
     assert dense

@@ -270,9 +270,9 @@ def test_callbacks_see_every_chunk_and_batch():
 
 
 def test_verbose_prints_a_line_for_each_chunk(capsys):
-    learn(AutoencoderTransformer(2, verbose=1, random_state=0), stream(400), 4)
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.split()[:1] and line.split()[0].isdigit()]
-    assert [line.split()[0] for line in lines] == ["1", "2", "3", "4"]
+    learn(AutoencoderTransformer(2, verbose=2, random_state=0), stream(400), 4)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines] == [f"AutoencoderTransformer: chunk {i}" for i in (1, 2, 3, 4)]
 
 
 def test_a_chunk_that_diverges_leaves_the_estimator_as_it_was():
@@ -379,7 +379,7 @@ def test_after_fit_an_ensemble_stays_until_as_many_rows_have_come():
 def test_the_threshold_of_a_stream(contamination, detector):
     learn(detector.set_params(contamination=contamination), stream(3_000), 6)
     share = (detector.predict(stream(2_000, seed=1)) == -1).mean()
-    assert 0.06 < share < 0.16 if contamination == 0.1 else share < 0.08
+    assert 0.06 < share < 0.16 if contamination == 0.1 else share < 0.1
 
 
 def test_the_newest_rows_are_kept_with_their_weights():

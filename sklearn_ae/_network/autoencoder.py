@@ -161,6 +161,6 @@ class Autoencoder(nn.Module):
 
 def hide(mask: Tensor) -> Tensor:
     """A mask in which more of each row is hidden: a random share, from none to `MOST_HIDDEN`, or what another row lacks."""
-    draws = torch.rand_like(mask[..., :2], dtype=torch.float32)
-    kept = torch.rand_like(mask, dtype=torch.float32) >= MOST_HIDDEN * draws[..., :1]
-    return mask & torch.where(draws[..., 1:] < AS_OTHERS, mask.roll(1, -2), kept)
+    share, which = (torch.rand_like(mask[..., :1], dtype=torch.float32) for _ in range(2))
+    kept = torch.rand_like(mask, dtype=torch.float32) >= MOST_HIDDEN * share
+    return mask & torch.where(which < AS_OTHERS, mask.roll(1, -2), kept)

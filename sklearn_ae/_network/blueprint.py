@@ -293,7 +293,7 @@ class EnsembleBlueprint(Blueprint):
         train, left = split(rows, validation, random_state)
         features = torch.tensor(self.features)
         n_samples = self._n_samples(train.n_rows)
-        train = likely_inliers(train, max(rules.POOL_ROWS, n_samples), random_state)
+        train = likely_inliers(train, max(rules.pool_rows(self.n_features), n_samples), random_state)
         positions = subsample_rows(train, min(n_samples, train.n_rows), len(features), random_state)
         held_out = None
         if left is not None:
@@ -305,7 +305,7 @@ class EnsembleBlueprint(Blueprint):
 
     def finish(self, module: Any, train: Any) -> None:
         rows = train.source
-        some = random_positions(rows, min(rules.POOL_ROWS, max(rules.FEWEST_POOLED, rules.POOL_VALUES // self.n_features)))
+        some = random_positions(rows, rules.pool_rows(self.n_features))
         n_dealt = min(rules.HAND_ROWS if self.max_samples == "auto" else min(train.n_rows, rules.MOST_HAND_ROWS), len(some))
         hands = torch.stack([torch.randperm(len(some))[:n_dealt] for _ in range(module.hands.n_hands)])
         module.calibrate(train.take(slice(SCALE_ROWS)), rows.take(some), hands.to(rows.device))

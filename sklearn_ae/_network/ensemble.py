@@ -127,11 +127,13 @@ class Ensemble(Stack):
 
     def losses(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The outlyingness of each row (n_samples,): of the trained networks, of the hands, and of the margins."""
+        x = x if mask is None else torch.where(mask, x, 0)
         trained = self.residuals(x, mask).sum(2).sum(0)
         return trained + self.hands_weight * self.hands(x, mask) + margin_sums(self.margins, x, mask)
 
     def contributions(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The part of each feature in it (n_samples, n_features)."""
+        x = x if mask is None else torch.where(mask, x, 0)
         hands = self.hands_weight * self.hands.contributions(x, mask)
         return self._gather(self.residuals(x, mask)) + hands + for_all_features(self.margins(x), mask)
 

@@ -18,7 +18,7 @@ MOST_ORDERED = 128
 ORDERED_START_ROWS = 5_000  # rows whose principal components say how many codes are enough
 
 # Streams
-STREAM_RATE = 3e-3
+STREAM_RATE = 5e-3
 STREAM_AVERAGE, LONGEST_AVERAGE = 0.1, 2_000  # the weights' moving average: a share of the steps so far, and steps at most
 STREAM_MEMORY = 100_000  # rows that the scaling remembers
 RECENT_ROWS, RECENT_VALUES, FEWEST_RECENT = 10_000, 2**25, 1_000  # rows that a detector keeps; fewer where they are wide
@@ -91,6 +91,11 @@ def stream_decay(step: int) -> float:
 def auto_steps(n: int) -> float:
     """Steps planned for n rows to learn from."""
     return min(STEPS * (n / 1_000) ** GROWTH, MOST_STEPS)
+
+
+def pool_rows(n_features: int) -> int:
+    """How many rows hands and margins come from; fewer where they are wide."""
+    return min(POOL_ROWS, max(FEWEST_POOLED, POOL_VALUES // n_features))
 
 
 def n_held_out(validation: float | str, n: int, share: float = HELD_OUT, most: int = MOST_HELD_OUT) -> int:
