@@ -35,10 +35,11 @@ display.ax_.axvline(3, color="0.5", ls=":", lw=1, label="numbers the data were m
 display.ax_.legend()
 plt.show()
 
-for k, ours, pca in zip(
-    display.n_components, 1 - display.scores, 1 - display.pca_scores, strict=True
-):
-    print(f"{k} codes: lost by the autoencoder {ours:.3f}, by PCA {pca:.3f}, noise {noise:.3f}")
+assert display.pca_scores is not None  # they are there unless pca=False
+for k, ours, pca in zip(display.n_components, display.scores, display.pca_scores, strict=True):
+    print(
+        f"{k} codes: lost by the autoencoder {1 - ours:.3f}, by PCA {1 - pca:.3f}, {noise:.3f} noise"
+    )
 
 # %%
 # **What this run showed.** The autoencoder's error fell steeply up to three codes, the number
