@@ -32,8 +32,9 @@ class Rows(nn.Module):
 
     def _load_from_state_dict(self, state: dict, prefix: str, *args) -> None:
         found = {name: state[prefix + name] for name in self._buffers if prefix + name in state}
-        if len({one.shape[:1] for one in found.values()}) > 1:
-            raise ValueError(f"not as many of each are kept: {({name: tuple(one.shape) for name, one in found.items()})}")
+        shapes = {name: tuple(one.shape) for name, one in found.items()}
+        if len({shape[:1] for shape in shapes.values()}) > 1:
+            raise ValueError(f"not as many of each are kept: {shapes}")
         for name, one in found.items():  # as many rows as were kept
             if one.shape[1:] == getattr(self, name).shape[1:]:  # otherwise torch tells
                 setattr(self, name, torch.empty_like(one, device=self.rows.device))
