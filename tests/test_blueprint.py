@@ -207,7 +207,7 @@ def changed(**values):
 @pytest.mark.parametrize(
     ("plain", "message"),
     [
-        (changed(kind="forest"), r"no blueprint of kind 'forest'; there are \['autoencoder', 'ensemble'\]"),
+        (changed(kind="forest"), r"no blueprint of kind 'forest'; there are \['autoencoder', 'ensemble', 'novelty'\]"),
         ({}, "no blueprint of kind None"),
         (changed(kind="autoencoder"), "A blueprint of kind 'autoencoder' has .* got .*'active'"),
         (changed(colour="red"), "A blueprint of kind 'ensemble' has .* got .*'colour'"),

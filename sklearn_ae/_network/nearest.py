@@ -31,9 +31,13 @@ class Rows(nn.Module):
         return extended @ nn.functional.pad(x.T, (0, 0, 0, 1), value=1.0)  # rows as columns: see _layers
 
     def _load_from_state_dict(self, state: dict, prefix: str, *args) -> None:
-        for name in self._buffers:  # as many rows as were kept
-            if prefix + name in state:
-                setattr(self, name, torch.empty_like(state[prefix + name], device=self.rows.device))
+        found = {name: state[prefix + name] for name in self._buffers if prefix + name in state}
+        shapes = {name: tuple(one.shape) for name, one in found.items()}
+        if len({shape[:1] for shape in shapes.values()}) > 1:
+            raise ValueError(f"not as many of each are kept: {shapes}")
+        for name, one in found.items():  # as many rows as were kept
+            if one.shape[1:] == getattr(self, name).shape[1:]:  # otherwise torch tells
+                setattr(self, name, torch.empty_like(one, device=self.rows.device))
         super()._load_from_state_dict(state, prefix, *args)
 
 

@@ -29,7 +29,7 @@ class CodeError(TypeError):
     """A value is code, which cannot be written."""
 
     def __init__(self, name: str, value):
-        super().__init__(f"{name}={value!r}")
+        super().__init__(f"{name}={' '.join(repr(value).split())}")
         self.name = name
 
 

@@ -192,6 +192,9 @@ def build(kind: type[BaseAutoencoder], state: dict) -> BaseAutoencoder:
     estimator = kind(**params)
     estimator.__dict__.update(state)
     if weights is None:
+        fitted = sorted(name for name in state if name in REQUIRED)
+        if fitted:
+            raise ValueError(f"the weights are missing, but there are {fitted}")
         return estimator
     if not isinstance(weights, dict) or not all(isinstance(array, np.ndarray) for array in weights.values()):
         raise ValueError("the weights are not arrays")

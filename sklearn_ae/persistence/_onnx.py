@@ -185,7 +185,8 @@ def searched(edges: Tensor, x: Tensor) -> Tensor:
     below, n = torch.zeros_like(x, dtype=torch.int64), edges.shape[1]  # edges known to be at most the value
     for power in reversed(range(n.bit_length() if n else 0)):
         further = below + 2**power
-        reached = edges.gather(1, (further - 1).clamp(max=n - 1)) <= x
+        at = (further - 1).clamp(0, n - 1)  # both ends: skl2onnx cannot sort nodes with an input left out
+        reached = edges.gather(1, at) <= x
         below = torch.where((further <= n) & reached, further, below)
     return below
 
