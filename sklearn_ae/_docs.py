@@ -17,11 +17,11 @@ loss : {{"squared_error", "absolute_error", "huber", "binary_cross_entropy"}} or
 scaling : {{"auto", "standard", "bounded", "robust", "uniform", "whitened", "standard_whitened"}} or None, default="auto"
     A map at both ends of the network, computed from the training data. ``"standard"`` subtracts the mean and divides by the
     standard deviation. ``"bounded"`` does so too, but divides a feature that has one value in nine tenths of the rows by at
-    least half of its largest deviation. ``"robust"`` uses the median and the range from the 10% to the 90% quantile. ``"uniform"``
-    divides all features by one number, so that zeros stay zeros. ``"whitened"`` scales as ``"robust"``, then decorrelates the features
-    in part (the more, the more features there are) and shrinks large values by arcsinh; ``"standard_whitened"`` scales as
-    ``"standard"`` first. The inverse undoes all of it. None leaves the data as they are. ``"auto"`` is None for cross-entropy, {scaling}
-    otherwise.
+    least half of its largest deviation. ``"robust"`` uses the median and the range from the 10% to the 90% quantile.
+    ``"uniform"`` divides all features by one number, so that zeros stay zeros. ``"whitened"`` scales as ``"robust"``, then
+    decorrelates the features in part (the more, the more features there are) and shrinks large values by arcsinh;
+    ``"standard_whitened"`` scales as ``"standard"`` first. The inverse undoes all of it. None leaves the data as they are.
+    ``"auto"`` is None for cross-entropy, {scaling} otherwise.
 optimizer : {{"adam", "adamw", "sgd", "rmsprop", "nadam", "radam", "adagrad"}} or class, default="{optimizer}"
     The optimiser, by name or as a class from ``torch.optim``. ``"sgd"`` has Nesterov momentum of 0.9.
 learning_rate : float or "auto", default="auto"
