@@ -17,7 +17,7 @@ from sklearn.base import clone
 from sklearn.utils.random import sample_without_replacement
 from torch import Tensor, nn
 
-from sklearn_ae._data.sources import Members, Scaled, Source
+from sklearn_ae._data.sources import Members, Scaled, Source, all_but
 from sklearn_ae._losses import Loss, make_loss
 from sklearn_ae._network.autoencoder import Autoencoder
 from sklearn_ae._network.ensemble import SCALE_ROWS, Ensemble, Mask, margin_sums, margin_weight
@@ -459,7 +459,7 @@ def split(rows: Scaled, validation: float | str | np.ndarray | None, random_stat
         validation = np.sort(random_state.permutation(rows.n_rows)[:n_held_out])
     if not len(validation):
         return rows, None
-    return rows.subset(np.setdiff1d(np.arange(rows.n_rows), validation)), rows.subset(validation)
+    return rows.subset(all_but(validation, rows.n_rows)), rows.subset(validation)
 
 
 def start_positions(rows: Scaled) -> Tensor:
