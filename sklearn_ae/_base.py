@@ -28,7 +28,8 @@ from sklearn_ae._data.scaling import KINDS, RunningScaling, Scaling, fit_scaling
 from sklearn_ae._data.sources import Scaled, Source
 from sklearn_ae._fitted import FittedAutoencoder
 from sklearn_ae._losses import LOSSES, check_range
-from sklearn_ae._network.blueprint import Blueprint, Prepared, check_batch_norm, make_parts
+from sklearn_ae._network.blueprint.single import Blueprint, Prepared, make_parts
+from sklearn_ae._network.checks import check_batch_norm
 from sklearn_ae._records import record
 from sklearn_ae._torch import available_threads, find_device, one_blas_thread, plain_torch, threads, torch_seed
 from sklearn_ae._training import rules

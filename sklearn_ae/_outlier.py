@@ -22,7 +22,9 @@ from sklearn_ae._calibration import ENOUGH_SCORES, Scores, auto_offset, folds
 from sklearn_ae._data.recent import Recent, Rows
 from sklearn_ae._data.sources import Source
 from sklearn_ae._docs import describe
-from sklearn_ae._network.blueprint import Blueprint, EnsembleBlueprint, NoveltyBlueprint, make_members, make_parts
+from sklearn_ae._network.blueprint import Blueprint, EnsembleBlueprint, NoveltyBlueprint
+from sklearn_ae._network.blueprint.ensemble import make_members
+from sklearn_ae._network.blueprint.single import make_parts
 from sklearn_ae._training import rules
 from sklearn_ae._training.callbacks import FitCallbacks
 from sklearn_ae.architectures import Architecture, Dense

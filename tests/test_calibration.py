@@ -278,10 +278,10 @@ def test_rows_that_validated_validate_again(estimator, rng):
 
 
 def test_the_rows_that_validate_are_those_held_out(table, monkeypatch):
-    from sklearn_ae._network import blueprint
+    from sklearn_ae._network.blueprint import single
 
-    seen, split = [], blueprint.split
-    monkeypatch.setattr(blueprint, "split", lambda *args: seen.append(split(*args)) or seen[-1])
+    seen, split = [], single.split
+    monkeypatch.setattr(single, "split", lambda *args: seen.append(split(*args)) or seen[-1])
     model = AutoencoderTransformer(2, warm_start=True, **QUICK).fit(table).fit(table)
     memory = model._validation_memory
     for train, held_out in seen:
