@@ -30,8 +30,10 @@ from sklearn_ae._records import record
 from sklearn_ae._torch import available_threads, find_device, one_blas_thread, plain_torch, threads, torch_seed
 from sklearn_ae._training import rules
 from sklearn_ae._training.callbacks import CallbackSupportMixin, FitCallbacks, fit_callbacks
-from sklearn_ae._training.net import OPTIMIZERS, AutoencoderNet, GivenSplit, warm_up
+from sklearn_ae._training.net import AutoencoderNet, GivenSplit
+from sklearn_ae._training.optimizers import OPTIMIZERS
 from sklearn_ae._training.progress import Progress, StreamProgress, Watcher
+from sklearn_ae._training.schedules import warm_up
 
 
 @record

@@ -15,7 +15,8 @@ from torch import nn
 from sklearn_ae._component import parts_of, validate_slot
 from sklearn_ae._data.scaling import KINDS
 from sklearn_ae._losses import LOSSES
-from sklearn_ae._training.net import OPTIMIZERS, SCHEDULES
+from sklearn_ae._training.optimizers import OPTIMIZERS
+from sklearn_ae._training.schedules import SCHEDULES
 from sklearn_ae.architectures import Architecture
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
