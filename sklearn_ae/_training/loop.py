@@ -24,7 +24,7 @@ class Loop:
 
     module_: Any  # a network of _network, or whatever has its methods
     optimizer_: Any
-    state_: Any  # a TrainingState while training, then None, as are the next three
+    state_: Any  # a TrainingState while training, then None, as are the next five
     _losses: Any
     _raw: Any
     _objective: Any
