@@ -128,8 +128,9 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
     Parameters
     ----------
     kind : {"standard", "mixed", "bounded", "robust", "uniform", "whitened", "standard_whitened"} or None
-        Mean and standard deviation; that, but one half for columns of zeros and ones; the first, nearly constant features bounded; median and spread of the middle; one factor for all
-        features, so that zeros stay zeros; the fourth, or the first, and whitened in part; or no scaling.
+        Mean and standard deviation; that, but one half for columns of zeros and ones; the first, nearly constant features
+        bounded; median and spread of the middle; one factor for all features, so that zeros stay zeros; the fourth, or the
+        first, and whitened in part; or no scaling.
     source : Source
         Rows in the data's own units.
     random_state : RandomState
@@ -160,8 +161,8 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
 class RunningScaling:
     """A scaling that follows a stream: of all rows so far, or of about the last `memory`.
 
-    ``"standard"``, ``"mixed"``, ``"bounded"`` and ``"uniform"`` follow the moments of the rows, ``"robust"`` moves towards each chunk's
-    quantiles, and ``"whitened"`` stays that of the first chunk.
+    ``"standard"``, ``"mixed"``, ``"bounded"`` and ``"uniform"`` follow the moments of the rows, ``"robust"`` moves towards each
+    chunk's quantiles, and ``"whitened"`` stays that of the first chunk.
 
     Parameters
     ----------
@@ -326,7 +327,7 @@ def mixed(moments: Moments) -> tuple[np.ndarray, np.ndarray]:
     """
     mean = moments.mean.clip(0, 1)
     variance = mean * (1 - mean)
-    zero_one = (variance > 0) & np.isclose(moments.deviation.clip(max=1) ** 2, variance, rtol=1e-9, atol=0)
+    zero_one = (variance > 0) & np.isclose(moments.deviation.clip(max=1) ** 2, variance, rtol=1e-6, atol=0)
     return moments.mean, np.where(zero_one, ZERO_ONE, moments.scale)
 
 
