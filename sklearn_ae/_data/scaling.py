@@ -180,7 +180,7 @@ class RunningScaling:
     @classmethod
     def after(cls, scaling: Scaling | None, kind: str | None, n_rows: int, memory: int) -> "RunningScaling":
         """What goes on from a scaling that was computed from `n_rows` rows; None begins anew."""
-        if scaling is None or scaling.scale is None:
+        if scaling is None or scaling.center is None or scaling.scale is None:
             return cls(kind, memory)
         center, deviation = scaling.center, scaling.scale
         if kind == "mixed":
