@@ -11,12 +11,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from sklearn.compose import make_column_transformer
+from sklearn.datasets import load_wine
 from sklearn.ensemble import IsolationForest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from sklearn_ae import AutoencoderOutlierDetector
+from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 
 # %%
 # A made-up table of flats. Rent follows from area, district and year. In 30 of 1,500 rows the
@@ -122,9 +123,43 @@ axes[1].set(
 plt.show()
 
 # %%
+# How much does a code keep of either kind? ``scaling="auto"`` divides columns of zeros and ones by
+# one half, the greatest standard deviation that they can have. ``"standard"`` divides each by its
+# own, which makes rare categories large. ``None`` leaves them as they are beside the scaled
+# numbers. Half of the rows are to learn from, the others to judge by; the codes have 4 numbers.
+
+wines = load_wine(as_frame=True).frame.astype({"target": str})
+tables = {
+    "flats": (flats, log + numbers, categories),
+    "wines": (wines, list(wines.columns[:-1]), ["target"]),
+}
+for title, (frame, number_columns, category_columns) in tables.items():
+    encode = make_column_transformer(
+        (StandardScaler(), number_columns),
+        (OneHotEncoder(sparse_output=False), category_columns),
+    )
+    X = encode.fit_transform(frame)
+    n_numbers = len(number_columns)
+    for scaling in ("auto", "standard", None):
+        model = AutoencoderTransformer(4, scaling=scaling, random_state=0).fit(X[::2])
+        restored = model.reconstruct(X[1::2])
+        r2 = r2_score(X[1::2, :n_numbers], restored[:, :n_numbers])
+        named = encode.named_transformers_["onehotencoder"].inverse_transform(
+            restored[:, n_numbers:]
+        )
+        right = (named == frame[category_columns].to_numpy()[1::2]).mean()
+        print(
+            f"{title}, scaling={scaling!r:10} R2 of numbers {r2:.3f}, categories right {right:.1%}"
+        )
+
+# %%
 # **What this run showed.** One network on all rows (``n_estimators=1``) ranked the wrong
 # districts best: where columns follow closely from each other, it pays to learn from all rows.
 # The ensemble came second, IsolationForest last. The blame went to rent and area, hardly to the
 # district itself: the network believes the district and finds that rent and area do not fit it.
 # Both readings are right. If two columns disagree, a residual cannot tell which of the two is
 # wrong.
+#
+# Codes kept as much of numbers and categories with ``"auto"`` as with either of the other
+# scalings, or more. On a dozen other tables none of the three was best in both: ``None`` kept
+# more of the numbers and lost many categories, ``"standard"`` the other way round.

@@ -5,6 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from sklearn.utils import gen_batches
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._data import on_disk, sources
@@ -193,6 +194,22 @@ def test_chunks_on_disk(kind, tmp_path):
     np.testing.assert_allclose(
         a.partial_fit(stored(kind, X, tmp_path)).score_samples(X), b.partial_fit(X).score_samples(X), rtol=1e-4
     )
+
+
+@pytest.mark.parametrize("kind", ["memmap", "h5py", "zarr"], indirect=True)
+def test_results_written_block_by_block_are_those_of_all_rows(kind, tmp_path):
+    disk = stored(kind, rows(), tmp_path)
+    model = AutoencoderTransformer(2, **QUICK).fit(disk)
+    codes = np.lib.format.open_memmap(tmp_path / "codes.npy", "w+", np.float64, (700, 2))
+    for some in gen_batches(700, 90):
+        codes[some] = model.transform(disk[some])
+    np.testing.assert_array_equal(codes, model.transform(disk))
+
+
+def test_positions_of_many_rows_take_half_the_memory():
+    source = DiskSource(rows())
+    assert source.subset(np.arange(5)).positions.dtype == source.shuffled(10).numpy().dtype == np.int32
+    assert on_disk.position_type(2**31) is np.int64
 
 
 def test_small_memory_maps_are_read_as_arrays(tmp_path):
