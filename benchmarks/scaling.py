@@ -156,12 +156,14 @@ def disk(n_rows=10_000_000):
         for kind in ("disk", "memory"):
             names = ("one epoch", "scores", "codes, written to a memory map")
             for name, (seconds, cpu, peak) in zip(names, child(DISK, path, kind), strict=True):
-                print(f"{n_rows:,} x 100, {kind:6s} {name}: {seconds:.0f} s ({cpu:.0f} s of CPU), peak {peak:.2f} GiB over the baseline")
+                time_taken = f"{seconds:.0f} s ({cpu:.0f} s of CPU)"
+                print(f"{n_rows:,} x 100, {kind:6s} {name}: {time_taken}, peak {peak:.2f} GiB over the baseline", flush=True)
 
 
 def sparse(n_rows=1_000_000):
     fit, score, extra = child(SPARSE, n_rows)
-    print(f"{n_rows:,} x 10,000, 0.1% not zero: one epoch {fit:.0f} s of CPU, scores {score:.0f} s, {extra:.2f} GiB beyond the data")
+    cpu = f"one epoch {fit:.0f} s of CPU, scores {score:.0f} s"
+    print(f"{n_rows:,} x 10,000, 0.1% not zero: {cpu}, {extra:.2f} GiB beyond the data")
 
 
 def growth(most=1_000_000):

@@ -261,12 +261,12 @@ def test_fit_after_loading_forgets_the_stream():
     np.testing.assert_array_equal(model.score_samples(X), other.score_samples(X))
 
 
-def test_a_chunk_that_fails_after_loading_changes_nothing():
+def test_a_chunk_that_fails_after_loading_changes_nothing(monkeypatch):
     X = stream(600)
     model = pickle.loads(pickle.dumps(learn(AutoencoderTransformer(2, random_state=0), X, 3)))
     before = model.score_samples(X)
-    with pytest.raises(FloatingPointError), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sklearn_ae._training.loop.Loop._train", lambda self, batches: np.nan)
+    monkeypatch.setattr("sklearn_ae._training.loop.Loop._train", lambda self, batches: np.nan)
+    with pytest.raises(FloatingPointError):
         model.partial_fit(X)
     np.testing.assert_array_equal(model.score_samples(X), before)
 
@@ -396,16 +396,17 @@ def test_rows_held_out_are_never_learnt_from(monkeypatch):
     assert len(detector._recent.held_out.values) == 50
 
 
-def test_a_change_half_way_is_followed():
-    detector = AutoencoderOutlierDetector(n_estimators=32, random_state=0)
+@pytest.mark.parametrize("n_estimators", [32, 1])
+def test_a_change_half_way_is_followed(n_estimators):
+    detector = AutoencoderOutlierDetector(n_estimators=n_estimators, random_state=0)
     learn(detector, stream(3_000), 6)
     new = stream(1_000, seed=5, plane=3, shift=2.0)
     assert (detector.p_values(new) <= 0.05).mean() > 0.5
     learn(detector, stream(3_000, seed=6, plane=3, shift=2.0), 6)
     assert (detector.p_values(new) <= 0.05).mean() < 0.1
-    assert (detector.predict(new) == -1).mean() < 0.1
+    assert (detector.predict(new) == -1).mean() < 0.15
     y = np.r_[np.ones(1_000), np.zeros(1_000)]
-    fresh = AutoencoderOutlierDetector(n_estimators=32, random_state=0).fit(stream(3_000, seed=6, plane=3, shift=2.0))
+    fresh = AutoencoderOutlierDetector(n_estimators=n_estimators, random_state=0).fit(stream(3_000, seed=6, plane=3, shift=2.0))
     judged = np.r_[new, off_the_plane(new)]
     assert roc_auc_score(y, detector.score_samples(judged)) > roc_auc_score(y, fresh.score_samples(judged)) - 0.05
 
