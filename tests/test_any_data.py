@@ -113,3 +113,11 @@ def test_what_is_refused_changes_nothing(fault, estimator, method, table):
     assert len(str(caught.value)) > 20
     for name, values in results(estimator, table).items():
         np.testing.assert_array_equal(values, before[name])
+
+
+def test_frames_in_which_there_is_nothing_to_read():
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    with pytest.raises(ValueError, match=r"0 feature\(s\)"):
+        AutoencoderTransformer(1).fit(pd.DataFrame())
+    with pytest.raises(TypeError, match=r"X\.collect\(\)"):
+        AutoencoderTransformer(1).fit(pl.DataFrame({"a": [1.0, 2.0]}).lazy())

@@ -125,6 +125,17 @@ def test_pandas_nullable_columns(dtype, rng):
     assert np.isfinite(model.reconstruct(frame)).all()
 
 
+@pytest.mark.filterwarnings("ignore:X (does not have valid|has) feature names")
+@pytest.mark.parametrize("nothing", [None, pd.NA, np.nan])
+@pytest.mark.parametrize("frame", [False, True])
+def test_nothing_among_objects(nothing, frame, holed):
+    objects = holed.astype(object)
+    objects[np.isnan(holed)] = nothing
+    given = pd.DataFrame(objects, columns=list("abcdef")) if frame else objects
+    model = AutoencoderTransformer(2, **QUICK).fit(given)
+    np.testing.assert_array_equal(model.transform(given), AutoencoderTransformer(2, **QUICK).fit(holed).transform(holed))
+
+
 def test_polars_nulls(holed):
     polars = pytest.importorskip("polars")
     frame = polars.DataFrame(holed, schema=list("abcdef")).fill_nan(None)

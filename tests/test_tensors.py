@@ -79,3 +79,9 @@ def test_a_source_of_a_tensor_is_that_of_its_array(dtype, table):
     result = source.result(np.zeros(3, np.float32))
     assert isinstance(result, torch.Tensor)
     assert result.dtype == torch.float32
+
+
+def test_a_precision_that_numpy_lacks(table):
+    X = torch.tensor(table).bfloat16()
+    Z = AutoencoderTransformer(2, **QUICK).fit_transform(X)
+    np.testing.assert_array_equal(Z, AutoencoderTransformer(2, **QUICK).fit_transform(X.float().numpy()))

@@ -56,9 +56,18 @@ def checked_source(estimator: BaseEstimator, X: Any, reset: bool) -> Source:
             raise ValueError(f"X has shape {tuple(X.shape)}; at least one row and one feature are required.")
         return DiskSource(X)
     refuse_columns(X)
+    refuse_frames(X)
     X = plain_array(X)
     X = validate_data(estimator, X, dtype=precisions(X), ensure_all_finite="allow-nan", accept_sparse="csr", reset=reset)
     return SparseSource(X) if issparse(X) else in_memory(X)
+
+
+def refuse_frames(X: Any) -> None:
+    """Raise an error for data frames in which there is nothing to read."""
+    if type(X).__name__ == "LazyFrame":
+        raise TypeError("X is a LazyFrame, which holds no rows yet; pass X.collect().")
+    if hasattr(X, "iloc") and hasattr(X, "columns") and not len(X.columns):
+        raise ValueError(f"X has 0 feature(s) (shape={X.shape}) while a minimum of 1 is required.")
 
 
 def codes_source(Z: Any, n_components: int) -> Source:
@@ -77,8 +86,21 @@ def codes_source(Z: Any, n_components: int) -> Source:
 
 
 def plain_array(X: Any) -> Any:
-    """A tensor as an array of its precision, unless scikit-learn is to take it as it is; anything else as it is."""
-    return X.numpy(force=True) if isinstance(X, Tensor) and not is_tensor(X) else X
+    """A tensor as an array of its precision, unless scikit-learn is to take it as it is; objects with NaN where they are None or
+    ``pd.NA``; anything else as it is."""
+    if isinstance(X, Tensor) and not is_tensor(X):
+        return (X.float() if X.dtype is torch.bfloat16 else X).numpy(force=True)  # a precision that numpy lacks
+    if isinstance(X, np.ndarray) and X.dtype == object:
+        return with_nan(X)
+    if hasattr(X, "iloc") and hasattr(X, "columns") and any(dtype == object for dtype in X.dtypes):
+        return X.mask(X.isna(), np.nan)
+    return X
+
+
+def with_nan(X: np.ndarray) -> np.ndarray:
+    """Objects, with NaN in the place of None and ``pd.NA``."""
+    nothing = np.frompyfunc(lambda x: x is None or type(x).__name__ == "NAType", 1, 1)(X)
+    return np.where(np.asarray(nothing, bool), np.nan, X)
 
 
 def precisions(X: Any) -> tuple:
