@@ -149,6 +149,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
 
     _calibration: Scores
     _recent: Recent | None = None
+    _reversing_labels: str | None = None  # of y in the last fit
 
     _parameter_constraints: dict = {
         **BaseAutoencoder._parameter_constraints,
@@ -231,8 +232,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         X : array-like of shape (n_samples, n_features)
             Training data, in any units; outliers among them do little harm, unless `novelty` says that there are none.
         y : array-like of shape (n_samples,) or None
-            Not used in training. For a search by labels, ``GridSearchCV(..., scoring="roc_auc")``, give 1 for inliers and -1 for
-            outliers.
+            Not used in training. For a search by labels of any kind see ``sklearn_ae.metrics.make_outlier_scorer``;
+            scikit-learn's ``scoring="roc_auc"`` needs 1 for inliers and -1 for outliers.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows, at least 0; only their ratios count.
 
@@ -247,8 +248,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         FloatingPointError
             If training diverges.
         """
-        check_labels(y)
-        return super().fit(X, y, sample_weight=sample_weight)
+        super().fit(X, y, sample_weight=sample_weight)
+        self._reversing_labels = reversing_labels(y)
+        return self
 
     def fit_transform(self, X: ArrayLike, y: ArrayLike | None = None) -> np.ndarray:
         """Train on X and encode it; y, a target of steps that follow in a pipeline, is ignored.
@@ -293,7 +295,21 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         Returns
         -------
         decisions : ndarray of shape (n_samples,), float64
+
+        Warns
+        -----
+        UserWarning
+            If ``fit`` was given labels that scikit-learn's scorers, which call this method, would take the wrong way round.
         """
+        if self._reversing_labels is not None:
+            warnings.warn(
+                f"fit was given y of {self._reversing_labels}. It does not use them, but scikit-learn's scorers take the greater "
+                "label for the positive class, which must be the inliers, so that a search by scoring='roc_auc' would prefer the "
+                "worst detector. Use scoring=sklearn_ae.metrics.make_outlier_scorer('roc_auc', outlier_label=...), or give 1 for "
+                "inliers and -1 for outliers.",
+                UserWarning,
+                stacklevel=2,
+            )
         return self.score_samples(X) - self.offset_
 
     def p_values(self, X: ArrayLike) -> np.ndarray:
@@ -430,8 +446,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         -------
         self : object
         """
-        check_labels(y)
-        return super().partial_fit(X, sample_weight=sample_weight)
+        super().partial_fit(X, sample_weight=sample_weight)
+        self._reversing_labels = reversing_labels(y)
+        return self
 
     def _partial_fit(self, source: Source) -> None:
         """Score a chunk, keep its rows, and learn from those that are not held out."""
@@ -515,28 +532,15 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         return blueprint.with_members_of(self._blueprint) if self.warm_start and hasattr(self, "net_") else blueprint
 
 
-def check_labels(y: ArrayLike | None) -> None:
-    """Refuse labels by which a search would be silently reversed, and warn of 0 and 1 where the ones are few, as outliers are.
+def reversing_labels(y: ArrayLike | None) -> str | None:
+    """The two labels in y, if outliers seem to be the greater one: they are few, and the labels are not -1 and 1.
 
     scikit-learn's scorers take the greater of two labels for the positive class, so inliers must have it: 1, with -1 for outliers.
     """
     labels = np.asarray(y)
     if labels.ndim != 1 or labels.dtype.kind not in "USObiuf":
-        return
-    found = set(labels.tolist())
-    if len(found) != 2:
-        return
-    if labels.dtype.kind in "USOb":
-        names = sorted(found, key=str)
-        raise ValueError(
-            f"y must be 1 for inliers and -1 for outliers, got {names}: scorers would not know which is which. "
-            f"Pass np.where(y == {names[-1]!r}, -1, 1) if {names[-1]!r} is the outlier, or leave y out."
-        )
-    if found == {0, 1} and labels.mean() < FEW_OUTLIERS:
-        warnings.warn(
-            "y is 0 and 1. fit does not use it, but scikit-learn's scorers take the greater label for the positive class, which "
-            "must be the inliers: if 1 is an outlier here, a search by roc_auc is reversed. Give 1 for inliers and -1 for "
-            "outliers, or use sklearn_ae.metrics' scorers (make_outlier_scorer(..., outlier_label=1)).",
-            UserWarning,
-            stacklevel=3,
-        )
+        return None
+    found = sorted(set(labels.tolist()), key=str if labels.dtype.kind in "USO" else None)
+    if len(found) != 2 or found == [-1, 1] or (labels == found[1]).mean() >= FEW_OUTLIERS:
+        return None
+    return f"{found[0]!r} and {found[1]!r}, of which few are {found[1]!r}"

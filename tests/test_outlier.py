@@ -431,12 +431,6 @@ def _shuffled(X, y):
     return X[order], y[order]
 
 
-def test_labels_in_words_are_refused(rng):
-    X = correlated(rng, 60)
-    with pytest.raises(ValueError, match=r"y must be 1 for inliers and -1 for outliers, got \['inlier', 'outlier'\]"):
-        AutoencoderOutlierDetector().fit(X, np.where(np.arange(60) < 50, "inlier", "outlier"))
-
-
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
