@@ -85,7 +85,7 @@ def test_folds_leave_each_learnt_row_out_once(n, n_learnt):
 
 def test_the_whisker_by_hand():
     scores = -np.r_[np.arange(1.0, 9.0), 100]
-    assert auto_offset(Scores(scores)) == -(7 + 1.5 * 4)
+    assert auto_offset(Scores(scores)) == -(7 + 2.2 * 4)
     scores = -np.arange(1.0, 102.0)  # the whisker is beyond all of them
     assert auto_offset(Scores(scores)) == -100
 
