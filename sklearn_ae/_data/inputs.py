@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 from sklearn import get_config
 from sklearn.base import BaseEstimator
@@ -14,6 +15,8 @@ from sklearn_ae._data.columns import refuse_columns
 from sklearn_ae._data.on_disk import DiskSource, is_on_disk
 from sklearn_ae._data.scaling import FLOAT32
 from sklearn_ae._data.sources import ArraySource, Source, SparseSource, TensorSource
+
+FEW_OUTLIERS = 0.4  # share of rows; classes of about equal size are not labels of outliers
 
 
 def as_source(estimator: BaseEstimator, X: Any, sample_weight: Any = None, reset: bool = False) -> Source:
@@ -117,3 +120,17 @@ def check_observed(source: Source) -> None:
 def is_tensor(X: Any) -> bool:
     """Whether X is a tensor that scikit-learn is to take as it is (its setting ``array_api_dispatch``)."""
     return isinstance(X, Tensor) and get_config()["array_api_dispatch"]
+
+
+def reversing_labels(y: ArrayLike | None) -> str | None:
+    """The two labels in y, if outliers seem to be the greater one: they are few, and the labels are not -1 and 1.
+
+    scikit-learn's scorers take the greater of two labels for the positive class, so inliers must have it: 1, with -1 for outliers.
+    """
+    labels = np.asarray(y)
+    if labels.ndim != 1 or labels.dtype.kind not in "USObiuf":
+        return None
+    found = sorted(set(labels.tolist()), key=str if labels.dtype.kind in "USO" else None)
+    if len(found) != 2 or found == [-1, 1] or (labels == found[1]).mean() >= FEW_OUTLIERS:
+        return None
+    return f"{found[0]!r} and {found[1]!r}, of which few are {found[1]!r}"

@@ -81,8 +81,8 @@ class Ensemble(Stack):
         """Deal the hands, learn the margins, and set the weights of all parts of the score.
 
         A residual is divided by a robust scale of its member's and feature's residuals, a row's sum by the median of its
-        member's, and the sum over members so that a typical row has an outlyingness of 1. Hands, margins and dependences are divided
-        by what is typical of theirs.
+        member's, and the sum over members so that a typical row has an outlyingness of 1. Hands, margins and dependences are
+        divided by what is typical of theirs.
 
         Parameters
         ----------
