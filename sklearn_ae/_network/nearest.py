@@ -71,7 +71,7 @@ class Memory(Rows):
         return residuals / around_root(self.usual, nearest), told / around_root(self.usual_told, nearest)
 
     def forward(self, x: Tensor, told: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Residuals of rows (n_samples, n_features) and those of the other model, both divided by the root of what is usual around."""
+        """Residuals of rows (n_samples, n_features) and those of the other model, both over the root of what is usual around."""
         nearest = self._nearest(x, mask)
         residuals = (x - self._middle(nearest)).abs()
         return residuals / around_root(self.usual, nearest)[:, None], told / around_root(self.usual_told, nearest)[:, None]
