@@ -81,8 +81,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseDetector):
         For a share of false alarms that holds for new rows take ``p_values(X) <= 0.05``.
 
         ``"auto"`` looks at no row that was trained on. It draws the upper whisker of a box plot: a row is an outlier if its
-        outlyingness is over :math:`Q_3 + 1.5\,(Q_3 - Q_1)`, the quartiles being those of rows that were held out, or if it is
-        among the hundredth that is the most outlying. How many rows that makes depends on the tails: one to five in a
+        outlyingness is over :math:`Q_3 + 2.2\,(Q_3 - Q_1)` [7]_, the quartiles being those of rows that were held out, or if it is
+        among the hundredth that is the most outlying. How many rows that makes depends on the tails: one to four in a
         hundred, up to a tenth where they are heavy or rows are fewer than 100, and a whole group of rows if they are fewer than
         a quarter and are all reconstructed much worse than the others. With fewer than 20 rows held out (fewer than 100 in
         all), four more models are fitted, each without a part of the rows, which it then scores; that takes five times as long.
@@ -125,6 +125,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseDetector):
     .. [5] Yin, Qiao, Zhou, Wang and Zhang (2024), "MCM: Masked Cell Modeling for Anomaly Detection in Tabular Data", ICLR.
     .. [6] Livernoche, Jain, Hezaveh and Ravanbakhsh (2024), "On Diffusion Modeling for Anomaly Detection", ICLR, where nearest
        neighbours are among the best in this regime.
+    .. [7] Hoaglin and Iglewicz (1987), "Fine-Tuning Some Resistant Rules for Outlier Labeling", Journal of the American Statistical
+       Association 82.
 
     Examples
     --------

@@ -236,26 +236,26 @@ def test_hands_by_hand(rng):
 
 def test_memory_by_hand(rng):
     rows, x = torch.from_numpy(rng.normal(size=(40, 5))).float(), torch.from_numpy(rng.normal(size=(7, 5))).float()
-    told_rows, told = torch.from_numpy(rng.uniform(1, 2, size=40)).float(), torch.from_numpy(rng.uniform(1, 2, size=(7, 5))).float()
-    memory = Memory(5)
-    left_out, told_left_out = memory.fill(rows, told_rows)
+    other = torch.from_numpy(rng.uniform(1, 2, size=40)).float()
+    memory = Memory(5, n_models=2)
+    left_out = memory.fill(rows, other)
 
     def residuals(row, others):
         order = (row - others).square().sum(1).argsort()
         return (row - others[order[:3]].mean(0)).abs(), order[:10]
 
     own = torch.stack([residuals(rows[i], torch.cat([rows[:i], rows[i + 1 :]]))[0].sum() for i in range(40)])
-    np.testing.assert_allclose(memory.usual - memory.usual.min(), own - own.min(), atol=1e-4)
-    np.testing.assert_allclose(memory.usual_told - memory.usual_told.min(), told_rows - told_rows.min(), atol=1e-5)
-    found, found_told = memory(x, told)
+    for found, expected in zip(memory.usual.T, (own, other), strict=True):
+        np.testing.assert_allclose(found - found.min(), expected - expected.min(), atol=1e-4)
+    found, usual = memory(x)
     for i, row in enumerate(x):
         by_hand, around = residuals(row, rows)
-        np.testing.assert_allclose(found[i], by_hand / memory.usual[around].mean().sqrt(), rtol=1e-4)
-        np.testing.assert_allclose(found_told[i], told[i] / memory.usual_told[around].mean().sqrt(), rtol=1e-4)
+        np.testing.assert_allclose(found[i], by_hand, rtol=1e-4)
+        np.testing.assert_allclose(usual[i], memory.usual[around].mean(0), rtol=1e-4)
     others = torch.cat([torch.arange(3), torch.arange(4, 40)])
     by_hand, around = residuals(rows[3], rows[others])
-    np.testing.assert_allclose(left_out[3], by_hand.sum() / memory.usual[others[around]].mean().sqrt(), rtol=1e-4)
-    np.testing.assert_allclose(told_left_out[3], told_rows[3] / memory.usual_told[others[around]].mean().sqrt(), rtol=1e-4)
+    expected = torch.stack([by_hand.sum(), other[3]]) / memory.usual[others[around]].mean(0).sqrt()
+    np.testing.assert_allclose(left_out[3], expected, rtol=1e-4)
 
 
 def test_dependences_by_hand(rng):
