@@ -1,6 +1,6 @@
 """How many new clean rows are called outliers: 5 distributions, few and many rows, each setting of `contamination`.
 
-Run ``python benchmarks/alarms.py``; ``--n-estimators 1``, ``--rows 30 60``, ``--fits 2`` do a part, ``--novelty`` is the other regime.
+Run ``python benchmarks/alarms.py``; ``--n-estimators 1``, ``--rows 30 60``, ``--fits 2`` do a part, ``--novelty`` the other regime.
 """
 
 import argparse
