@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 NEAREST, AROUND = 3, 10  # rows whose mean is the reconstruction; rows whose own residuals it is measured by
-RESOLUTION = 1e-5  # of a row's squared length: squared distances below it are mostly rounding
+RESOLUTION = 1e-4  # of a row's squared length: squared distances below it are mostly rounding
 MEMORY_BLOCK = 256  # rows that are compared with the memory at a time while it is filled
 
 
