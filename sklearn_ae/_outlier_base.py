@@ -181,7 +181,7 @@ class BaseDetector(StreamedAutoencoder):
     def _begin_recent(self, source: Source) -> Recent:
         most = int(np.clip(rules.RECENT_VALUES // source.n_features, rules.FEWEST_RECENT, rules.RECENT_ROWS))
         none = Rows(np.empty((0, source.n_features), source.dtype))
-        return Recent(none, most, check_random_state(self.random_state), self._n_rows if hasattr(self, "net_") else 0)
+        return Recent.of(none, most, check_random_state(self.random_state), self._n_rows if hasattr(self, "net_") else 0)
 
     def _redraw(self, recent: Recent) -> None:
         """Fit an ensemble to the rows that are kept."""

@@ -383,7 +383,7 @@ def test_the_threshold_of_a_stream(contamination, detector):
 
 
 def test_the_newest_rows_are_kept_with_their_weights():
-    rows = Recent(Rows(np.empty((0, 1))), 4, np.random.RandomState(0))
+    rows = Recent.of(Rows(np.empty((0, 1))), 4, np.random.RandomState(0))
     for start in (0, 3, 6):
         source = ArraySource(np.arange(start, start + 3.0)[:, None])
         if start == 3:
@@ -402,7 +402,7 @@ def test_the_newest_rows_are_kept_with_their_weights():
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.01])
 @pytest.mark.parametrize("size", [1, 7, 100])
 def test_the_share_held_out_is_kept_however_small_the_chunks(size, share):
-    rows, n = Recent(Rows(np.empty((0, 1))), 10, np.random.RandomState(0)), 0
+    rows, n = Recent.of(Rows(np.empty((0, 1))), 10, np.random.RandomState(0)), 0
     for _ in range(100):
         held_out, learnt = rows.divide(size, share)
         assert sorted([*held_out, *learnt]) == list(range(size))
