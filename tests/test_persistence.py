@@ -698,8 +698,9 @@ def rows_of_released_files():
 def test_files_of_this_release_load(name):
     X = rows_of_released_files()
     models = [load(DATA / f"{name}_0.1.0.safetensors")]
-    with open(DATA / f"{name}_0.1.0.pickle", "rb") as file:
-        models.append(pickle.load(file))
+    if int(np.__version__.partition(".")[0]) >= 2:  # pickles of arrays that a later numpy wrote cannot be read by an earlier one
+        with open(DATA / f"{name}_0.1.0.pickle", "rb") as file:
+            models.append(pickle.load(file))
     expected = json.loads((DATA / f"{name}_0.1.0.json").read_text())
     for model in models:
         np.testing.assert_allclose(model.score_samples(X), expected["scores"], rtol=1e-5)
