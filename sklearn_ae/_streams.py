@@ -90,7 +90,7 @@ class StreamedAutoencoder(BaseAutoencoder):
         if gaps_are_new:
             self._blueprint = replace(self._blueprint, fills_gaps=True)
         loaded = None if previous is None or gaps_are_new else previous.resume_from
-        if loaded is None:
+        if previous is None or loaded is None:
             prepared = self._blueprint.prepare(rows, None, previous and previous.module_, random_state)
         else:
             prepared = Prepared(copy.deepcopy(previous.module_), rows, None)

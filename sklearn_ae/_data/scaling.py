@@ -114,7 +114,7 @@ class Whitening(Scaling):
 
     def inverse(self, x: Tensor) -> Tensor:
         x = torch.sinh((x.double() / self.bend).clamp(-FARTHEST, FARTHEST)) * self.bend
-        return super().inverse(self._mix(x, 1 / self.gains, 1 / self.rest))
+        return super().inverse(self._mix(x.float(), 1 / self.gains, 1 / self.rest))
 
     def _mix(self, x: Tensor, gains: np.ndarray, rest: float) -> Tensor:
         directions, factors = as_tensor(self.directions).to(x), as_tensor(gains).to(x)
