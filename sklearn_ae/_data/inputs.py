@@ -91,7 +91,7 @@ def plain_array(X: Any) -> Any:
         return (X.float() if X.dtype is torch.bfloat16 else X).numpy(force=True)  # a precision that numpy lacks
     if isinstance(X, np.ndarray) and X.dtype == object:
         return with_nan(X)
-    if hasattr(X, "iloc") and hasattr(X, "columns") and any(dtype == object for dtype in X.dtypes):
+    if hasattr(X, "iloc") and hasattr(X, "columns") and any(dtype.kind == "O" for dtype in X.dtypes):
         return X.mask(X.isna(), np.nan)
     return X
 
