@@ -5,7 +5,7 @@ from __future__ import annotations  # so that help() shows the names of types an
 import inspect
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -121,6 +121,8 @@ class BaseAutoencoder(CallbackSupportMixin, SharedParameters, FittedAutoencoder)
             net.watchers = ()
             if previous is None and net.best_epoch_ == 0:
                 blueprint.restart(net.module_, rows)
+            elif self._learns_again(blueprint, net, rows.n_rows):
+                self._learn_again(blueprint, net, rows, random_state)
             blueprint.finish(net.module_, prepared.train)
         self._keep_fitted(blueprint, scaling, net, rows)
 
@@ -147,6 +149,22 @@ class BaseAutoencoder(CallbackSupportMixin, SharedParameters, FittedAutoencoder)
     def _judge(self, blueprint: Blueprint, module: Any, rows: Source) -> Blueprint:
         """Look at what has been trained, on rows held out if there are any; gives the blueprint of what is kept of it."""
         return blueprint
+
+    def _learns_again(self, blueprint: Blueprint, net: AutoencoderNet, n: int) -> bool:
+        """Whether rows are so few that a second network learns from those that were held out as well."""
+        return False
+
+    def _learn_again(self, blueprint: Blueprint, net: AutoencoderNet, rows: Scaled, random_state: RandomState) -> None:
+        """Train a second network, on all rows and as long as the first took to be at its best, and put its weights into the first."""
+        with one_blas_thread():
+            prepared = blueprint.prepare(rows, None, None, random_state)
+        again = self._make_net(blueprint, prepared, rows.device)
+        again.until, again.watchers = net.best_epoch_ / net.max_epochs, ()
+        with suppress(FloatingPointError):  # the first did not diverge, and is kept
+            again.fit(prepared.train)
+            net.interrupted_ = again.interrupted_
+            if again.interrupted_ is None:
+                net.module_.load_state_dict(again.module_.state_dict())
 
     def _make_net(self, blueprint: Blueprint, prepared: Prepared, device: torch.device, stream: bool = False) -> AutoencoderNet:
         module, train, held_out = prepared

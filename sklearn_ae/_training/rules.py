@@ -27,6 +27,7 @@ REDRAWN_SHARE = 0.25  # of the rows kept: so many new ones, and an ensemble is d
 # Validation and starts
 HELD_OUT, MOST_HELD_OUT = 0.1, 10_000
 ENOUGH_HELD_OUT, MOST_SHARE = 100, 0.2  # where a tenth is fewer than are enough, up to a fifth is held out
+DEAR_ROWS = 600  # up to which a second network learns from those held out as well
 START_ROWS, START_VALUES = 20_000, 2**25  # rows from which starting weights are computed; fewer where they are wide
 INPUT_NOISE, FEW_ROWS = 0.3, 1_000  # deviations of noise in the layers' input, in training on so few rows
 
