@@ -155,7 +155,7 @@ class BaseAutoencoder(CallbackSupportMixin, SharedParameters, FittedAutoencoder)
         return False
 
     def _learn_again(self, blueprint: Blueprint, net: AutoencoderNet, rows: Scaled, random_state: RandomState) -> None:
-        """Train a second network, on all rows and as long as the first took to be at its best, and put its weights into the first."""
+        """Train a second network, on all rows and as long as the first took to be at its best, and put its weights in place."""
         with one_blas_thread():
             prepared = blueprint.prepare(rows, None, None, random_state)
         again = self._make_net(blueprint, prepared, rows.device)
