@@ -33,7 +33,7 @@ from sklearn_ae._training.callbacks import CallbackSupportMixin, FitCallbacks, f
 from sklearn_ae._training.net import AutoencoderNet, GivenSplit
 from sklearn_ae._training.optimizers import OPTIMIZERS
 from sklearn_ae._training.progress import Progress, StreamProgress, Watcher
-from sklearn_ae._training.schedules import warm_up
+from sklearn_ae._training.schedules import last_steps, warm_up
 
 
 @record
@@ -151,16 +151,18 @@ class BaseAutoencoder(CallbackSupportMixin, SharedParameters, FittedAutoencoder)
         return blueprint
 
     def _learns_again(self, blueprint: Blueprint, net: AutoencoderNet, n: int) -> bool:
-        """Whether rows are so few that a second network learns from those that were held out as well."""
+        """Whether rows are so few that those held out are learnt too, once they have judged."""
         return False
 
     def _learn_again(self, blueprint: Blueprint, net: AutoencoderNet, rows: Scaled, random_state: RandomState) -> None:
-        """Train a second network, on all rows and as long as the first took to be at its best, and put its weights in place."""
-        with one_blas_thread():
-            prepared = blueprint.prepare(rows, None, None, random_state)
+        """Go on from the best weights for a few steps, on all rows."""
+        prepared = blueprint.prepare(rows, None, net.module_, random_state)
         again = self._make_net(blueprint, prepared, rows.device)
-        again.until, again.watchers = net.best_epoch_ / net.max_epochs, ()
-        with suppress(FloatingPointError):  # the first did not diverge, and is kept
+        again.max_epochs = rules.last_epochs(again.max_epochs, net.best_epoch_ / net.max_epochs)
+        if not again.max_epochs:
+            return
+        again.schedule, again.keep_average, again.watchers = last_steps, True, ()
+        with suppress(FloatingPointError):  # the best weights so far are then kept
             again.fit(prepared.train)
             net.interrupted_ = again.interrupted_
             if again.interrupted_ is None:

@@ -13,7 +13,8 @@ from torch import nn
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._torch import torch_seed
 from sklearn_ae._training.optimizers import Adam, AdamW
-from sklearn_ae._training.schedules import one_cycle
+from sklearn_ae._training.rules import last_epochs
+from sklearn_ae._training.schedules import last_steps, one_cycle
 from sklearn_ae._training.state import TrainingState, improved_significantly
 from sklearn_ae.architectures import Dense
 from sklearn_ae.latents import Variational
@@ -336,3 +337,12 @@ def test_one_cycle_rises_to_its_peak_at_30_percent_and_falls_to_nothing():
     np.testing.assert_allclose([one_cycle(t) for t in (0, 0.15, 0.3, 0.65, 1)], [1 / 25, (1 + 1 / 25) / 2, 1, 0.5, 0], atol=1e-12)
     assert np.all(np.diff([one_cycle(t) for t in np.linspace(0, 0.3, 20)]) > 0)
     assert np.all(np.diff([one_cycle(t) for t in np.linspace(0.3, 1, 20)]) < 0)
+
+
+def test_the_last_steps_rise_to_three_tenths_and_fall_to_nothing():
+    np.testing.assert_allclose([last_steps(t) for t in (0, 0.1, 0.2, 0.5, 1)], [0, 0.146353, 0.271353, 0.15, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("share", "n"), [(0.1, 0), (0.29, 0), (0.3, 8), (0.4, 10), (0.48, 12), (1.0, 12)])
+def test_the_last_epochs_follow_the_best_one(share, n):
+    assert last_epochs(100, share) == n

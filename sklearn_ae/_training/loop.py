@@ -38,7 +38,6 @@ class Loop:
     patience: int | None
     tol: float
     keep_best: bool
-    until: float | None
     max_norm: float | None
     mixed_precision: bool
 
@@ -150,8 +149,6 @@ class Loop:
             state.best_loss, state.best_epoch = loss, state.epoch
             if self.keep_best:
                 state.best = state.snapshot(self._losses, None if state.best is state.start else state.best)
-        if self.until is not None and state.step >= self.until * self._n_steps:
-            state.stopped = True
         if self.patience is not None and state.waited >= self.patience:
             if self.schedule == "plateau" and self._lower_rates():
                 state.waited = 0

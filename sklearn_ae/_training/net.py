@@ -61,8 +61,8 @@ class AutoencoderNet(Loop, NeuralNet):
         Whether the weights of the epoch with the lowest validation loss are put back at the end, or those from before training if
         no epoch was better than they by more than a standard error over the validation rows. What is judged and kept is a
         moving average of the weights over the last 50 steps or so.
-    until : float or None
-        A share of the planned steps after which training ends, and the averaged weights are kept; None goes on to the end.
+    keep_average : bool
+        Whether the averaged weights are kept at the end, where nothing is held out.
     max_norm : float or None
         The greatest norm that a gradient may have; None leaves it.
     n_threads : int or None
@@ -93,7 +93,7 @@ class AutoencoderNet(Loop, NeuralNet):
         patience=None,
         tol=0.0,
         keep_best=False,
-        until=None,
+        keep_average=False,
         max_norm=None,
         n_threads=None,
         compile_step=False,
@@ -110,7 +110,7 @@ class AutoencoderNet(Loop, NeuralNet):
         self.patience = patience
         self.tol = tol
         self.keep_best = keep_best
-        self.until = until
+        self.keep_average = keep_average
         self.max_norm = max_norm
         self.n_threads = n_threads
         self.state_ = None
@@ -198,7 +198,7 @@ class AutoencoderNet(Loop, NeuralNet):
             state.best_loss = self._evaluate(self.get_iterator(held_out, training=False))
             state.start = state.best = state.snapshot(self._losses)
             state.start_average()
-        elif self.until is not None:
+        elif self.keep_average:
             state.start_average()
         self._batch_hooks = any(asks_for_batches(callback) for _, callback in self.callbacks_)
         compiles = self.compile_step and not self._batch_hooks
@@ -229,7 +229,7 @@ class AutoencoderNet(Loop, NeuralNet):
             better = improved_significantly(state.start.losses, state.best.losses)
             state.restore(state.best if better else state.start)
             self.best_epoch_ = state.best_epoch if better else 0
-        elif self.until is not None:
+        elif self.keep_average:
             state.end_average()
         self.state_ = self._losses = self._raw = self._objective = self._written_out = self._take_step = None
         self._finish_module()
