@@ -30,7 +30,7 @@ def test_hidden_layers_of_few_features_start_with_larger_weights(n_features, gai
     for half, n_inputs in ((encoder, n_features), (decoder, 2)):
         first, second, last = (one for one in half.layers if isinstance(one, nn.Linear))
         for layer, n in ((first, n_inputs), (second, 300)):
-            assert 0.95 * gain < n**0.5 * float(layer.weight.abs().max()) <= 1.0001 * gain  # torch draws up to 1 / sqrt(n)
+            assert 0.95 * gain < n**0.5 * float(layer.weight.detach().abs().max()) <= 1.0001 * gain  # torch draws up to 1 / sqrt(n)
         assert not last.weight.any()
 
 

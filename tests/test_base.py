@@ -294,7 +294,7 @@ def test_early_stopping_restores_the_best_weights(validation_fraction, table):
         (100, {"validation_fraction": 0.2}, [80]),
         (100, {"early_stopping": False}, [100]),
         (100, {"warm_start": True}, [80]),
-        (601, {}, [501]),
+        (1_001, {}, [901]),
     ],
 )
 def test_few_rows_are_learnt_again_with_those_held_out(n, params, learnt, monkeypatch):
@@ -315,7 +315,7 @@ def test_rows_held_out_are_learnt_from_the_best_weights_on(monkeypatch):
     model = AutoencoderTransformer(2, random_state=0).fit(X)
     first, last = nets
     assert len(last.history) == last.max_epochs < 0.2 * first.max_epochs
-    assert last.history[0]["train_loss"] < 2 * first.history[first.best_epoch_ - 1]["train_loss"]
+    assert last.history[0]["train_loss"] < 0.1 * first.history[0]["train_loss"]
     for name, own in last.module_.state_dict().items():
         torch.testing.assert_close(model.net_.module_.state_dict()[name], own, rtol=0, atol=0, equal_nan=True)
 
