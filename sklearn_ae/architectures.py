@@ -215,7 +215,7 @@ def starting_gain(n_features: int) -> float:
 
 
 @torch.no_grad()
-def enlarge(layers: nn.Sequential, gain: float) -> None:
+def enlarge(layers: Any, gain: float) -> None:
     """Multiply the weights of all linear layers but the last."""
     for layer in [one for one in layers if isinstance(one, nn.Linear)][:-1]:
         layer.weight.mul_(gain)
