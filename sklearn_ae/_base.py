@@ -5,7 +5,7 @@ from __future__ import annotations  # so that help() shows the names of types an
 import inspect
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -33,7 +33,7 @@ from sklearn_ae._training.callbacks import CallbackSupportMixin, FitCallbacks, f
 from sklearn_ae._training.net import AutoencoderNet, GivenSplit
 from sklearn_ae._training.optimizers import OPTIMIZERS
 from sklearn_ae._training.progress import Progress, StreamProgress, Watcher
-from sklearn_ae._training.schedules import warm_up
+from sklearn_ae._training.schedules import last_steps, warm_up
 
 
 @record
@@ -121,6 +121,8 @@ class BaseAutoencoder(CallbackSupportMixin, SharedParameters, FittedAutoencoder)
             net.watchers = ()
             if previous is None and net.best_epoch_ == 0:
                 blueprint.restart(net.module_, rows)
+            elif self._learns_again(blueprint, net, rows.n_rows):
+                self._learn_again(blueprint, net, rows, random_state)
             blueprint.finish(net.module_, prepared.train)
         self._keep_fitted(blueprint, scaling, net, rows)
 
@@ -147,6 +149,24 @@ class BaseAutoencoder(CallbackSupportMixin, SharedParameters, FittedAutoencoder)
     def _judge(self, blueprint: Blueprint, module: Any, rows: Source) -> Blueprint:
         """Look at what has been trained, on rows held out if there are any; gives the blueprint of what is kept of it."""
         return blueprint
+
+    def _learns_again(self, blueprint: Blueprint, net: AutoencoderNet, n: int) -> bool:
+        """Whether rows are so few that those held out are learnt too, once they have judged."""
+        return False
+
+    def _learn_again(self, blueprint: Blueprint, net: AutoencoderNet, rows: Scaled, random_state: RandomState) -> None:
+        """Go on from the best weights for a few steps, on all rows."""
+        prepared = blueprint.prepare(rows, None, net.module_, random_state)
+        again = self._make_net(blueprint, prepared, rows.device)
+        again.max_epochs = rules.last_epochs(again.max_epochs, net.best_epoch_ / net.max_epochs)
+        if not again.max_epochs:
+            return
+        again.schedule, again.keep_average, again.watchers = last_steps, True, ()
+        with suppress(FloatingPointError):  # the best weights so far are then kept
+            again.fit(prepared.train)
+            net.interrupted_ = again.interrupted_
+            if again.interrupted_ is None:
+                net.module_.load_state_dict(again.module_.state_dict())
 
     def _make_net(self, blueprint: Blueprint, prepared: Prepared, device: torch.device, stream: bool = False) -> AutoencoderNet:
         module, train, held_out = prepared

@@ -139,6 +139,12 @@ class AutoencoderTransformer(StreamedAutoencoder):
             )
         return super()._begin_stream(source)
 
+    def _learns_again(self, blueprint: Blueprint, net: Any, n: int) -> bool:
+        chosen = (self.validation_fraction, self.max_epochs, self.callbacks, self.learning_rate_schedule == "plateau")
+        latent = blueprint.latent
+        plain = chosen == ("auto", "auto", None, False) and not (self.warm_start or latent.is_ordered or latent.stochastic)
+        return plain and n <= rules.DEAR_ROWS and net.keep_best and net.best_epoch_ > 0 and net.interrupted_ is None
+
     def _judge(self, blueprint: Blueprint, module: Any, rows: Any) -> Blueprint:
         self._explained_variance_ratio = None
         if not blueprint.latent.is_ordered:

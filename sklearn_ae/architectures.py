@@ -27,6 +27,7 @@ from sklearn_ae._layers import ACTIVATIONS, Linear, WithLinearPath, linear_of, m
 __all__ = ["Convolutional", "Custom", "Dense"]
 
 Modules = tuple[nn.Module, nn.Module]
+MOST_GAIN, GAIN_FEATURES = 1.75, 10  # of starting weights: ten over the features, up to the former
 LIKELY_CHANNELS = 3  # (3, 3) may well be a sequence, (28, 28) is rather an image
 
 
@@ -182,6 +183,9 @@ class Dense(_WithLinearPath):
         last = None if self.latent_activation is None else make_activation(self.latent_activation)
         encoder = self._half([n_features, *widths, n_outputs], last)
         decoder = self._half([n_components, *back, n_features], None)
+        if self.linear_path and len(widths) > 1:
+            for half in (encoder, decoder):
+                enlarge(half.layers, starting_gain(n_features))
         return encoder, decoder
 
     def _half(self, widths: list[int], last_activation: nn.Module | None) -> nn.Module:
@@ -203,6 +207,18 @@ class Dense(_WithLinearPath):
         if self.dropout:
             modules.append(nn.Dropout(self.dropout))
         return modules
+
+
+def starting_gain(n_features: int) -> float:
+    """The factor of the hidden layers' random weights: few features vary more along each, and small weights bend little."""
+    return min(MOST_GAIN, max(1.0, GAIN_FEATURES / n_features))
+
+
+@torch.no_grad()
+def enlarge(layers: Any, gain: float) -> None:
+    """Multiply the weights of all linear layers but the last."""
+    for layer in [one for one in layers if isinstance(one, nn.Linear)][:-1]:
+        layer.weight.mul_(gain)
 
 
 class Convolutional(_WithLinearPath):

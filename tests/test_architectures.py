@@ -24,6 +24,16 @@ def test_dense_takes_any_sizes(sizes, linear_path):
     assert round_trip(Dense(sizes, linear_path=linear_path), 10, n_outputs=6) == ((5, 6), (5, 10))
 
 
+@pytest.mark.parametrize(("n_features", "gain"), [(3, 1.75), (8, 1.25), (20, 1.0)])
+def test_hidden_layers_of_few_features_start_with_larger_weights(n_features, gain):
+    encoder, decoder = Dense((300, 300)).build(n_features, 2, 2)
+    for half, n_inputs in ((encoder, n_features), (decoder, 2)):
+        first, second, last = (one for one in half.layers if isinstance(one, nn.Linear))
+        for layer, n in ((first, n_inputs), (second, 300)):
+            assert 0.95 * gain < n**0.5 * float(layer.weight.detach().abs().max()) <= 1.0001 * gain  # torch draws up to 1 / sqrt(n)
+        assert not last.weight.any()
+
+
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_by_name(name):
     encoder, _ = Dense((8,), activation=name, latent_activation=name).build(10, 3, 3)

@@ -20,6 +20,7 @@ from skorch.exceptions import SkorchException
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
+from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae.architectures import Convolutional, Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise, Masking
 from sklearn_ae.latents import Contractive, Sparse, Variational
@@ -282,6 +283,64 @@ def test_early_stopping_restores_the_best_weights(validation_fraction, table):
     assert model.best_epoch_ == best + 1
     for name, tensor in model.net_.module_.state_dict().items():
         assert torch.equal(tensor, watch.states[best][name]), name
+
+
+@pytest.mark.parametrize(
+    ("n", "params", "learnt"),
+    [
+        (100, {}, [80, 100]),
+        (100, {"random_state": 1, "corruption": GaussianNoise(0.1)}, [80, 100]),
+        (100, {"max_epochs": 50}, [80]),
+        (100, {"validation_fraction": 0.2}, [80]),
+        (100, {"early_stopping": False}, [100]),
+        (100, {"warm_start": True}, [80]),
+        (1_001, {}, [901]),
+    ],
+)
+def test_few_rows_are_learnt_again_with_those_held_out(n, params, learnt, monkeypatch):
+    rows, fit = [], AutoencoderNet.fit
+    monkeypatch.setattr(AutoencoderNet, "fit", lambda net, X: (rows.append(X.n_rows), fit(net, X))[1])
+    angle = np.random.default_rng(0).uniform(0, 6, n)
+    X = np.c_[np.cos(angle), np.sin(angle), np.sin(2 * angle)]  # PCA is far from the best
+    model = AutoencoderTransformer(2, **{"random_state": 0, **params}).fit(X)
+    assert rows == learnt
+    assert len(model.loss_curve_) == model.n_iter_ >= model.best_epoch_ > 0
+
+
+def test_rows_held_out_are_learnt_from_the_best_weights_on(monkeypatch):
+    nets, fit = [], AutoencoderNet.fit
+    monkeypatch.setattr(AutoencoderNet, "fit", lambda net, X: (nets.append(net), fit(net, X))[1])
+    rng = np.random.default_rng(0)
+    X = np.tanh(rng.normal(size=(60, 2)) @ rng.normal(size=(2, 6)))
+    model = AutoencoderTransformer(2, random_state=0).fit(X)
+    first, last = nets
+    assert len(last.history) == last.max_epochs < 0.2 * first.max_epochs
+    assert last.history[0]["train_loss"] < 0.1 * first.history[0]["train_loss"]
+    for name, own in last.module_.state_dict().items():
+        torch.testing.assert_close(model.net_.module_.state_dict()[name], own, rtol=0, atol=0, equal_nan=True)
+
+
+def test_ctrl_c_in_the_last_steps_keeps_the_best_weights(monkeypatch):
+    nets, fit, note = [], AutoencoderNet.fit, AutoencoderNet._note
+    monkeypatch.setattr(AutoencoderNet, "fit", lambda net, X: (nets.append(net), fit(net, X))[1])
+
+    def interrupted(net, *losses):
+        note(net, *losses)
+        if len(nets) == 2:
+            raise KeyboardInterrupt
+
+    rng = np.random.default_rng(0)
+    X = np.tanh(rng.normal(size=(60, 2)) @ rng.normal(size=(2, 6)))
+    alone = AutoencoderTransformer(2, random_state=0)
+    with monkeypatch.context() as without:
+        without.setattr(AutoencoderTransformer, "_learns_again", lambda *args: False)
+        alone.fit(X)
+    nets.clear()
+    monkeypatch.setattr(AutoencoderNet, "_note", interrupted)
+    model = AutoencoderTransformer(2, random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X)
+    np.testing.assert_array_equal(model.transform(X), alone.transform(X))
 
 
 def test_early_stopping_ends_training_after_so_many_epochs_without_improvement(table):

@@ -13,7 +13,8 @@ from torch import nn
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._torch import torch_seed
 from sklearn_ae._training.optimizers import Adam, AdamW
-from sklearn_ae._training.schedules import one_cycle
+from sklearn_ae._training.rules import last_epochs
+from sklearn_ae._training.schedules import last_steps, one_cycle
 from sklearn_ae._training.state import TrainingState, improved_significantly
 from sklearn_ae.architectures import Dense
 from sklearn_ae.latents import Variational
@@ -274,6 +275,21 @@ def test_the_average_of_weights_has_its_closed_form():
     assert module.weight.item() == 10.0
 
 
+def test_an_average_that_ends_takes_the_place_of_the_weights():
+    module = network()
+    state = TrainingState(module, torch.optim.SGD(module.parameters()))
+    state.start_average()
+    average = weights(module)
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(1.0)
+    state.end_average()
+    state.update_average()
+    torch.testing.assert_close(weights(module), average, rtol=0, atol=0)
+    with state.averaged():
+        torch.testing.assert_close(weights(module), average, rtol=0, atol=0)
+
+
 def test_without_an_average_weights_stay_themselves():
     module = nn.Linear(1, 1)
     state = TrainingState(module, torch.optim.SGD(module.parameters(), lr=1.0))
@@ -293,8 +309,8 @@ def alternating(mean, deviation, n=100):
         (torch.ones(10), True),
         (torch.zeros(10), False),
         (-torch.ones(10), False),
-        (alternating(0.19, 1.0), False),  # two standard errors of 100 rows are 0.2
-        (alternating(0.21, 1.0), True),
+        (alternating(0.09, 1.0), False),  # a standard error of 100 rows is 0.1
+        (alternating(0.11, 1.0), True),
         (torch.cat([torch.full((99,), -0.01), torch.tensor([100.0])]), False),  # one row far out does not make it better
         (torch.cat([torch.full((99,), 0.01), torch.tensor([-100.0])]), False),  # nor may it be hidden
         (torch.cat([torch.full((99,), 1.0), torch.tensor([-10.0])]), True),
@@ -312,7 +328,7 @@ def alternating(mean, deviation, n=100):
         "all fall, one far",
     ],
 )
-def test_an_improvement_is_one_of_more_than_two_standard_errors(fall, improved):
+def test_an_improvement_is_one_of_more_than_a_standard_error(fall, improved):
     before = torch.full_like(fall, 5.0)
     assert improved_significantly(before, before - fall) is improved
 
@@ -321,3 +337,12 @@ def test_one_cycle_rises_to_its_peak_at_30_percent_and_falls_to_nothing():
     np.testing.assert_allclose([one_cycle(t) for t in (0, 0.15, 0.3, 0.65, 1)], [1 / 25, (1 + 1 / 25) / 2, 1, 0.5, 0], atol=1e-12)
     assert np.all(np.diff([one_cycle(t) for t in np.linspace(0, 0.3, 20)]) > 0)
     assert np.all(np.diff([one_cycle(t) for t in np.linspace(0.3, 1, 20)]) < 0)
+
+
+def test_the_last_steps_rise_to_three_tenths_and_fall_to_nothing():
+    np.testing.assert_allclose([last_steps(t) for t in (0, 0.1, 0.2, 0.5, 1)], [0, 0.146329, 0.271353, 0.15, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("share", "n"), [(0.1, 0), (0.29, 0), (0.3, 8), (0.4, 10), (0.48, 12), (1.0, 12)])
+def test_the_last_epochs_follow_the_best_one(share, n):
+    assert last_epochs(100, share) == n

@@ -60,8 +60,10 @@ class AutoencoderNet(Loop, NeuralNet):
         What counts as improvement, as a share of the best loss.
     keep_best : bool
         Whether the weights of the epoch with the lowest validation loss are put back at the end, or those from before training if
-        no epoch was better than they by more than two standard errors over the validation rows. What is judged and kept is a
+        no epoch was better than they by more than a standard error over the validation rows. What is judged and kept is a
         moving average of the weights over the last 50 steps or so.
+    keep_average : bool
+        Whether the averaged weights are kept at the end, where nothing is held out.
     max_norm : float or None
         The greatest norm that a gradient may have; None leaves it.
     n_threads : int or None
@@ -92,6 +94,7 @@ class AutoencoderNet(Loop, NeuralNet):
         patience=None,
         tol=0.0,
         keep_best=False,
+        keep_average=False,
         max_norm=None,
         n_threads=None,
         compile_step=False,
@@ -108,6 +111,7 @@ class AutoencoderNet(Loop, NeuralNet):
         self.patience = patience
         self.tol = tol
         self.keep_best = keep_best
+        self.keep_average = keep_average
         self.max_norm = max_norm
         self.n_threads = n_threads
         self.state_ = None
@@ -205,6 +209,8 @@ class AutoencoderNet(Loop, NeuralNet):
             state.best_loss = self._evaluate(self.get_iterator(held_out, training=False))
             state.start = state.best = state.snapshot(self._losses)
             state.start_average()
+        elif self.keep_average:
+            state.start_average()
         self._batch_hooks = any(asks_for_batches(callback) for _, callback in self.callbacks_)
         compiles = self.compile_step and not self._batch_hooks
         self._objective = self._compiled_objective(X) if compiles else self.objective
@@ -234,6 +240,8 @@ class AutoencoderNet(Loop, NeuralNet):
             better = improved_significantly(state.start.losses, state.best.losses)
             state.restore(state.best if better else state.start)
             self.best_epoch_ = state.best_epoch if better else 0
+        elif self.keep_average:
+            state.end_average()
         self.state_ = self._losses = self._raw = self._objective = self._written_out = self._take_step = None
         self._finish_module()
         for watcher in self.watchers:

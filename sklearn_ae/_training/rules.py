@@ -27,6 +27,9 @@ REDRAWN_SHARE = 0.25  # of the rows kept: so many new ones, and an ensemble is d
 # Validation and starts
 HELD_OUT, MOST_HELD_OUT = 0.1, 10_000
 ENOUGH_HELD_OUT, MOST_SHARE = 100, 0.2  # where a tenth is fewer than are enough, up to a fifth is held out
+DEAR_ROWS = 1_000  # up to so many, those held out are learnt in the end
+LAST_SHARE, MOST_LAST = 0.25, 0.12  # in a share of the steps to the best epoch, and at most of those planned
+EARLY = 0.3  # of the plan: the peak of the rate's cycle
 START_ROWS, START_VALUES = 20_000, 2**25  # rows from which starting weights are computed; fewer where they are wide
 INPUT_NOISE, FEW_ROWS = 0.3, 1_000  # deviations of noise in the layers' input, in training on so few rows
 
@@ -91,6 +94,11 @@ def stream_decay(step: int) -> float:
 def auto_steps(n: int) -> float:
     """Steps planned for n rows to learn from."""
     return min(STEPS * (n / 1_000) ** GROWTH, MOST_STEPS)
+
+
+def last_epochs(n_planned: int, best_share: float) -> int:
+    """Epochs in which rows that were held out are learnt in the end; none where the best was early, and more steps overfit."""
+    return 0 if best_share < EARLY else max(1, round(min(LAST_SHARE * best_share, MOST_LAST) * n_planned))
 
 
 def pool_rows(n_features: int) -> int:

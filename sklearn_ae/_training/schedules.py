@@ -13,6 +13,11 @@ def one_cycle(t: float) -> float:
     return cosine((t - 0.3) / 0.7)
 
 
+def last_steps(t: float) -> float:
+    """Low: up to 0.3 over a fifth, down to nothing along a cosine; for a few steps from weights that are good."""
+    return 0.3 * min(1.0, t / 0.2) * cosine(t)
+
+
 def warm_up(t: float) -> float:
     """Up from 1/25 and constant from t = 1 on, for streams, whose end nobody knows."""
     return min(1.0, 1 / 25 + t)

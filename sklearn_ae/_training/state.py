@@ -72,6 +72,11 @@ class TrainingState:
         if self.average is not None:
             torch._foreach_lerp_(self.average, self.values, 1 - self.average_decay)
 
+    def end_average(self) -> None:
+        """The averaged weights in place of the present ones, for good."""
+        self._swap()
+        self.average, self._swapped = None, False
+
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """The averaged weights in place of the present ones, inside the block."""
@@ -171,11 +176,11 @@ class TrainingState:
 
 
 def improved_significantly(before: Tensor, after: Tensor) -> bool:
-    """Whether losses fell, in the mean over rows, and by more than two standard errors when the extreme twentieths of the rows are
+    """Whether losses fell, in the mean over rows, and by more than a standard error when the extreme twentieths of the rows are
     drawn in (winsorised), so that no single row far out decides."""
     fall = (before - after).double().flatten()
     drawn_in = fall.clamp(*torch.quantile(fall, torch.tensor([0.05, 0.95], dtype=fall.dtype, device=fall.device)))
-    return bool(fall.mean() > 0) and bool(drawn_in.mean() > 2 * drawn_in.std(correction=0) / len(fall) ** 0.5)
+    return bool(fall.mean() > 0) and bool(drawn_in.mean() > drawn_in.std(correction=0) / len(fall) ** 0.5)
 
 
 @torch.no_grad()
