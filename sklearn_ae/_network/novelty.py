@@ -78,13 +78,15 @@ class NoveltyNetwork(Autoencoder):
 
     def told_apart(self, x: Tensor, mask: Tensor | None = None, n_partitions: int = N_PARTITIONS) -> Tensor:
         """The residuals of features while they are hidden (n_samples, n_features), in the mean over partitions."""
+        n_parts = min(N_PARTS, x.shape[1])
+        rows, numbers = x.mT.repeat(1, n_parts).mT, torch.arange(n_parts, device=x.device)[:, None, None]
+        seen = None if mask is None else mask.mT.repeat(1, n_parts).mT
         total = torch.zeros_like(x)
         for parts in self.parts[:n_partitions]:
-            for part in range(min(N_PARTS, len(parts))):
-                hidden = parts == part
-                visible = (~hidden).expand_as(x)
-                told = self.loss.inverse_link(self.reconstruct(x, visible if mask is None else visible & mask))
-                total += torch.where(hidden, (told - x).abs(), 0)
+            hidden = parts == numbers  # one part after the other, for all rows
+            visible = (~hidden).expand(-1, x.shape[0], -1).flatten(0, 1)
+            told = self.loss.inverse_link(self.reconstruct(rows, visible if seen is None else visible & seen))
+            total += torch.where(hidden, (told - rows).abs().view(n_parts, *x.shape), 0).sum(0)
         return total / n_partitions
 
     def losses(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
