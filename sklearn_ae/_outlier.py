@@ -60,8 +60,10 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseDetector):
     **Training rows are clean** (``novelty=True``). One masked autoencoder learns to tell hidden features from the others [5]_,
     and a memory keeps at most 8,192 rows (16 MB). Let :math:`a` be the sum of the residuals that each feature has when it is
     hidden together with a fifth of the others, and :math:`m` the sum of the residuals from the mean of the 3 nearest kept rows
-    [6]_, both divided by the root of what is usual among the 10 nearest. Then :math:`s(x)` is :math:`m^{2/3} a^{1/3}` and a fifth
-    of an ensemble's margins, divided so that 1 is a typical row.
+    [6]_. Let :math:`r` be the root of the sum of squares of what the autoencoder does not give back, with nothing hidden. All are
+    divided by the root of what is usual among the 10 nearest. Then :math:`s(x)` is :math:`(m^{2/3} a^{1/3})^{1 - c} r^c` and a
+    fifth of an ensemble's margins, divided so that 1 is a typical row. The power c is the square of the share of the features'
+    spread that the others explain: r counts where rows follow closely from a few causes.
 
     In both, the outlyingness is a sum over features: ``feature_contributions`` tells which of them made a row an outlier.
     `transform`, `inverse_transform`, `reconstruct`, `reconstruction_errors` and `sample` are those of the trained autoencoders.

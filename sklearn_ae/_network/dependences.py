@@ -67,8 +67,7 @@ class Dependences(nn.Module):
         x = (x - self.mean).T  # rows as columns: see _layers
         if mask is not None:
             x = self._filled(torch.where(mask.T, x, 0), (~mask.T).to(x.dtype))
-        residuals = (self.precision @ x).T.abs() / self.usual
-        residuals = residuals.clamp_max(FARTHEST) * self.weight
+        residuals = (self.precision @ x).abs_().div_(self.usual[:, None]).clamp_max_(FARTHEST).mul_(self.weight[:, None]).T
         return residuals if mask is None else torch.where(mask, residuals, 0)
 
     def _filled(self, x: Tensor, gaps: Tensor) -> Tensor:
