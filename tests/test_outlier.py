@@ -20,6 +20,7 @@ from sklearn_ae._data.scaling import Scaling
 from sklearn_ae._data.sources import ArraySource, Scaled
 from sklearn_ae._network.blueprint.ensemble import assign_features
 from sklearn_ae._network.blueprint.rows import subsample_rows
+from sklearn_ae._network.nearest import RESOLUTION
 from sklearn_ae.architectures import Convolutional, Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.latents import Contractive, Sparse, Variational
@@ -261,8 +262,9 @@ def test_scores_by_hand(rng):
         margins = module.margins(x).sum(1)
     trained = sum(((raw[m] - x).abs() * module.weight[m]).sum(1) for m in range(2))
     hands = module.hands.rows.view(32, 16, 6)
-    nearest = (x[None, None] - hands[:, :, None]).square().sum(3).amin(1).sqrt().mean(0)
-    np.testing.assert_allclose(-detector.score_samples(new), trained + module.hands_weight * nearest + margins, rtol=1e-4)
+    squares = (x[None, None] - hands[:, :, None]).square().sum(3).amin(1)
+    nearest = (squares + RESOLUTION * x.square().sum(1)).sqrt().mean(0)
+    np.testing.assert_allclose(-detector.score_samples(new), trained + module.hands_weight * nearest + margins, rtol=1e-5)
 
 
 def test_trimming_leaves_out_the_worst_quarter(rng):
