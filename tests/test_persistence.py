@@ -192,11 +192,12 @@ def assert_equal_states(a, b, X):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_streams_go_on_as_from_a_pickle(kind, table, tmp_path):
+def test_streams_go_on_as_from_a_pickle_with_a_new_optimizer(kind, table, tmp_path):
     table[::3, 2] = np.nan
     model = KINDS[kind]().partial_fit(table[:60])
     copy, pickled = saved_and_loaded(model, tmp_path), pickle.loads(pickle.dumps(model))
     assert_equal(model, copy, table)
+    pickled.net_.resume_from = None  # a file has no state of the optimizer
     assert_equal(pickled.partial_fit(table[60:]), copy.partial_fit(table[60:]), table)
 
 
@@ -723,8 +724,9 @@ def rows_of_released_files():
 def test_files_of_this_release_load(name):
     X = rows_of_released_files()
     models = [load(DATA / f"{name}_0.1.0.safetensors")]
-    with open(DATA / f"{name}_0.1.0.pickle", "rb") as file:
-        models.append(pickle.load(file))
+    if int(np.__version__.partition(".")[0]) >= 2:  # pickles of arrays that a later numpy wrote cannot be read by an earlier one
+        with open(DATA / f"{name}_0.1.0.pickle", "rb") as file:
+            models.append(pickle.load(file))
     expected = json.loads((DATA / f"{name}_0.1.0.json").read_text())
     for model in models:
         np.testing.assert_allclose(model.score_samples(X), expected["scores"], rtol=1e-5)

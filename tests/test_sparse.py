@@ -121,7 +121,7 @@ def test_moments_of_sparse_columns_are_those_of_dense_ones(unit, weighted):
 @pytest.mark.parametrize("estimator", [AutoencoderTransformer(3, **QUICK), AutoencoderOutlierDetector(random_state=0)])
 def test_no_more_than_a_block_is_dense(estimator, scaling, monkeypatch):
     monkeypatch.setattr(sources, "RESIDENT_BYTES", 0)
-    X = sp.random_array((3_000, 4_000), density=0.001, rng=np.random.default_rng(0), format="csr")
+    X = sp.csr_array(sp.random(3_000, 4_000, density=0.001, random_state=0, format="csr"))
     dense = []
     toarray = sp.csr_array.toarray
     monkeypatch.setattr(sp.csr_array, "toarray", lambda self, *args: dense.append(self.shape[0]) or toarray(self, *args))

@@ -112,7 +112,8 @@ class Recent:
         self.n_new += len(learnt)
 
     def forget(self) -> None:
-        """Forget the older half of all rows."""
+        """Forget the older half of all rows, and the scores in which a change has shown."""
+        self.scores = np.empty(0)
         self.learnt = self.learnt.newest(len(self.learnt.values) // 2)
         self.held_out = self.held_out.newest(len(self.held_out.values) // 2)
 

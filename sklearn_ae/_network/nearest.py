@@ -45,16 +45,25 @@ class Rows(nn.Module):
 class Memory(Rows):
     """Reconstructs a row by the mean of the nearest kept rows.
 
-    Residuals are divided by the root of those that the kept rows around have themselves, so that sparse regions, where all rows lie
-    far from one another, do not make outliers.
+    Residuals are to be divided by the root of those that the kept rows around have themselves, so that sparse regions, where all
+    rows lie far from one another, do not make outliers. The same is known for the residuals of other models.
+
+    Parameters
+    ----------
+    n_features, n_models : int
+        This one among the models.
     """
 
-    def __init__(self, n_features: int):
+    def __init__(self, n_features: int, n_models: int = 1):
         super().__init__(n_features)
-        self.register_buffer("usual", torch.zeros(0))  # what residuals are usual at each kept row
+        self.register_buffer("usual", torch.zeros(0, n_models))  # what residuals are usual at each kept row
 
-    def fill(self, rows: Tensor) -> Tensor:
-        """Keep these rows; gives the sum of the residuals that each has when it is left out (n_rows,)."""
+    def fill(self, rows: Tensor, *others: Tensor) -> Tensor:
+        """Keep these rows, and what residuals other models have there (n_rows,).
+
+        Gives the sums of the residuals that each row has when it is left out, beside those of the others (n_rows, n_models), all
+        divided by the root of what is usual around.
+        """
         self.keep(rows)
         own, around = [], []
         for start in range(0, len(rows), MEMORY_BLOCK):
@@ -62,14 +71,14 @@ class Memory(Rows):
             nearest = self._nearest(x, None, torch.arange(start, start + len(x), device=x.device))
             own.append((x - self._middle(nearest)).abs().sum(1))
             around.append(nearest)
-        residuals = torch.cat(own)
-        self.usual = residuals + 0.1 * typical(residuals) + 1e-3
-        return residuals / self._usual_around(torch.cat(around))
+        models = [torch.cat(own), *others]
+        self.usual = torch.stack([residuals + 0.1 * typical(residuals) + 1e-3 for residuals in models], 1)
+        return torch.stack(models, 1) / self._usual_around(torch.cat(around)).sqrt()
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Residuals of rows (n_samples, n_features)."""
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Residuals of rows (n_samples, n_features), and what is usual around for each model (n_samples, n_models)."""
         nearest = self._nearest(x, mask)
-        return (x - self._middle(nearest)).abs() / self._usual_around(nearest)[:, None]
+        return (x - self._middle(nearest)).abs(), self._usual_around(nearest)
 
     def _nearest(self, x: Tensor, mask: Tensor | None, own: Tensor | None = None) -> Tensor:
         """Positions of the kept rows that are nearest, the nearest first (n_samples, at most AROUND)."""
@@ -84,7 +93,7 @@ class Memory(Rows):
         return self.rows[nearest[:, :NEAREST]].mean(1)
 
     def _usual_around(self, nearest: Tensor) -> Tensor:
-        return self.usual[nearest].mean(1).sqrt()
+        return self.usual[nearest].mean(1)
 
 
 class Hands(Rows):

@@ -113,6 +113,7 @@ def to_bytes(estimator: BaseAutoencoder) -> bytes:
             "(loading a joblib file or a pickle runs any code that is in it, so load only those you trust)."
         )
     encoder, state, dropped = Encoder(), estimator.__getstate__(), list[str]()
+    state.pop("_training", None)  # of a stream, which then goes on with a new state of its optimiser
     defaults = type(estimator)().get_params(deep=False)
     plain = {}
     for name, value in sorted(state.items()):
