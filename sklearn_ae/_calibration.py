@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
@@ -9,6 +10,7 @@ from numpy.random import RandomState
 from sklearn_ae._records import record
 
 ENOUGH_SCORES = 20  # of rows held out, for quartiles
+ROUNDING = 1e-5  # by which scores of one row may differ between types of input, devices and runtimes, relatively
 WHISKER = 2.2  # lengths of the box, as Hoaglin and Iglewicz (1987) advise; with Tukey's 1.5, 4 to 6% of clean rows are beyond it
 N_FOLDS = 4  # besides the rows held out, which are a fold of their own
 
@@ -38,12 +40,16 @@ class Scores:
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:
         """The share of the weight of these rows, and of the new row itself, that is at least as outlying as each of `scores`."""
+        thresholds, values = self.p_value_steps()
+        return values[np.searchsorted(thresholds, scores, side="right")]
+
+    def p_value_steps(self) -> tuple[np.ndarray, np.ndarray]:
+        """The p-value as a step function of the score: scores at which it rises, and its values before, between and after them."""
         order, n = np.argsort(self.values, kind="stable"), len(self.values)
-        as_outlying = np.searchsorted(self.values[order], scores, side="right")
-        if self.weight is None:
-            return (as_outlying + 1) / (n + 1)
-        share = np.cumsum(np.r_[0.0, self.weight[order]]) * (n / max(self.weight.sum(), 1e-300))
-        return (share[as_outlying] + 1) / (n + 1)
+        share = np.arange(n + 1)
+        if self.weight is not None:
+            share = np.cumsum(np.r_[0.0, self.weight[order]]) * (n / max(self.weight.sum(), 1e-300))
+        return just_below(self.values[order]), (share + 1) / (n + 1)
 
     def joined(self, others: Iterable["Scores"]) -> "Scores":
         """These and other rows' scores."""
@@ -60,6 +66,11 @@ class Scores:
     def newest(self, n: int) -> "Scores":
         """The last n of them."""
         return self.at(slice(max(0, len(self.values) - n), None))
+
+
+def just_below(threshold: Any) -> Any:
+    """Less by rounding, so that a row with the very score of a threshold reaches it wherever it is computed."""
+    return threshold - ROUNDING * np.abs(threshold)
 
 
 def auto_offset(scores: Scores) -> float:

@@ -91,6 +91,13 @@ def test_the_whisker_by_hand():
     assert auto_offset(Scores(scores)) == -100
 
 
+def test_a_row_held_out_reaches_its_own_score_whatever_rounding_does():
+    scores = Scores(np.array([-3.0, -2.0, -1.0]))
+    for factor in (1 - 1e-6, 1, 1 + 1e-6):
+        np.testing.assert_array_equal(scores.p_values(factor * scores.values), [0.5, 0.75, 1.0])
+    np.testing.assert_array_equal(scores.p_values(np.array([-3.01, -2.99])), [0.25, 0.5])
+
+
 def test_a_number_is_the_share_of_training_rows(rng):
     X = correlated(rng, 200)
     detector = AutoencoderOutlierDetector(n_estimators=2, contamination=0.1, **QUICK).fit(X)

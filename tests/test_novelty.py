@@ -1,5 +1,6 @@
 """The detector's two regimes: hands of rows and margins among outliers, a memory and a masked network on clean rows."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -315,6 +316,31 @@ def test_margins_are_tail_probabilities(n, rng):
     assert (found >= 0).all()
     np.testing.assert_allclose(found[:, :2], expected[:, :2], atol=1e-5)
     np.testing.assert_allclose(found[:, 2], expected[:, 2], atol=0.15)
+
+
+@pytest.mark.parametrize("size", [1, 1_000])
+def test_rounding_does_not_move_a_value_across_a_margins_step(size, rng):
+    rows = torch.from_numpy(size * rng.normal(size=(100, 3))).float()
+    margins = Margins(3)
+    margins.learn(rows)
+    for factor in (1 - 1e-6, 1 + 1e-6):
+        assert torch.equal(margins(factor * rows), margins(rows))
+    assert (margins(rows.amax(0, keepdim=True) + 1e-3 * size) > margins(rows.amax(0, keepdim=True))).all()
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_rounding_does_not_say_how_near_a_row_is_to_itself(gaps, rng):
+    """Squared distances are differences of larger numbers, and their roots magnify what is lost."""
+    rows = torch.from_numpy(rng.normal(size=(40, 30))).float()
+    hands = Hands(30, 2)
+    hands.deal(rows, torch.arange(40).view(2, 20))
+    mask = torch.from_numpy(rng.random(rows.shape) > 0.3) if gaps else None
+    x = rows if mask is None else torch.where(mask, rows, 0)
+    exact, exact_x = copy.deepcopy(hands).double(), x.double()
+    np.testing.assert_allclose(hands(x, mask), exact(exact_x, mask), rtol=3e-5)
+    found, expected = hands.contributions(x, mask), exact.contributions(exact_x, mask)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=3e-5 * float(expected.max()))
+    np.testing.assert_allclose(found.sum(1), hands(x, mask), rtol=1e-4)
 
 
 def test_far_rows_are_not_learnt(rng):

@@ -24,6 +24,7 @@ from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._component import Part
+from sklearn_ae._data.recent import Rows
 from sklearn_ae._losses import LOSSES
 from sklearn_ae._network.values import PARTS, same_value
 from sklearn_ae.architectures import Custom, Dense
@@ -657,6 +658,27 @@ def test_random_bytes_with_a_right_checksum(small, monkeypatch):
     assert n_loaded < 500
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"learnt": Rows(np.zeros((3, 2)))},
+        {"learnt": Rows(np.zeros((3, 3), np.int64))},
+        {"held_out": Rows(np.zeros((3, 3)), np.zeros(2, np.float32))},
+        {"held_out": None},
+        {"most": -1},
+        {"n_new": 0.5},
+        {"scores": np.zeros((2, 2))},
+        {"random_state": 0},
+    ],
+)
+def test_a_streams_rows_that_do_not_fit_are_refused(broken, rng):
+    model = AutoencoderOutlierDetector(n_estimators=2, **QUICK).partial_fit(rng.normal(size=(40, 3)))
+    assert isinstance(_file.from_bytes(_file.to_bytes(model)), AutoencoderOutlierDetector)
+    vars(model._recent).update(broken)
+    with pytest.raises(ValueError, match="_recent cannot be what was saved"):
+        _file.from_bytes(_file.to_bytes(model))
+
+
 # skops
 
 SKOPS_TRUSTS = "sklearn_ae."
@@ -677,11 +699,14 @@ def test_skops_keeps_pipelines(kind, table):
     np.testing.assert_array_equal(pipeline.score_samples(table), copy.score_samples(table))
 
 
-def test_skops_keeps_streams(table):
+@pytest.mark.parametrize("kind", KINDS)
+def test_skops_keeps_streams(kind, table):
     sio = pytest.importorskip("skops.io")
-    model = AutoencoderTransformer(2, random_state=0).partial_fit(table[:60])
+    model = KINDS[kind]().partial_fit(table[:60])
     data = sio.dumps(model)
-    copy = sio.loads(data, trusted=sio.get_untrusted_types(data=data))
+    types = sio.get_untrusted_types(data=data)
+    assert all(name.startswith(SKOPS_TRUSTS) for name in types), types
+    copy = sio.loads(data, trusted=types)
     pickled = pickle.loads(pickle.dumps(model))
     assert_equal_states(pickled.partial_fit(table[60:]), copy.partial_fit(table[60:]), table)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sklearn_ae._base import BaseAutoencoder
-from sklearn_ae._calibration import Scores
+from sklearn_ae._calibration import Scores, just_below
 from sklearn_ae._data.scaling import Scaling
 from sklearn_ae._network.stack import Stack
 from sklearn_ae._outlier import AutoencoderOutlierDetector
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 TYPES = {"float32": torch.float32, "float64": torch.float64}
 TRIED = (3, 5)  # rows with which a graph is traced and tried; more than one, since torch takes a length of 1 for a constant
 TOLERANCE = 1e-4  # of a graph on rows that are tried, relative to the largest value
-ROUNDING = 1e-5  # by which scores of runtimes may differ, relatively
 MOST_BYTES = 2**31 - 1  # of one file, protobuf's limit
 OPSET = 18
 
@@ -150,7 +149,7 @@ class Graph(nn.Module):
         self.methods, self.dtype = methods, dtype
         self.offset: float = float(getattr(estimator, "offset_", 0.0))
         calibration = getattr(estimator, "_calibration", Scores(np.empty(0)))
-        thresholds, values = p_value_steps(calibration)
+        thresholds, values = calibration.p_value_steps()
         self.register_buffer("thresholds", torch.from_numpy(thresholds))
         self.register_buffer("values", torch.from_numpy(values))
 
@@ -172,18 +171,6 @@ class Graph(nn.Module):
         """Looked up by bisection, since ONNX has no search in sorted arrays."""
         below = searched(self.thresholds[None], scores[None])[0]
         return self.values[below]
-
-
-def p_value_steps(calibration: Scores) -> tuple[np.ndarray, np.ndarray]:
-    """The p-value as a step function of the score: scores at which it rises, and its values before, between and after them."""
-    thresholds = np.sort(calibration.values)
-    below = np.r_[thresholds[:1] - 1 if len(thresholds) else 0.0, thresholds]
-    return just_below(thresholds), np.asarray(calibration.p_values(below), np.float64)
-
-
-def just_below(threshold: Any) -> Any:
-    """By as much as scores are rounded otherwise here: rows that stand at a threshold, as those held out do, have reached it."""
-    return threshold - ROUNDING * np.abs(threshold)
 
 
 def searched(edges: Tensor, x: Tensor) -> Tensor:
