@@ -1,14 +1,11 @@
-"""What the estimators share: parameters, their constraints, and how a network is fitted."""
+"""How a network is fitted, from top to bottom."""
 
 from __future__ import annotations  # so that help() shows the names of types and not what they stand for
 
-import copy
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from numbers import Integral, Real
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -18,28 +15,25 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
-from sklearn_ae._component import parts_of, validate_slot
 from sklearn_ae._data.held_out import HeldOutRows
 from sklearn_ae._data.inputs import as_source
-from sklearn_ae._data.scaling import KINDS, RunningScaling, Scaling, fit_scaling
+from sklearn_ae._data.scaling import RunningScaling, Scaling, fit_scaling
 from sklearn_ae._data.sources import Scaled, Source
 from sklearn_ae._fitted import FittedAutoencoder
-from sklearn_ae._losses import LOSSES, check_range
-from sklearn_ae._network.blueprint import Blueprint, Prepared, check_batch_norm, make_parts
+from sklearn_ae._losses import check_range
+from sklearn_ae._network.blueprint.single import Blueprint, Prepared, make_parts
+from sklearn_ae._network.checks import check_batch_norm
+from sklearn_ae._parameters import SharedParameters
 from sklearn_ae._records import record
 from sklearn_ae._torch import available_threads, find_device, one_blas_thread, plain_torch, threads, torch_seed
 from sklearn_ae._training import rules
 from sklearn_ae._training.callbacks import CallbackSupportMixin, FitCallbacks, fit_callbacks
-from sklearn_ae._training.net import OPTIMIZERS, SCHEDULES, AutoencoderNet, GivenSplit, warm_up
+from sklearn_ae._training.net import AutoencoderNet, GivenSplit
+from sklearn_ae._training.optimizers import OPTIMIZERS
 from sklearn_ae._training.progress import Progress, StreamProgress, Watcher
-from sklearn_ae.architectures import Architecture
-from sklearn_ae.corruptions import Corruption
-from sklearn_ae.latents import Latent
-
-SLOTS = {"architecture": Architecture, "corruption": Corruption, "latent": Latent}
+from sklearn_ae._training.schedules import warm_up
 
 
 @record
@@ -50,126 +44,13 @@ class Stream(NamedTuple):
     scaling: RunningScaling
 
 
-class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
+class BaseAutoencoder(CallbackSupportMixin, SharedParameters, FittedAutoencoder):
     """Base of the estimators."""
 
     _stream: Stream | None = None
-    n_components: Any  # int, and in the detector also "auto"
-    early_stopping: Any  # bool, and in the detector also "auto"
     _validation_memory: HeldOutRows | None
     loss_curve_: list[float]
     validation_loss_curve_: list[float] | None
-
-    _parameter_constraints: dict = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
-        "architecture": "no_validation",  # the slots have messages of their own
-        "corruption": "no_validation",
-        "latent": "no_validation",
-        "loss": [StrOptions(set(LOSSES)), callable],
-        "scaling": [StrOptions({"auto", *KINDS}), None],
-        "optimizer": [StrOptions(set(OPTIMIZERS)), type],
-        "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "learning_rate_schedule": [StrOptions(set(SCHEDULES)), callable],
-        "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), None],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "warm_start": ["boolean"],
-        "device": [str, torch.device],
-        "compile": ["boolean"],
-        "mixed_precision": ["boolean"],
-        "callbacks": [list, tuple, None],
-        "verbose": ["verbose"],
-        "random_state": ["random_state"],
-    }
-
-    def __init__(
-        self,
-        n_components: int = 2,
-        *,
-        architecture: Architecture | None = None,
-        corruption: Corruption | Callable[[torch.Tensor], torch.Tensor] | None = None,
-        latent: Latent | None = None,
-        loss: str | nn.Module | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = "squared_error",
-        scaling: str | None = "auto",
-        optimizer: str | type[torch.optim.Optimizer] = "adamw",
-        learning_rate: float | str = "auto",
-        learning_rate_schedule: str | Callable[[float], float] = "one_cycle",
-        weight_decay: float = 0.0,
-        max_grad_norm: float | None = 1.0,
-        max_epochs: int | str = "auto",
-        batch_size: int | str = "auto",
-        early_stopping: bool = True,
-        validation_fraction: float | str = "auto",
-        n_iter_no_change: int | None = None,
-        tol: float = 1e-4,
-        warm_start: bool = False,
-        device: str | torch.device = "auto",
-        compile: bool = False,
-        mixed_precision: bool = False,
-        callbacks: Sequence | None = None,
-        verbose: int = 0,
-        random_state: int | RandomState | None = None,
-    ):
-        self.n_components = n_components
-        self.architecture = architecture
-        self.corruption = corruption
-        self.latent = latent
-        self.loss = loss
-        self.scaling = scaling
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.learning_rate_schedule = learning_rate_schedule
-        self.weight_decay = weight_decay
-        self.max_grad_norm = max_grad_norm
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.device = device
-        self.compile = compile
-        self.mixed_precision = mixed_precision
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.random_state = random_state
-
-    # Parameters
-
-    def set_params(self, **params) -> Self:
-        """Set the parameters of this estimator and of its parts.
-
-        Parameters
-        ----------
-        **params : dict
-            ``n_components=4``, or ``latent__beta=2`` for a parameter of the part in a slot.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        ValueError
-            If a parameter of a part is set while its slot is empty.
-        """
-        for name in params:
-            slot, _, parameter = name.partition("__")
-            if parameter and slot in SLOTS and params.get(slot, getattr(self, slot)) is None:
-                raise ValueError(no_part_message(slot, parameter))
-        return super().set_params(**params)
-
-    def _validate_parts(self) -> None:
-        for slot, base in SLOTS.items():
-            validate_slot(slot, getattr(self, slot), base, function=slot == "corruption")
-
-    # Fitting
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
@@ -267,17 +148,6 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
         """Look at what has been trained, on rows held out if there are any; gives the blueprint of what is kept of it."""
         return blueprint
 
-    def _scaling_kind(self, auto: str) -> str | None:
-        """The kind of scaling; `auto` is that of ``"auto"`` where the loss allows any."""
-        scales = not isinstance(self.loss, str) or LOSSES[self.loss].scales
-        if self.scaling == "auto":
-            return auto if scales else None
-        if self.scaling is not None and not scales:
-            raise ValueError(
-                f"loss={self.loss!r} compares with the data as they are; scaling={self.scaling!r} must be None or 'auto'."
-            )
-        return self.scaling
-
     def _make_net(self, blueprint: Blueprint, prepared: Prepared, device: torch.device, stream: bool = False) -> AutoencoderNet:
         module, train, held_out = prepared
         n = train.n_rows
@@ -370,73 +240,6 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
             batch = rows.take(some)
             self._codes = halved(net.module_.encoder_output(batch.x, batch.mask).cpu().numpy())
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
-        """Train on a chunk of a stream: one pass over its rows.
-
-        The first chunk builds the network and starts it; further ones go on from there, and so does a call after ``fit``. Before a
-        chunk is trained on, its loss is noted in ``validation_loss_curve_`` (progressive validation). The scaling follows the
-        rows so far, and forgets those more than about 100,000 rows back. The learning rate rises over 100 steps and then stays;
-        the other methods use a moving average of the weights.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The chunk. The first one should have some hundred rows, from which the scaling and the start are computed.
-        y : None
-            Ignored.
-        sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights of the rows, as in ``fit``; only their ratios within the chunk count.
-
-        Returns
-        -------
-        self : object
-        """
-        first = not self.__sklearn_is_fitted__()
-        with all_or_nothing(self), plain_torch(), torch.enable_grad():
-            self._validate_parts()
-            source = as_source(self, X, sample_weight, reset=first)
-            self._partial_fit(source)
-        return self
-
-    def _partial_fit(self, source: Source) -> None:
-        """Train on all rows of a chunk: scaling, network, training, and what is kept of it."""
-        if self._stream is None:
-            self._begin_stream(source)
-        else:  # copies, so that an error leaves what was
-            self._stream = Stream(copy.deepcopy(self._stream.random_state), replace(self._stream.scaling))
-        stream: Any = self._stream
-        blueprint, device = self._blueprint, find_device(self.device)
-        loss = blueprint.make_loss()
-        check_range(loss, blueprint.loss, source)
-        with torch_seed(stream.random_state.randint(np.iinfo(np.int32).max), device):
-            self._scaling = stream.scaling.follow(self._scaling, source, stream.random_state).within(loss.range)
-            rows = Scaled(source, self._scaling, device)
-            if not hasattr(self, "net_") or self.net_.state_ is None:
-                previous = self.net_.module_ if hasattr(self, "net_") else None
-                prepared = blueprint.prepare(rows, None, previous, stream.random_state)
-                self.net_ = self._make_net(blueprint, prepared, device, stream=True)
-            module: Any = getattr(self.net_, "module_", self.net_.module)
-            self._judge(blueprint, module, rows)
-            check_batch_norm(module, rows, min(self.net_.batch_size, rows.n_rows))
-            self.net_.train_on_chunk(rows)
-            self._keep_codes(rows)
-        self.loss_curve_ = [*self.loss_curve_, self.net_.history[-1]["train_loss"]]
-        self.validation_loss_curve_ = [*(self.validation_loss_curve_ or []), self.net_.history[-1]["valid_loss"]]
-        self.n_iter_ = self.best_epoch_ = len(self.loss_curve_)
-
-    def _begin_stream(self, source: Source) -> Stream:
-        """Set what a stream goes on from: the last fit, or a blueprint for this chunk's rows."""
-        random_state = check_random_state(self.random_state)
-        if not hasattr(self, "net_"):
-            self._blueprint, self._n_rows = self._make_blueprint(source, random_state), 0
-            self._scaling = None  # type: ignore[assignment]  # until the chunk is scaled
-        self._stream = Stream(
-            random_state, RunningScaling.after(self._scaling, self._blueprint.scaling, self._n_rows, rules.STREAM_MEMORY)
-        )
-        self.loss_curve_, self.validation_loss_curve_ = [], []
-        return self._stream
-
     def _raise_if_interrupted(self) -> None:
         """Raise the Ctrl-C that ended training, so that a search stops too; the estimator is fitted all the same."""
         interrupt, self.net_.interrupted_ = self.net_.interrupted_, None
@@ -462,15 +265,6 @@ class BaseAutoencoder(CallbackSupportMixin, FittedAutoencoder):
             ConvergenceWarning,
             stacklevel=4,
         )
-
-
-def no_part_message(slot: str, parameter: str) -> str:
-    having = [name for name, part in sorted(parts_of(SLOTS[slot]).items()) if parameter in part._get_param_names()]
-    if not having:
-        return f"{slot} is None, and no part for it has a parameter {parameter!r}."
-    return (
-        f"{slot} is None, so {slot}__{parameter} cannot be set; pass {' or '.join(f'{slot}={name}(...)' for name in having)} first."
-    )
 
 
 @contextmanager

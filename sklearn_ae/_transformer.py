@@ -13,12 +13,13 @@ from numpy.random import RandomState
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ae._base import BaseAutoencoder, Stream
+from sklearn_ae._base import Stream
 from sklearn_ae._data.scaling import fit_scaling
 from sklearn_ae._data.sources import Scaled, Source
 from sklearn_ae._docs import describe
 from sklearn_ae._network.blueprint import Blueprint
 from sklearn_ae._network.lengths import enough_components, explained_variance
+from sklearn_ae._streams import StreamedAutoencoder
 from sklearn_ae._training import rules
 from sklearn_ae.latents import Ordered
 
@@ -36,7 +37,7 @@ from sklearn_ae.latents import Ordered
     validation_fraction='``"auto"`` is a tenth, at most 10,000 rows. Where that is under 100 rows it is 100 of them, or a fifth if '
     "that is less.",
 )
-class AutoencoderTransformer(BaseAutoencoder):
+class AutoencoderTransformer(StreamedAutoencoder):
     r"""Dimensionality reduction by an autoencoder.
 
     An encoder maps each row to a code of `n_components` numbers, a decoder maps the code back, and both are trained so that
@@ -89,7 +90,7 @@ class AutoencoderTransformer(BaseAutoencoder):
     _explained_variance_ratio: np.ndarray | None = None
 
     _parameter_constraints: dict = {
-        **BaseAutoencoder._parameter_constraints,
+        **StreamedAutoencoder._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 1, closed="neither")],
     }
 

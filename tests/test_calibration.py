@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
+from sklearn_ae._base import BaseAutoencoder
 from sklearn_ae._calibration import Scores, auto_offset, folds
 from sklearn_ae._data.held_out import HeldOutRows, row_keys
 from sklearn_ae._data.sources import ArraySource
@@ -113,7 +114,7 @@ def test_a_single_autoencoder_stops_early_by_itself(n_estimators, early_stopping
 
 def test_ctrl_c_in_a_fold_keeps_the_model_and_its_threshold(rng, monkeypatch):
     X = correlated(rng, 60)
-    fit, fits = AutoencoderOutlierDetector.__mro__[2]._fit, []
+    fit, fits = BaseAutoencoder._fit, []
 
     def interrupted(self, source, random_state, *callbacks):
         fit(self, source, random_state, *callbacks)
@@ -121,7 +122,7 @@ def test_ctrl_c_in_a_fold_keeps_the_model_and_its_threshold(rng, monkeypatch):
         if len(fits) == 3:
             self.net_.interrupted_ = KeyboardInterrupt()
 
-    monkeypatch.setattr(AutoencoderOutlierDetector.__mro__[2], "_fit", interrupted)
+    monkeypatch.setattr(BaseAutoencoder, "_fit", interrupted)
     detector = AutoencoderOutlierDetector(n_estimators=2, **QUICK)
     with pytest.raises(KeyboardInterrupt):
         detector.fit(X)
@@ -278,10 +279,10 @@ def test_rows_that_validated_validate_again(estimator, rng):
 
 
 def test_the_rows_that_validate_are_those_held_out(table, monkeypatch):
-    from sklearn_ae._network import blueprint
+    from sklearn_ae._network.blueprint import single
 
-    seen, split = [], blueprint.split
-    monkeypatch.setattr(blueprint, "split", lambda *args: seen.append(split(*args)) or seen[-1])
+    seen, split = [], single.split
+    monkeypatch.setattr(single, "split", lambda *args: seen.append(split(*args)) or seen[-1])
     model = AutoencoderTransformer(2, warm_start=True, **QUICK).fit(table).fit(table)
     memory = model._validation_memory
     for train, held_out in seen:

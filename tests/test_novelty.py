@@ -12,7 +12,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn_ae import AutoencoderOutlierDetector
 from sklearn_ae._data.scaling import Scaling
 from sklearn_ae._data.sources import ArraySource, Scaled
-from sklearn_ae._network.blueprint import Blueprint, likely_inliers
+from sklearn_ae._network.blueprint import Blueprint
+from sklearn_ae._network.blueprint.rows import likely_inliers
 from sklearn_ae._network.margins import Margins
 from sklearn_ae._network.nearest import Hands, Memory
 from sklearn_ae._training import rules

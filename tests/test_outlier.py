@@ -18,7 +18,8 @@ from sklearn_ae import AutoencoderOutlierDetector
 from sklearn_ae._data.batch import Batch
 from sklearn_ae._data.scaling import Scaling
 from sklearn_ae._data.sources import ArraySource, Scaled
-from sklearn_ae._network.blueprint import assign_features, subsample_rows
+from sklearn_ae._network.blueprint.ensemble import assign_features
+from sklearn_ae._network.blueprint.rows import subsample_rows
 from sklearn_ae.architectures import Convolutional, Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.latents import Contractive, Sparse, Variational

@@ -28,7 +28,7 @@ from sklearn_ae._network.values import PARTS, same_value
 from sklearn_ae.architectures import Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.latents import Latent, Sparse, Variational
-from sklearn_ae.persistence import _file, load, save
+from sklearn_ae.persistence import _file, _safetensors, load, save
 from tests.helpers import ARCHITECTURES, CORRUPTIONS, LATENTS, QUICK, Decoder, Encoder
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # three epochs
@@ -343,7 +343,7 @@ def test_paths_of_all_kinds(table, tmp_path):
 def test_links_stay_and_permissions_too(tmp_path):
     model = AutoencoderTransformer(2)
     save(model, tmp_path / "model")
-    assert (tmp_path / "model").stat().st_mode & 0o777 == 0o666 & ~_file.umask()
+    assert (tmp_path / "model").stat().st_mode & 0o777 == 0o666 & ~_safetensors.umask()
     (tmp_path / "model").chmod(0o640)
     (tmp_path / "link").symlink_to(tmp_path / "model")
     save(model.set_params(n_components=7), tmp_path / "link")
@@ -359,7 +359,7 @@ def test_a_write_that_fails_leaves_the_old_file(broken, tmp_path, monkeypatch):
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(f"sklearn_ae.persistence._file.os.{broken}", full)
+    monkeypatch.setattr(f"sklearn_ae.persistence._safetensors.os.{broken}", full)
     with pytest.raises(OSError, match="No space left"):
         save(AutoencoderTransformer(4), tmp_path / "model")
     monkeypatch.undo()
@@ -411,11 +411,11 @@ def parsed(data):
 
 def assembled(header, body, with_sum=True):
     if with_sum:
-        header = {**header, "__metadata__": {**header["__metadata__"], "sha256": _file.NO_SUM}}
+        header = {**header, "__metadata__": {**header["__metadata__"], "sha256": _safetensors.NO_SUM}}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     data = struct.pack("<Q", len(text)) + text + body
-    return _file.with_sum(data) if with_sum else data
+    return _safetensors.with_sum(data) if with_sum else data
 
 
 def refused(data, path, match=None):
@@ -631,15 +631,15 @@ def test_random_bytes_with_a_right_checksum(small, monkeypatch):
     """1,000 changes of the header, which somebody has given a new checksum: refused, or a model that works."""
     data, _, X = small
     rng = np.random.default_rng(1)
-    end = _file.header_end(data)
+    end = _safetensors.header_end(data)
     stated = json.loads(data[8:end])["__metadata__"]["sha256"].encode()
-    zeroed = data.replace(stated, _file.NO_SUM.encode())
+    zeroed = data.replace(stated, _safetensors.NO_SUM.encode())
     n_loaded = 0
     for _ in range(1_000):
         mutated = bytearray(zeroed)
         mutated[int(rng.integers(8, end))] = int(rng.integers(32, 127))
         try:
-            loaded = _file.from_bytes(_file.with_sum(bytes(mutated)))
+            loaded = _file.from_bytes(_safetensors.with_sum(bytes(mutated)))
         except ValueError:
             continue
         n_loaded += 1

@@ -12,8 +12,8 @@ from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._torch import torch_seed
-from sklearn_ae._training.net import one_cycle
 from sklearn_ae._training.optimizers import Adam, AdamW
+from sklearn_ae._training.schedules import one_cycle
 from sklearn_ae._training.state import TrainingState, improved_significantly
 from sklearn_ae.architectures import Dense
 from sklearn_ae.latents import Variational

@@ -9,7 +9,7 @@ from torch import nn
 
 from sklearn_ae import AutoencoderTransformer
 from sklearn_ae._data.batch import Batch
-from sklearn_ae._training import net, rules
+from sklearn_ae._training import loop, rules
 from sklearn_ae._training.written_out import WrittenOut
 from sklearn_ae.architectures import Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise
@@ -123,8 +123,8 @@ def test_gradients_written_out_are_those_of_autograd(parameters, masked, weighte
 )
 def test_only_what_is_known_is_written_out(parameters, expected, table, monkeypatch):
     seen = []
-    known = net.can_be_written_out
-    monkeypatch.setattr(net, "can_be_written_out", lambda *args: seen.append(known(*args)) or seen[-1])
+    known = loop.can_be_written_out
+    monkeypatch.setattr(loop, "can_be_written_out", lambda *args: seen.append(known(*args)) or seen[-1])
     AutoencoderTransformer(2, **parameters, **QUICK).fit(table)
     assert set(seen) == {expected}
 

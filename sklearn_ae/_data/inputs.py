@@ -1,9 +1,11 @@
 """What users hand to an estimator, checked and made a source of rows."""
 
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 from sklearn import get_config
 from sklearn.base import BaseEstimator
@@ -14,6 +16,8 @@ from sklearn_ae._data.columns import refuse_columns
 from sklearn_ae._data.on_disk import DiskSource, is_on_disk
 from sklearn_ae._data.scaling import FLOAT32
 from sklearn_ae._data.sources import ArraySource, Source, SparseSource, TensorSource
+
+FEW_OUTLIERS = 0.4  # share of rows; classes of about equal size are not labels of outliers
 
 
 def as_source(estimator: BaseEstimator, X: Any, sample_weight: Any = None, reset: bool = False) -> Source:
@@ -117,3 +121,30 @@ def check_observed(source: Source) -> None:
 def is_tensor(X: Any) -> bool:
     """Whether X is a tensor that scikit-learn is to take as it is (its setting ``array_api_dispatch``)."""
     return isinstance(X, Tensor) and get_config()["array_api_dispatch"]
+
+
+def check_labels(y: ArrayLike | None) -> None:
+    """Refuse labels by which a search would be silently reversed, and warn of 0 and 1 where the ones are few, as outliers are.
+
+    scikit-learn's scorers take the greater of two labels for the positive class, so inliers must have it: 1, with -1 for outliers.
+    """
+    labels = np.asarray(y)
+    if labels.ndim != 1 or labels.dtype.kind not in "USObiuf":
+        return
+    found = set(labels.tolist())
+    if len(found) != 2:
+        return
+    if labels.dtype.kind in "USOb":
+        names = sorted(found, key=str)
+        raise ValueError(
+            f"y must be 1 for inliers and -1 for outliers, got {names}: scorers would not know which is which. "
+            f"Pass np.where(y == {names[-1]!r}, -1, 1) if {names[-1]!r} is the outlier, or leave y out."
+        )
+    if found == {0, 1} and labels.mean() < FEW_OUTLIERS:
+        warnings.warn(
+            "y is 0 and 1. fit does not use it, but scikit-learn's scorers take the greater label for the positive class, which "
+            "must be the inliers: if 1 is an outlier here, a search by roc_auc is reversed. Give 1 for inliers and -1 for "
+            "outliers, or use sklearn_ae.metrics' scorers (make_outlier_scorer(..., outlier_label=1)).",
+            UserWarning,
+            stacklevel=3,
+        )

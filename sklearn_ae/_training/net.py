@@ -1,10 +1,8 @@
-"""The training engine: skorch's NeuralNet with a bare loop inside. The only file that imports skorch."""
+"""The training engine: skorch's NeuralNet around the bare loop. The only file that imports skorch."""
 
 import copy
 import math
-from collections.abc import Callable
 from contextlib import ExitStack, nullcontext, suppress
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,55 +16,17 @@ from sklearn_ae._data.batch import Batch
 from sklearn_ae._data.batches import Batches
 from sklearn_ae._data.scaling import Scaling
 from sklearn_ae._data.sources import ArraySource, Scaled
-from sklearn_ae._torch import threads, torch_seed
-from sklearn_ae._training.optimizers import Adam, AdamW
+from sklearn_ae._torch import threads
+from sklearn_ae._training.loop import JUDGED_ROWS, Loop
 from sklearn_ae._training.rules import stream_decay
+from sklearn_ae._training.schedules import SCHEDULES
 from sklearn_ae._training.state import TrainingState, improved_significantly
-from sklearn_ae._training.steps import GraphedStep, compiled
-from sklearn_ae._training.written_out import WrittenOut, can_be_written_out
+
+STREAM_WARM_UP = 100  # steps over which the learning rate of a stream rises
 
 
 class StopTraining(Exception):
     """Training is over before its last epoch."""
-
-
-def one_cycle(t: float) -> float:
-    """Up from 1/25 over the first 30% of training, down to nothing over the rest, along cosines (Smith and Topin, 2019)."""
-    if t < 0.3:
-        return 1 + (1 / 25 - 1) * (1 + math.cos(math.pi * t / 0.3)) / 2
-    return cosine((t - 0.3) / 0.7)
-
-
-def warm_up(t: float) -> float:
-    """Up from 1/25 and constant from t = 1 on, for streams, whose end nobody knows."""
-    return min(1.0, 1 / 25 + t)
-
-
-def cosine(t: float) -> float:
-    """Down to nothing along half a cosine (Loshchilov and Hutter, 2017)."""
-    return (1 + math.cos(math.pi * t)) / 2
-
-
-# From a share of the planned training to a factor of the learning rate; None leaves the rate to others.
-SCHEDULES: dict[str, Callable[[float], float] | None] = {
-    "constant": None,
-    "cosine": cosine,
-    "one_cycle": one_cycle,
-    "plateau": None,
-}
-PLATEAU_FACTOR = 0.3
-STREAM_WARM_UP = 100  # steps over which the learning rate of a stream rises
-JUDGED_ROWS = 1_024  # in a batch of validation, which small batches would slow down
-
-OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict]] = {
-    "adagrad": (torch.optim.Adagrad, {}),
-    "adam": (Adam, {}),
-    "adamw": (AdamW, {}),
-    "nadam": (torch.optim.NAdam, {}),
-    "radam": (torch.optim.RAdam, {}),
-    "rmsprop": (torch.optim.RMSprop, {}),
-    "sgd": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True, "fused": True}),
-}
 
 
 class GivenSplit:
@@ -82,7 +42,7 @@ class GivenSplit:
         return GivenSplit, ()
 
 
-class AutoencoderNet(NeuralNet):
+class AutoencoderNet(Loop, NeuralNet):
     """skorch's net, without its cost per batch.
 
     Batches are slices of rows that are already on the device; the loss is read once an epoch. Batch hooks are called, and batches
@@ -123,13 +83,6 @@ class AutoencoderNet(NeuralNet):
     interrupted_ : KeyboardInterrupt or None
         What ended training, if Ctrl-C did.
     """
-
-    module_: Any  # a network of _network, or whatever has its methods
-    state_: Any  # a TrainingState while training, then None, as are the next three
-    _losses: Any
-    _raw: Any
-    _objective: Any
-    _take_step: Any
 
     def __init__(
         self,
@@ -307,22 +260,16 @@ class AutoencoderNet(NeuralNet):
         self.history.record(f"{prefix}_loss", loss)
         self.history.record(f"{prefix}_loss_best", loss < best)
 
-    def _train(self, batches: Batches) -> float:
-        self._set_learning(True)
-        self._written_out = self._write_out()  # anew each epoch: a callback may have frozen weights
-        total = torch.zeros((), device=batches.source.device)
-        for batch in batches:
-            self._set_rates()
-            self._announce(batch, True)
-            loss = self._take_step(batch)
-            self._record(batch, True, loss)
-            total.add_(loss, alpha=batch.n_rows)
-        return total.item() / batches.source.n_rows  # the only synchronisation of the epoch
-
     def _announce(self, batch: Batch, training: bool) -> None:
         """Tell callbacks that a batch begins, if any asks for batches."""
         if self._batch_hooks:
             self.notify("on_batch_begin", batch=(batch.x, batch.x), training=training)
+
+    def _announce_gradients(self, batch: Batch) -> None:
+        """Tell callbacks that a batch's gradients are there, if any asks for batches."""
+        if self._batch_hooks:
+            parameters = TeeGenerator(self.get_all_learnable_params())
+            self.notify("on_grad_computed", named_parameters=parameters, batch=(batch.x, batch.x), training=True)
 
     def _record(self, batch: Batch, training: bool, loss: Tensor) -> None:
         """Note a batch's loss in the history and tell callbacks that it has ended, if any asks for batches."""
@@ -342,67 +289,6 @@ class AutoencoderNet(NeuralNet):
         self.history.record_batch(f"{prefix}_loss", loss)
         self.history.record_batch(f"{prefix}_batch_size", n_rows)
 
-    def _step_once(self, batch: Batch) -> Tensor:
-        """One step of the optimiser on one batch; gives the batch's mean objective."""
-        if self._written_out is None:
-            loss = self._compute_gradients(batch)
-        else:
-            self.optimizer_.collect_gradients()  # they are written to where the optimiser has them
-            loss, self._raw = self._written_out(batch)
-        if self._batch_hooks:
-            parameters = TeeGenerator(self.get_all_learnable_params())
-            self.notify("on_grad_computed", named_parameters=parameters, batch=(batch.x, batch.x), training=True)
-        if self.max_norm is not None and not isinstance(self.optimizer_, Adam):
-            nn.utils.clip_grad_norm_(self.module_.parameters(), self.max_norm)
-        self.optimizer_.step()
-        self.state_.update_average()
-        return loss
-
-    def _compute_gradients(self, batch: Batch) -> Tensor:
-        self.optimizer_.zero_grad(set_to_none=True)
-        means = batch.weighted(self._objective(batch)).mean(-1)
-        means.sum().backward()
-        return means.detach().mean()
-
-    def _compiled_objective(self, source) -> Callable[[Batch], Tensor]:
-        batch = next(iter(self.get_iterator(source)))
-        self._set_learning(True)
-        return compiled(self.objective, batch, self.optimizer_)
-
-    def _write_out(self) -> WrittenOut | None:
-        """The objective with its gradients written out, where that can be done and pays."""
-        plain = not self.mixed_precision and torch.device(self.device).type == "cpu" and self._objective == self.objective
-        return WrittenOut(self.module_) if plain and can_be_written_out(self.module_, self.optimizer_) else None
-
-    def _make_step(self) -> Callable[[Batch], Tensor]:
-        """The step as it is, or as a CUDA graph where the optimiser supports it."""
-        on_cuda = torch.device(self.device).type == "cuda"
-        if on_cuda and isinstance(self.optimizer_, Adam) and not self._batch_hooks:
-            self.optimizer_.rates_on_device()
-            return GraphedStep(self._step_once)
-        return self._step_once
-
-    @torch.no_grad()
-    def _evaluate(self, batches: Batches) -> float:
-        """The mean objective of held-out rows, under the same noise each time."""
-        self._set_learning(False)
-        with torch_seed(0, batches.source.device):
-            losses = []
-            for batch in batches:
-                self._announce(batch, False)
-                losses.append(batch.weighted(self.objective(batch)))
-                self._record(batch, False, losses[-1])
-        self._losses = torch.cat(losses, -1).flatten()
-        return float(self._losses.mean())
-
-    def objective(self, batch: Batch) -> Tensor:
-        """The numbers, one per row, whose weighted mean training lowers."""
-        with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=self.mixed_precision):
-            output = self.module_(batch.x) if batch.mask is None else self.module_(batch.x, batch.mask)
-        if self._batch_hooks:
-            self._raw = output[0].detach()
-        return self.module_.objective(batch, *(part.float() for part in output))
-
     def evaluation_step(self, batch, training=False):
         return super().evaluation_step((batch.x, batch.x), training=training)
 
@@ -412,43 +298,7 @@ class AutoencoderNet(NeuralNet):
     def _get_predict_nonlinearity(self):
         return self.module_.loss.inverse_link
 
-    def _set_learning(self, training: bool) -> None:
-        module = self.module_
-        module.train(training)
-        module.learning = True
-        progress = min(1.0, self.state_.step / self._n_steps) if training else 1.0
-        module.cost_weight.fill_(module.latent.cost_weight(progress))
-
-    def _set_rates(self) -> None:
-        state = self.state_
-        schedule = SCHEDULES[self.schedule] if isinstance(self.schedule, str) else self.schedule
-        if schedule is not None:
-            factor = schedule(state.step / self._n_steps)
-            for group, rate in zip(self.optimizer_.param_groups, state.rates, strict=True):
-                set_rate(group, rate * factor)
-        state.step += 1
-
     # Stopping
-
-    def _note(self, train_loss: float, validation_loss: float | None) -> None:
-        """Remember an epoch's losses: keep its weights if it is the best, and decide whether to go on."""
-        state = self.state_
-        state.epoch += 1
-        state.losses.append(train_loss)
-        if validation_loss is not None:
-            state.validation_losses.append(validation_loss)
-        loss = train_loss if validation_loss is None else validation_loss
-        enough = loss < state.best_loss - self.tol * abs(state.best_loss) or math.isinf(state.best_loss)
-        state.waited = 0 if enough else state.waited + 1
-        if loss < state.best_loss:
-            state.best_loss, state.best_epoch = loss, state.epoch
-            if self.keep_best:
-                state.best = state.snapshot(self._losses, None if state.best is state.start else state.best)
-        if self.patience is not None and state.waited >= self.patience:
-            if self.schedule == "plateau" and self._lower_rates():
-                state.waited = 0
-            else:
-                state.stopped = True
 
     def _check_schedulers(self) -> None:
         """Refuse a callback that sets the learning rate beside a schedule that sets it anew at every step."""
@@ -460,12 +310,6 @@ class AutoencoderNet(NeuralNet):
                     f"callbacks holds an LRScheduler, but learning_rate_schedule={self.schedule!r} sets the rate at every step; "
                     "pass learning_rate_schedule='constant', or leave the callback out."
                 )
-
-    def _lower_rates(self) -> bool:
-        """Lower the learning rates; False once they are a thousandth of the first."""
-        for group in self.optimizer_.param_groups:
-            set_rate(group, float(group["lr"]) * PLATEAU_FACTOR)
-        return float(self.optimizer_.param_groups[0]["lr"]) > 1e-3 * self.state_.rates[0]
 
     def _divergence(self, loss: float) -> str:
         return (
@@ -485,14 +329,6 @@ class AutoencoderNet(NeuralNet):
 
     def __repr__(self):
         return f"AutoencoderNet({'trained' if self.initialized_ else 'new'}, {self.device})"
-
-
-def set_rate(group: dict, rate: float) -> None:
-    """Set a parameter group's learning rate, in place where it is a tensor that a graph reads."""
-    if isinstance(group["lr"], Tensor):
-        group["lr"].fill_(rate)
-    else:
-        group["lr"] = rate
 
 
 def asks_for_batches(callback: Callback) -> bool:

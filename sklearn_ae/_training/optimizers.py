@@ -1,4 +1,4 @@
-"""Adam and AdamW over parameters laid out as one tensor."""
+"""The optimisers by name; Adam and AdamW over parameters laid out as one tensor."""
 
 import inspect
 
@@ -178,3 +178,14 @@ class Flat:
             if p.grad is not gradient:
                 gradient.zero_() if p.grad is None else gradient.copy_(p.grad)
                 p.grad = gradient
+
+
+OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict]] = {
+    "adagrad": (torch.optim.Adagrad, {}),
+    "adam": (Adam, {}),
+    "adamw": (AdamW, {}),
+    "nadam": (torch.optim.NAdam, {}),
+    "radam": (torch.optim.RAdam, {}),
+    "rmsprop": (torch.optim.RMSprop, {}),
+    "sgd": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True, "fused": True}),
+}

@@ -20,7 +20,7 @@ from sklearn_ae._data.scaling import Scaling
 from sklearn_ae._network.stack import Stack
 from sklearn_ae._outlier import AutoencoderOutlierDetector
 from sklearn_ae._torch import plain_torch
-from sklearn_ae.persistence._file import write_atomically
+from sklearn_ae.persistence._safetensors import write_atomically
 
 if TYPE_CHECKING:
     import onnx

@@ -1,0 +1,40 @@
+"""How the learning rate follows the training."""
+
+import math
+from collections.abc import Callable
+
+from torch import Tensor
+
+
+def one_cycle(t: float) -> float:
+    """Up from 1/25 over the first 30% of training, down to nothing over the rest, along cosines (Smith and Topin, 2019)."""
+    if t < 0.3:
+        return 1 + (1 / 25 - 1) * (1 + math.cos(math.pi * t / 0.3)) / 2
+    return cosine((t - 0.3) / 0.7)
+
+
+def warm_up(t: float) -> float:
+    """Up from 1/25 and constant from t = 1 on, for streams, whose end nobody knows."""
+    return min(1.0, 1 / 25 + t)
+
+
+def cosine(t: float) -> float:
+    """Down to nothing along half a cosine (Loshchilov and Hutter, 2017)."""
+    return (1 + math.cos(math.pi * t)) / 2
+
+
+# From a share of the planned training to a factor of the learning rate; None leaves the rate to others.
+SCHEDULES: dict[str, Callable[[float], float] | None] = {
+    "constant": None,
+    "cosine": cosine,
+    "one_cycle": one_cycle,
+    "plateau": None,
+}
+
+
+def set_rate(group: dict, rate: float) -> None:
+    """Set a parameter group's learning rate, in place where it is a tensor that a graph reads."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
