@@ -58,7 +58,12 @@ for name, ratio in (
 ):
     ax.plot(np.arange(1, len(ratio) + 1), ratio.cumsum(), ".-", label=name)
 ax.axhline(share, color="k", ls="--", lw=1, label="asked for")
-ax.set(xlabel="first numbers of the code", ylabel="share of the variance", ylim=(0, 1))
+ax.set(
+    xticks=[1, 5, 10, 15, 20],
+    xlabel="first numbers of the code",
+    ylabel="share of the variance",
+    ylim=(0, 1),
+)
 ax.legend()
 three = np.flatnonzero(y_test == 3)[0]
 rows = [[X_back[three] for X_back in (*images, X_test)] for images in (ours, theirs)]

@@ -305,7 +305,7 @@ class Ordered(Latent):
 
 
 class Contractive(Latent):
-    r"""A code that moves little when the input does [1]_, against how much it varies over the data:
+    r"""A code that moves little when the input does, against how much it varies over the data:
 
     .. math:: \alpha\sum_j \frac{\lVert\partial h_j/\partial x\rVert^2}{\operatorname{Var} h_j}
 
@@ -357,9 +357,9 @@ def squared_gradient_norms(function, x: Tensor) -> Tensor:
 
 
 class Variational(Latent):
-    r"""A random code with a standard normal prior: the variational autoencoder [1]_.
+    r"""A random code with a standard normal prior: the variational autoencoder.
 
-    The encoder gives a mean and a log-variance for each component; training draws
+    The encoder gives a mean and a log-variance for each component [1]_; training draws
     :math:`z \sim N(\mu, \sigma^2)` and pays
 
     .. math:: \beta\,\mathrm{KL} = \frac\beta2\sum_j \mu_j^2 + \sigma_j^2 - \log\sigma_j^2 - 1

@@ -117,6 +117,7 @@ class Whitening(Scaling):
         return super().inverse(self._mix(x.float(), 1 / self.gains, 1 / self.rest))
 
     def _mix(self, x: Tensor, gains: np.ndarray, rest: float) -> Tensor:
+        """Rows, mixed in float32: products in float64 round differently at the edge of a block on some processors."""
         directions, factors = as_tensor(self.directions).to(x), as_tensor(gains).to(x)
         along = directions.T @ x.T  # rows as columns: see _layers
         return x * rest + (directions @ (along * (factors - rest)[:, None])).T
