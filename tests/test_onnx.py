@@ -229,6 +229,15 @@ def test_a_pipeline(skl2onnx):
     np.testing.assert_allclose(Z, pipeline.transform(X), rtol=0, atol=TOLERANCE * np.abs(Z).max())
 
 
+def test_a_pipeline_with_a_detector(skl2onnx):
+    X = load_wine().data.astype(np.float32)
+    detector = make_pipeline(StandardScaler(), AutoencoderOutlierDetector(n_estimators=4, **QUICK)).fit(X)
+    labels, scores = run(skl2onnx.to_onnx(detector, X[:1]), X)
+    atol = TOLERANCE * np.abs(detector.score_samples(X)).max()
+    np.testing.assert_allclose(scores.ravel(), detector.decision_function(X), rtol=0, atol=atol)
+    np.testing.assert_array_equal(labels, detector.predict(X))
+
+
 @pytest.mark.slow
 def test_pipelines_of_all_kinds(skl2onnx):
     X, y = load_wine(return_X_y=True)
@@ -238,10 +247,6 @@ def test_pipelines_of_all_kinds(skl2onnx):
     two = make_pipeline(AutoencoderTransformer(5, **QUICK), AutoencoderTransformer(3, **QUICK)).fit(X)
     np.testing.assert_allclose(run(skl2onnx.to_onnx(two, X[:1]), X)[0], two.transform(X), atol=1e-4)
     detector = make_pipeline(StandardScaler(), AutoencoderOutlierDetector(n_estimators=4, **QUICK)).fit(X)
-    labels, scores = run(skl2onnx.to_onnx(detector, X[:1]), X)
-    atol = TOLERANCE * np.abs(detector.score_samples(X)).max()
-    np.testing.assert_allclose(scores.ravel(), detector.decision_function(X), rtol=0, atol=atol)
-    np.testing.assert_array_equal(labels, detector.predict(X))
     options = {id(detector[-1]): {"method": "transform"}}
     np.testing.assert_allclose(run(skl2onnx.to_onnx(detector, X[:1], options=options), X)[0], detector.transform(X), atol=1e-4)
 

@@ -103,9 +103,10 @@ def merge(scope: Any, operator: Any, container: Any, model: Any) -> None:
         container.initializers.append(copy)
     for node in model.graph.node:
         inputs, outputs = ([name_of(one) for one in side] for side in (node.input, node.output))
-        copy = helper.make_node(
-            node.op_type, inputs, outputs, name=scope.get_unique_operator_name(node.op_type), domain=node.domain
-        )
+        kind = node.op_type
+        if kind == "Clip" and inputs[1:2] == [""]:  # skl2onnx cannot sort nodes with an input left out
+            kind, inputs = "Min", [inputs[0], *inputs[2:]]
+        copy = helper.make_node(kind, inputs, outputs, name=scope.get_unique_operator_name(kind), domain=node.domain)
         copy.attribute.extend(node.attribute)
         container.nodes.append(copy)
     for opset in model.opset_import:
