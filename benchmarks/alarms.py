@@ -1,6 +1,6 @@
 """How many new clean rows are called outliers: 5 distributions, few and many rows, each setting of `contamination`.
 
-Run ``python benchmarks/alarms.py``; ``--n-estimators 1`` or ``128``, ``--rows 30 60``, ``--fits 2`` do a part.
+Run ``python benchmarks/alarms.py``; ``--n-estimators 1``, ``--rows 30 60``, ``--fits 2`` do a part, ``--novelty`` the other regime.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 
 from sklearn_ae import AutoencoderOutlierDetector
+from sklearn_ae._calibration import Scores, auto_offset
 
 SHARES = (0.01, 0.05, 0.1)
 FITS = {30: 8, 60: 6, 90: 6, 200: 4, 1_000: 2, 5_000: 1}  # for each distribution; few rows say little
@@ -52,14 +53,8 @@ def alarm_rates(draw, n: int, n_estimators: int, seed: int, **parameters) -> dic
     trained, scores = detector.score_samples(X), detector.score_samples(new)
     for share in SHARES:  # the same fit with another `contamination` differs in `offset_` alone
         rates[str(share)] = float((scores < np.percentile(trained, 100 * share)).mean())
-    rates["whisker"] = float((scores < whisker(scores)).mean())
+    rates["whisker"] = float((scores < auto_offset(Scores(scores))).mean())
     return rates
-
-
-def whisker(scores: np.ndarray) -> float:
-    """The threshold of a box plot of minus the scores, or their hundredth."""
-    hundredth, third, first = np.percentile(scores, [1, 25, 75])
-    return max(hundredth, third - 1.5 * (first - third))
 
 
 def main() -> None:
@@ -67,6 +62,7 @@ def main() -> None:
     parser.add_argument("--n-estimators", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--rows", type=int, nargs="+", default=list(FITS))
     parser.add_argument("--fits", type=int, help="fits for each distribution")
+    parser.add_argument("--novelty", action="store_true")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     columns = [*map(str, SHARES), "auto", "whisker", "p <= 0.05"]
@@ -75,7 +71,9 @@ def main() -> None:
     for n_estimators in arguments.n_estimators:
         for n in arguments.rows:
             fits = range(arguments.fits or FITS.get(n, 2))
-            rates = [[alarm_rates(draw, n, n_estimators, seed) for seed in fits] for draw in DISTRIBUTIONS]
+            rates = [
+                [alarm_rates(draw, n, n_estimators, seed, novelty=arguments.novelty) for seed in fits] for draw in DISTRIBUTIONS
+            ]
             cells = []
             for column in columns:
                 means = [np.mean([one[column] for one in of_draw]) for of_draw in rates]

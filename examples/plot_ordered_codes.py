@@ -50,7 +50,7 @@ for k, a, b in zip(lengths, explained, explained_pca, strict=True):
 # PCA measures it on the rows that it was fitted to.
 
 fig = plt.figure(figsize=(10, 3.2), layout="constrained")
-left, right = fig.subfigures(1, 2, width_ratios=[1, 1.2])
+left, right = np.asarray(fig.subfigures(1, 2, width_ratios=[1, 1.2]))
 ax = left.subplots()
 for name, ratio in (
     ("autoencoder", model.explained_variance_ratio_),

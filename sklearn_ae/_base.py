@@ -141,7 +141,7 @@ class BaseAutoencoder(CallbackSupportMixin, SharedParameters, FittedAutoencoder)
 
     def _make_blueprint(self, source: Source, random_state: RandomState) -> Blueprint:
         """What is built, from this estimator's parameters."""
-        auto = "uniform" if source.is_sparse else "standard" if self.corruption is None else "bounded"
+        auto = "uniform" if source.is_sparse else "mixed" if self.corruption is None else "bounded"
         return Blueprint(**make_parts(self, source), scaling=self._scaling_kind(auto), n_components=self.n_components)
 
     def _judge(self, blueprint: Blueprint, module: Any, rows: Source) -> Blueprint:

@@ -14,10 +14,11 @@ loss : {{"squared_error", "absolute_error", "huber", "binary_cross_entropy"}} or
     Reconstruction loss, a mean over features in scaled units. ``"binary_cross_entropy"`` needs data in [0, 1] and gives
     probabilities. A function or an ``nn.Module`` is called as ``loss(raw, x)`` and must give one number per sample, or one per
     sample and feature.
-scaling : {{"auto", "standard", "bounded", "robust", "uniform", "whitened", "standard_whitened"}} or None, default="auto"
+scaling : {{"auto", "standard", "mixed", "bounded", "robust", "uniform", "whitened", "standard_whitened"}} or None, default="auto"
     A map at both ends of the network, computed from the training data. ``"standard"`` subtracts the mean and divides by the
-    standard deviation. ``"bounded"`` does so too, but divides a feature that has one value in nine tenths of the rows by at
-    least half of its largest deviation. ``"robust"`` uses the median and the range from the 10% to the 90% quantile.
+    standard deviation. ``"mixed"`` does so too, but divides columns of zeros and ones by one half, so that rare categories do
+    not weigh more than numbers. ``"bounded"`` does as ``"standard"``, but divides a feature that has one value in nine tenths of
+    the rows by at least half of its largest deviation. ``"robust"`` uses the median and the range from the 10% to the 90% quantile.
     ``"uniform"`` divides all features by one number, so that zeros stay zeros. ``"whitened"`` scales as ``"robust"``, then
     decorrelates the features in part (the more, the more features there are) and shrinks large values by arcsinh;
     ``"standard_whitened"`` scales as ``"standard"`` first. The inverse undoes all of it. None leaves the data as they are.

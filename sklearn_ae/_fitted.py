@@ -26,6 +26,7 @@ from sklearn_ae._network.inference import apply_in_chunks
 from sklearn_ae._torch import PrivateGenerator, find_device, plain_torch
 from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae._training.rules import chunk_rows
+from sklearn_ae._training.state import as_tensors
 from sklearn_ae.latents import Latent
 
 
@@ -239,14 +240,17 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         net = state.pop("net_", None)
         if net is not None:
             state["_weights"] = {name: tensor.cpu().numpy() for name, tensor in net.module_.state_dict().items()}
+            if (training := net.stream_state()) is not None:
+                state["_training"] = training
         return state
 
     def __setstate__(self, state):
         state = state.copy()
-        weights = state.pop("_weights", None)
+        weights, training = state.pop("_weights", None), state.pop("_training", None)
         super().__setstate__(state)
         if weights is not None:
             self._rebuild(weights)
+            self.net_.resume_from = as_tensors(training)
 
     def _rebuild(self, weights: dict[str, np.ndarray]) -> None:
         with plain_torch():

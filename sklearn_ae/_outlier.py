@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # so that help() shows the names of types and not what they stand for
 
+import warnings
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 
@@ -13,7 +14,7 @@ from sklearn.base import OutlierMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
-from sklearn_ae._data.inputs import check_labels
+from sklearn_ae._data.inputs import reversing_labels
 from sklearn_ae._docs import describe
 from sklearn_ae._outlier_base import BaseDetector
 from sklearn_ae.architectures import Architecture
@@ -39,25 +40,28 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseDetector):
     r"""Outlier detection by autoencoders, in two regimes: training rows may hold outliers, or are known to be clean.
 
     **Training rows may hold outliers** (``novelty=False``). The fifth of the rows that lies farthest out is left out of training.
-    An ensemble then looks at a row in three ways. Each member has 16 hands of 16 rows, and the mean distance to the nearest
+    An ensemble then looks at a row in four ways. Each member has 16 hands of 16 rows, and the mean distance to the nearest
     row of a hand is the first part [3]_: a hand is an autoencoder whose code is which row is nearest. The second are the residuals
     of the members' trained autoencoders, each divided by a robust scale. Each of them learns from a few rows and some features,
     without the quarter of the rows that it reconstructs worst [1]_. The third are the margins: how rare it is to be as far out in a
-    feature [4]_.
+    feature [4]_. The fourth are the dependences: how far each value is from what the other features say of it, linearly, where they
+    say much; they count where features depend on one another closely, and not beyond 256 features.
 
     .. math::
         s(x) = \frac1c \Big(0.9 \sum_h \frac{\lVert x - x_h \rVert}{t_1}
         + 0.1 \sum_m \sum_j \frac{|x_j - \hat x_{mj}|}{\sigma_{mj}}
-        + \frac{8}{d + 16} \sum_j \frac{\max(0, -\log 2 P_j(x_j))}{t_3} \Big)
+        + \frac{8}{d + 16} \sum_j \Big[ \frac{\max(0, -\log 2 P_j(x_j))}{t_3}
+        + w_j \frac{|x_j - \mathrm{E}(x_j \mid x_{-j})|}{t_4 \sigma_j} \Big] \Big)
 
-    Here :math:`P_j` is the smaller tail beyond :math:`x_j` in feature j, and the divisors make 1 a typical row. Where a part of
-    the autoencoders has been chosen (architecture, corruption, latent or loss), 0.9 and 0.1 are both 0.5.
+    Here :math:`P_j` is the smaller tail beyond :math:`x_j` in feature j, :math:`w_j` grows with the share of its variance that the
+    others explain, and the divisors make 1 a typical row. Where a part of the autoencoders has been chosen (architecture,
+    corruption, latent or loss), 0.9 and 0.1 are both 0.5.
 
     **Training rows are clean** (``novelty=True``). One masked autoencoder learns to tell hidden features from the others [5]_,
     and a memory keeps at most 8,192 rows (16 MB). Let :math:`a` be the sum of the residuals that each feature has when it is
     hidden together with a fifth of the others, and :math:`m` the sum of the residuals from the mean of the 3 nearest kept rows
-    [6]_, divided by the root of what is usual among the 10 nearest. Then :math:`s(x) = m^{2/3} a^{1/3}`, divided so that 1 is a
-    typical row.
+    [6]_, both divided by the root of what is usual among the 10 nearest. Then :math:`s(x)` is :math:`m^{2/3} a^{1/3}` and a fifth
+    of an ensemble's margins, divided so that 1 is a typical row.
 
     In both, the outlyingness is a sum over features: ``feature_contributions`` tells which of them made a row an outlier.
     `transform`, `inverse_transform`, `reconstruct`, `reconstruction_errors` and `sample` are those of the trained autoencoders.
@@ -77,8 +81,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseDetector):
         For a share of false alarms that holds for new rows take ``p_values(X) <= 0.05``.
 
         ``"auto"`` looks at no row that was trained on. It draws the upper whisker of a box plot: a row is an outlier if its
-        outlyingness is over :math:`Q_3 + 1.5\,(Q_3 - Q_1)`, the quartiles being those of rows that were held out, or if it is
-        among the hundredth that is the most outlying. How many rows that makes depends on the tails: one to five in a
+        outlyingness is over :math:`Q_3 + 2.2\,(Q_3 - Q_1)` [7]_, the quartiles being those of rows that were held out, or if it is
+        among the hundredth that is the most outlying. How many rows that makes depends on the tails: one to four in a
         hundred, up to a tenth where they are heavy or rows are fewer than 100, and a whole group of rows if they are fewer than
         a quarter and are all reconstructed much worse than the others. With fewer than 20 rows held out (fewer than 100 in
         all), four more models are fitted, each without a part of the rows, which it then scores; that takes five times as long.
@@ -121,6 +125,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseDetector):
     .. [5] Yin, Qiao, Zhou, Wang and Zhang (2024), "MCM: Masked Cell Modeling for Anomaly Detection in Tabular Data", ICLR.
     .. [6] Livernoche, Jain, Hezaveh and Ravanbakhsh (2024), "On Diffusion Modeling for Anomaly Detection", ICLR, where nearest
        neighbours are among the best in this regime.
+    .. [7] Hoaglin and Iglewicz (1987), "Fine-Tuning Some Resistant Rules for Outlier Labeling", Journal of the American Statistical
+       Association 82.
 
     Examples
     --------
@@ -217,8 +223,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseDetector):
         X : array-like of shape (n_samples, n_features)
             Training data, in any units; outliers among them do little harm, unless `novelty` says that there are none.
         y : array-like of shape (n_samples,) or None
-            Not used in training. For a search by labels, ``GridSearchCV(..., scoring="roc_auc")``, give 1 for inliers and -1 for
-            outliers.
+            Not used in training. For a search by labels of any kind see ``sklearn_ae.metrics.make_outlier_scorer``;
+            scikit-learn's ``scoring="roc_auc"`` needs 1 for inliers and -1 for outliers.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows, at least 0; only their ratios count.
 
@@ -233,8 +239,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseDetector):
         FloatingPointError
             If training diverges.
         """
-        check_labels(y)
-        return super().fit(X, y, sample_weight=sample_weight)
+        super().fit(X, y, sample_weight=sample_weight)
+        self._reversing_labels = reversing_labels(y)
+        return self
 
     def fit_transform(self, X: ArrayLike, y: ArrayLike | None = None) -> np.ndarray:
         """Train on X and encode it; y, a target of steps that follow in a pipeline, is ignored.
@@ -279,7 +286,21 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseDetector):
         Returns
         -------
         decisions : ndarray of shape (n_samples,), float64
+
+        Warns
+        -----
+        UserWarning
+            If ``fit`` was given labels that scikit-learn's scorers, which call this method, would take the wrong way round.
         """
+        if self._reversing_labels is not None:
+            warnings.warn(
+                f"fit was given y of {self._reversing_labels}. It does not use them, but scikit-learn's scorers take the greater "
+                "label for the positive class, which must be the inliers, so that a search by scoring='roc_auc' would prefer the "
+                "worst detector. Use scoring=sklearn_ae.metrics.make_outlier_scorer('roc_auc', outlier_label=...), or give 1 for "
+                "inliers and -1 for outliers.",
+                UserWarning,
+                stacklevel=2,
+            )
         return self.score_samples(X) - self.offset_
 
     def p_values(self, X: ArrayLike) -> np.ndarray:

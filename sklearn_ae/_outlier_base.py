@@ -14,9 +14,9 @@ from sklearn.utils import check_random_state
 
 from sklearn_ae._calibration import ENOUGH_SCORES, Scores, auto_offset, folds
 from sklearn_ae._data.held_out import HeldOutRows
-from sklearn_ae._data.inputs import check_labels
+from sklearn_ae._data.inputs import reversing_labels
 from sklearn_ae._data.recent import Recent, Rows
-from sklearn_ae._data.sources import Source
+from sklearn_ae._data.sources import Source, all_but
 from sklearn_ae._network.blueprint import Blueprint, EnsembleBlueprint, NoveltyBlueprint
 from sklearn_ae._network.blueprint.ensemble import make_members
 from sklearn_ae._network.blueprint.single import make_parts
@@ -37,6 +37,7 @@ class BaseDetector(StreamedAutoencoder):
     _calibration: Scores
     _calibration_memory: HeldOutRows | None
     _recent: Recent | None = None
+    _reversing_labels: str | None = None  # of y in the last fit
 
     def _fit(self, source: Source, random_state: RandomState, callbacks: FitCallbacks | None = None) -> None:
         self._recent = None
@@ -46,7 +47,7 @@ class BaseDetector(StreamedAutoencoder):
         self, held_out: np.ndarray, source: Source, random_state: RandomState, callbacks: FitCallbacks | None = None
     ) -> None:
         """Train on the other rows of a source; those held out calibrate."""
-        learnt = np.setdiff1d(np.arange(source.n_rows), held_out)
+        learnt = all_but(held_out, source.n_rows)
         if callbacks is not None:
             callbacks.then(lambda twin, _: twin._calibrate(source, learnt, held_out, copy.deepcopy(random_state)))
         super()._fit(source.subset(learnt) if len(held_out) else source, random_state, callbacks)
@@ -146,8 +147,9 @@ class BaseDetector(StreamedAutoencoder):
         -------
         self : object
         """
-        check_labels(y)
-        return super().partial_fit(X, sample_weight=sample_weight)
+        super().partial_fit(X, sample_weight=sample_weight)
+        self._reversing_labels = reversing_labels(y)
+        return self
 
     def _partial_fit(self, source: Source) -> None:
         """Score a chunk, keep its rows, and learn from those that are not held out."""
@@ -179,7 +181,7 @@ class BaseDetector(StreamedAutoencoder):
     def _begin_recent(self, source: Source) -> Recent:
         most = int(np.clip(rules.RECENT_VALUES // source.n_features, rules.FEWEST_RECENT, rules.RECENT_ROWS))
         none = Rows(np.empty((0, source.n_features), source.dtype))
-        return Recent(none, most, check_random_state(self.random_state), self._n_rows if hasattr(self, "net_") else 0)
+        return Recent.of(none, most, check_random_state(self.random_state), self._n_rows if hasattr(self, "net_") else 0)
 
     def _redraw(self, recent: Recent) -> None:
         """Fit an ensemble to the rows that are kept."""

@@ -59,7 +59,7 @@ class SharedParameters(BaseEstimator):
 
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: float = 2,
         *,
         architecture: Architecture | None = None,
         corruption: Corruption | Callable[[torch.Tensor], torch.Tensor] | None = None,

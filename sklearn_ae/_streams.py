@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.random import RandomState
 from numpy.typing import ArrayLike
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
@@ -17,9 +18,11 @@ from sklearn_ae._data.inputs import as_source
 from sklearn_ae._data.scaling import RunningScaling
 from sklearn_ae._data.sources import Scaled, Source
 from sklearn_ae._losses import check_range
+from sklearn_ae._network.blueprint.single import Prepared
 from sklearn_ae._network.checks import check_batch_norm
 from sklearn_ae._torch import find_device, plain_torch, torch_seed
 from sklearn_ae._training import rules
+from sklearn_ae._training.net import AutoencoderNet
 
 
 class StreamedAutoencoder(BaseAutoencoder):
@@ -67,10 +70,8 @@ class StreamedAutoencoder(BaseAutoencoder):
         with torch_seed(stream.random_state.randint(np.iinfo(np.int32).max), device):
             self._scaling = stream.scaling.follow(self._scaling, source, stream.random_state).within(loss.range)
             rows = Scaled(source, self._scaling, device)
-            if not hasattr(self, "net_") or self.net_.state_ is None:
-                previous = self.net_.module_ if hasattr(self, "net_") else None
-                prepared = blueprint.prepare(rows, None, previous, stream.random_state)
-                self.net_ = self._make_net(blueprint, prepared, device, stream=True)
+            self.net_ = self._net_for(rows, stream.random_state)
+            blueprint = self._blueprint
             module: Any = getattr(self.net_, "module_", self.net_.module)
             self._judge(blueprint, module, rows)
             check_batch_norm(module, rows, min(self.net_.batch_size, rows.n_rows))
@@ -79,6 +80,23 @@ class StreamedAutoencoder(BaseAutoencoder):
         self.loss_curve_ = [*self.loss_curve_, self.net_.history[-1]["train_loss"]]
         self.validation_loss_curve_ = [*(self.validation_loss_curve_ or []), self.net_.history[-1]["valid_loss"]]
         self.n_iter_ = self.best_epoch_ = len(self.loss_curve_)
+
+    def _net_for(self, rows: Scaled, random_state: RandomState) -> AutoencoderNet:
+        """The net that learns from a chunk: that of the last one, or a new one if there is none, it was loaded, or gaps are new."""
+        previous = getattr(self, "net_", None)
+        gaps_are_new = rows.has_gaps and not self._blueprint.fills_gaps
+        if previous is not None and previous.state_ is not None and not gaps_are_new:
+            return previous
+        if gaps_are_new:
+            self._blueprint = replace(self._blueprint, fills_gaps=True)
+        loaded = None if previous is None or gaps_are_new else previous.resume_from
+        if previous is None or loaded is None:
+            prepared = self._blueprint.prepare(rows, None, previous and previous.module_, random_state)
+        else:
+            prepared = Prepared(copy.deepcopy(previous.module_), rows, None)
+        net = self._make_net(self._blueprint, prepared, rows.device, stream=True)
+        net.resume_from = loaded
+        return net
 
     def _begin_stream(self, source: Source) -> Stream:
         """Set what a stream goes on from: the last fit, or a blueprint for this chunk's rows."""

@@ -26,7 +26,7 @@ from sklearn_ae.latents import Ordered
 
 @describe(
     architecture="None is ``Dense()``: two hidden layers of 128 units with a linear path beside them.",
-    scaling='``"bounded"`` with a corruption, ``"standard"``',
+    scaling='``"uniform"`` with sparse X, ``"bounded"`` with a corruption, ``"mixed"``',
     optimizer="adamw",
     learning_rate="0.01 times the root of 256 / n_features if that is under 1",
     max_grad_norm=1.0,

@@ -243,8 +243,8 @@ def make_outlier_scorer(metric: str = "roc_auc", *, outlier_label: object = None
     Returns
     -------
     scorer : callable
-        ``scorer(estimator, X, y)`` gives a float, higher is better. The estimator needs ``decision_function`` or
-        ``score_samples``, lower for outliers, as all of scikit-learn's detectors have them.
+        ``scorer(estimator, X, y)`` gives a float, higher is better. The estimator needs ``score_samples`` or
+        ``decision_function``, lower for outliers, as all of scikit-learn's detectors have them.
 
     Raises
     ------
@@ -293,7 +293,7 @@ class OutlierScorer:
         Parameters
         ----------
         estimator : object
-            Fitted, with ``decision_function`` or ``score_samples``, lower for outliers.
+            Fitted, with ``score_samples`` or ``decision_function``, lower for outliers.
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows to rank.
         y : array-like of shape (n_samples,)
@@ -332,10 +332,10 @@ class OutlierScorer:
 def _outlyingness(estimator: BaseEstimator, X: Any) -> np.ndarray:
     if is_classifier(estimator):
         raise TypeError(f"{type(estimator).__name__} is a classifier, not an outlier detector: use scoring='roc_auc'.")
-    for method in ("decision_function", "score_samples"):
+    for method in ("score_samples", "decision_function"):
         if hasattr(estimator, method):
             return np.negative(getattr(estimator, method)(X))
-    raise TypeError(f"{type(estimator).__name__} has neither decision_function nor score_samples, so it cannot rank outliers.")
+    raise TypeError(f"{type(estimator).__name__} has neither score_samples nor decision_function, so it cannot rank outliers.")
 
 
 def _find_outliers(y: Any, outlier_label: object) -> np.ndarray:

@@ -1,11 +1,10 @@
 """Thresholds, p-values and labels: what holds for new rows, also after warm starts."""
 
-import warnings
-
 import numpy as np
 import pytest
 import sklearn
 import torch
+from sklearn.metrics import get_scorer
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
@@ -87,7 +86,7 @@ def test_folds_leave_each_learnt_row_out_once(n, n_learnt):
 
 def test_the_whisker_by_hand():
     scores = -np.r_[np.arange(1.0, 9.0), 100]
-    assert auto_offset(Scores(scores)) == -(7 + 1.5 * 4)
+    assert auto_offset(Scores(scores)) == -(7 + 2.2 * 4)
     scores = -np.arange(1.0, 102.0)  # the whisker is beyond all of them
     assert auto_offset(Scores(scores)) == -100
 
@@ -133,20 +132,44 @@ def test_ctrl_c_in_a_fold_keeps_the_model_and_its_threshold(rng, monkeypatch):
 # Labels
 
 
-@pytest.mark.parametrize("dtype", [int, float])
-def test_zero_and_one_warn_with_the_way_out(dtype, rng):
-    X, y = correlated(rng, 60), (np.arange(60) < 5).astype(dtype)
-    with pytest.warns(UserWarning, match=r"Give 1 for inliers and -1 for outliers, or use sklearn_ae.metrics' scorers \(make_outl"):
-        AutoencoderOutlierDetector(n_estimators=2, **QUICK).fit(X, y)
+FEW = np.arange(60) % 10 == 0
+REVERSING = {
+    "numbers": FEW.astype(int),
+    "floats": FEW.astype(float),
+    "booleans": FEW,
+    "words": np.where(FEW, "outlier", "inlier"),
+    "objects": np.where(FEW, "fraud", "fine").astype(object),
+    "a list": np.where(FEW, "fraud", "fine").tolist(),
+}
+OTHERS = {
+    "none": None,
+    "the convention": np.where(FEW, -1, 1),
+    "the convention, many outliers": np.where(FEW, 1, -1),
+    "a greater word for inliers": np.where(FEW, "bad", "good"),
+    "as many of both": np.arange(60) % 2,
+    "three": np.arange(60) % 3,
+    "one": np.zeros(60),
+    "a target": np.linspace(0, 1, 60),
+}
 
 
-@pytest.mark.parametrize("y", [None, [1, -1], [0, 1, 2], [0], [0, 1], [0.5, 1.0]], ids=str)
-def test_other_labels_do_not_warn(y, rng):
+@pytest.mark.parametrize("named", REVERSING)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_labels_that_reverse_a_search_warn_where_scorers_ask(named, method, rng):
     X = correlated(rng, 60)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        warnings.filterwarnings("ignore", category=sklearn.exceptions.ConvergenceWarning)
-        AutoencoderOutlierDetector(n_estimators=2, **QUICK).fit(X, None if y is None else np.resize(y, 60))
+    detector = getattr(AutoencoderOutlierDetector(n_estimators=2, **QUICK), method)(X, REVERSING[named])
+    score = get_scorer("roc_auc")
+    with pytest.warns(UserWarning, match=r"of which few are .*worst detector.*make_outlier_scorer\('roc_auc', outlier_label"):
+        score(detector, X, REVERSING[named])
+    detector.score_samples(X)  # no warning
+    detector.fit(X)
+    detector.decision_function(X)
+
+
+@pytest.mark.parametrize("named", OTHERS)
+def test_other_labels_do_not_warn(named, rng):
+    X = correlated(rng, 60)
+    AutoencoderOutlierDetector(n_estimators=2, **QUICK).fit(X, OTHERS[named]).decision_function(X)
 
 
 # Far out, and not finite

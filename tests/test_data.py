@@ -10,7 +10,7 @@ from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._data import batches, sources
 from sklearn_ae._data.batch import Batch
 from sklearn_ae._data.batches import Batches
-from sklearn_ae._data.scaling import Scaling, Whitening, fit_scaling
+from sklearn_ae._data.scaling import RunningScaling, Scaling, Whitening, fit_scaling
 from sklearn_ae._data.sources import ArraySource, Members, Scaled, SparseSource
 from tests.helpers import QUICK
 
@@ -249,6 +249,39 @@ def test_a_scaling_is_undone_by_its_inverse(kind, table):
     back = scaling.inverse(scaling.transform_for(x.dtype)(x))
     assert back.dtype == torch.float64
     np.testing.assert_allclose((back.numpy() - table) / table.std(0), 0, atol=1e-4)
+
+
+def zeros_and_ones_beside_numbers(n=4_000):
+    """A number, two columns of zeros and ones, and four that only look a little like such."""
+    rng = np.random.default_rng(0)
+    half, rare = rng.random(n) < 0.5, rng.random(n) < 0.01
+    return np.column_stack([rng.normal(3, 7, n), half, rare, 2.0 * half, half - 0.5, rng.random(n), np.ones(n)])
+
+
+@pytest.mark.parametrize("make", [ArraySource, lambda X: SparseSource(csr_array(X.astype(np.float32)))], ids=["dense", "sparse"])
+def test_mixed_is_standard_but_for_zeros_and_ones(make):
+    source = make(zeros_and_ones_beside_numbers())
+    mixed, plain = (fit_scaling(kind, source, np.random.RandomState(0)) for kind in ("mixed", "standard"))
+    np.testing.assert_array_equal(mixed.center, plain.center)
+    np.testing.assert_array_equal(mixed.scale[[1, 2]], 0.5)
+    np.testing.assert_array_equal(np.delete(mixed.scale, [1, 2]), np.delete(plain.scale, [1, 2]))
+
+
+def test_gaps_do_not_hide_zeros_and_ones(rng):
+    X = zeros_and_ones_beside_numbers()
+    X[rng.random(X.shape) < 0.2] = np.nan
+    assert (fit_scaling("mixed", ArraySource(X), np.random.RandomState(0)).scale == 0.5).tolist() == [0, 1, 1, 0, 0, 0, 0]
+
+
+def test_zeros_and_ones_are_known_in_a_stream_and_after_a_fit():
+    X = zeros_and_ones_beside_numbers()[:, :6]
+    whole = fit_scaling("mixed", ArraySource(X), np.random.RandomState(0))
+    for begun in (None, fit_scaling("mixed", ArraySource(X[:1_000]), np.random.RandomState(0))):
+        running, scaling = RunningScaling.after(begun, "mixed", 1_000, 10**6), begun
+        for chunk in np.split(X[0 if begun is None else 1_000 :], 3 if begun is not None else 4):
+            scaling = running.follow(scaling, ArraySource(chunk), np.random.RandomState(0))
+        np.testing.assert_allclose(scaling.scale, whole.scale)
+        np.testing.assert_allclose(scaling.center, whole.center)
 
 
 def test_a_whitening_of_more_features_than_rows_is_undone_too(rng):

@@ -251,7 +251,7 @@ def test_outlier_scorer_refuses_what_cannot_rank(table):
     y = np.where(np.arange(120) % 6 == 0, -1, 1)
     with pytest.raises(TypeError, match=r"LogisticRegression is a classifier"):
         outlier_roc_auc_scorer(LogisticRegression(), table, y)
-    with pytest.raises(TypeError, match=r"StandardScaler has neither decision_function nor score_samples"):
+    with pytest.raises(TypeError, match=r"StandardScaler has neither score_samples nor decision_function"):
         outlier_roc_auc_scorer(StandardScaler().fit(table), table, y)
 
 
@@ -286,6 +286,19 @@ def test_a_search_by_words_finds_the_detector_that_is_not_reversed(rng):
     assert search.best_score_ > 0.9
     wrong = GridSearchCV(Column(), {"column": [0, 1]}, scoring=make_outlier_scorer(outlier_label="good"), cv=2).fit(X, y)
     assert wrong.best_params_ == {"column": 0}
+
+
+@pytest.mark.parametrize("named", LABELS)
+def test_a_search_of_our_detector_by_labels_of_any_kind(named, rng):
+    """Without a warning, though ``fit`` is given them too."""
+    outlier_label, label = LABELS[named]
+    outliers = np.arange(60) % 5 == 0
+    X = rng.normal(size=(60, 3)) + 5 * outliers[:, np.newaxis]
+    scorer = make_outlier_scorer("roc_auc", outlier_label=outlier_label)
+    detector = AutoencoderOutlierDetector(n_estimators=2, **QUICK)
+    search = GridSearchCV(detector, {"max_samples": [8, 16]}, scoring=scorer, cv=StratifiedKFold(2)).fit(X, label(outliers))
+    assert search.best_score_ > 0.9
+    assert search.score(X, label(outliers)) > 0.9
 
 
 def test_a_search_of_our_detector_by_its_convention():

@@ -72,8 +72,10 @@ def test_complete_rows_among_rows_with_gaps_get_what_they_get_alone(model, holed
     model.fit(holed)
     both = np.vstack([holed, table])
     for name in methods(model):
-        # beside masks, rounding decides on which side of a margin's step a training row is
-        np.testing.assert_allclose(getattr(model, name)(both)[len(holed) :], getattr(model, name)(table), rtol=1e-3, atol=1e-5)
+        # beside masks, rounding decides on which side of a step a row is: of a margin, or of one of the 24 held-out scores
+        step = 1 / 25 if name == "p_values" else 0
+        found, expected = getattr(model, name)(both)[len(holed) :], getattr(model, name)(table)
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 + step)
 
 
 def test_scores_are_means_over_what_was_observed(holed):

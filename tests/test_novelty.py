@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 from sklearn.ensemble import IsolationForest
+from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
 from sklearn_ae import AutoencoderOutlierDetector
@@ -14,6 +15,7 @@ from sklearn_ae._data.scaling import Scaling
 from sklearn_ae._data.sources import ArraySource, Scaled
 from sklearn_ae._network.blueprint import Blueprint
 from sklearn_ae._network.blueprint.rows import likely_inliers
+from sklearn_ae._network.dependences import Dependences
 from sklearn_ae._network.margins import Margins
 from sklearn_ae._network.nearest import Hands, Memory
 from sklearn_ae._training import rules
@@ -234,21 +236,67 @@ def test_hands_by_hand(rng):
 
 def test_memory_by_hand(rng):
     rows, x = torch.from_numpy(rng.normal(size=(40, 5))).float(), torch.from_numpy(rng.normal(size=(7, 5))).float()
-    memory = Memory(5)
-    left_out = memory.fill(rows)
+    other = torch.from_numpy(rng.uniform(1, 2, size=40)).float()
+    memory = Memory(5, n_models=2)
+    left_out = memory.fill(rows, other)
 
     def residuals(row, others):
         order = (row - others).square().sum(1).argsort()
         return (row - others[order[:3]].mean(0)).abs(), order[:10]
 
     own = torch.stack([residuals(rows[i], torch.cat([rows[:i], rows[i + 1 :]]))[0].sum() for i in range(40)])
-    np.testing.assert_allclose(memory.usual - memory.usual.min(), own - own.min(), atol=1e-4)
+    for found, expected in zip(memory.usual.T, (own, other), strict=True):
+        np.testing.assert_allclose(found - found.min(), expected - expected.min(), atol=1e-4)
+    found, usual = memory(x)
     for i, row in enumerate(x):
         by_hand, around = residuals(row, rows)
-        np.testing.assert_allclose(memory(x)[i], by_hand / memory.usual[around].mean().sqrt(), rtol=1e-4)
+        np.testing.assert_allclose(found[i], by_hand, rtol=1e-4)
+        np.testing.assert_allclose(usual[i], memory.usual[around].mean(0), rtol=1e-4)
     others = torch.cat([torch.arange(3), torch.arange(4, 40)])
     by_hand, around = residuals(rows[3], rows[others])
-    np.testing.assert_allclose(left_out[3], by_hand.sum() / memory.usual[others[around]].mean().sqrt(), rtol=1e-4)
+    expected = torch.stack([by_hand.sum(), other[3]]) / memory.usual[others[around]].mean(0).sqrt()
+    np.testing.assert_allclose(left_out[3], expected, rtol=1e-4)
+
+
+def test_dependences_by_hand(rng):
+    """Residuals of each column's linear regression on the others, and nothing for a column that stands alone."""
+    Z = rng.normal(size=(2_000, 2))
+    X = np.c_[Z, Z.sum(1) + 0.1 * rng.normal(size=2_000), rng.normal(size=2_000)].astype(np.float32)
+    dependences = Dependences(4)
+    dependences.learn(torch.from_numpy(X))
+    new = rng.normal(size=(50, 4)).astype(np.float32)
+    found = dependences(torch.from_numpy(new)).numpy()
+    for j in range(3):
+        others = np.delete(np.arange(4), j)
+        regression = Ridge(2).fit(X[:, others], X[:, j])
+        left = X[:, j] - regression.predict(X[:, others])
+        expected = np.abs(new[:, j] - regression.predict(new[:, others])) / (1.1 * left.std())
+        expected = np.minimum(expected, 20) * -np.log(1 - regression.score(X[:, others], X[:, j]))
+        np.testing.assert_allclose(found[:, j], expected, rtol=0.1, atol=0.2)
+    assert found[:, :3].mean() > 20
+    assert found[:, 3].max() < 0.1
+
+
+def test_dependences_judge_what_was_observed_by_what_was_observed(rng):
+    """A gap is filled by what the others say of it, so that it makes no value an outlier."""
+    X = torch.from_numpy(correlated(rng, 1_000)).float()
+    dependences = Dependences(6)
+    dependences.learn(X)
+    mask = torch.from_numpy(rng.random((1_000, 6)) >= 0.3)
+    mask[:, 0] = True
+    found = dependences(torch.where(mask, X, 0), mask)
+    assert (found[~mask] == 0).all()
+    assert float(found.sum(1).median()) <= float(dependences(X).sum(1).median())
+    row, seen = X[:1].clone(), torch.tensor([[True, True, True, True, False, True]])
+    far = row + torch.tensor([[0.0, 2.0, 0, 0, 0, 0]])
+    assert dependences(far, seen).sum() > 3 * dependences(row, seen).sum()
+
+
+@pytest.mark.parametrize(("n", "d"), [(5, 5), (3, 10), (1_000, 300)])
+def test_few_rows_and_many_columns_tell_of_no_dependences(n, d, rng):
+    dependences = Dependences(d)
+    dependences.learn(torch.from_numpy(rng.normal(size=(n, d))).float())
+    assert (dependences(torch.randn(4, d)) == 0).all()
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 100, 5_000])

@@ -20,6 +20,7 @@ from sklearn_ae._data.scaling import Scaling
 from sklearn_ae._data.sources import ArraySource, Scaled
 from sklearn_ae._network.blueprint.ensemble import assign_features
 from sklearn_ae._network.blueprint.rows import subsample_rows
+from sklearn_ae._network.nearest import RESOLUTION
 from sklearn_ae.architectures import Convolutional, Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.latents import Contractive, Sparse, Variational
@@ -46,7 +47,7 @@ def test_planted_outliers_score_lowest(fitted, rng):
     y = np.r_[np.ones(400), -np.ones(50)]
     ours = roc_auc_score(y, detector.score_samples(np.r_[X, outliers]))
     trees = IsolationForest(random_state=0).fit(X)
-    assert ours > 0.75
+    assert ours > 0.85
     assert ours > roc_auc_score(y, trees.score_samples(np.r_[X, outliers]))
 
 
@@ -81,9 +82,9 @@ def test_automatic_contamination(share, rng):
     inliers = correlated(rng, 1_000 - n_outliers)
     outliers = 3 * rng.normal(size=(n_outliers, 6))
     detector = AutoencoderOutlierDetector(random_state=0).fit(np.r_[inliers, outliers])
-    assert (detector.predict(correlated(rng, 2_000)) == -1).mean() <= 0.06
+    assert (detector.predict(correlated(rng, 2_000)) == -1).mean() <= 0.03
     if n_outliers:
-        assert (detector.predict(outliers) == -1).mean() >= 0.75
+        assert (detector.predict(outliers) == -1).mean() >= 0.9
 
 
 # p-values
@@ -258,11 +259,12 @@ def test_scores_by_hand(rng):
     x = torch.from_numpy(new).float()
     with torch.no_grad():
         raw = module.each("reconstruct", module.seen(x))
-        margins = module.margins(x).sum(1)
+        apart = (module.margins(x) + module.dependences(x)).sum(1)
     trained = sum(((raw[m] - x).abs() * module.weight[m]).sum(1) for m in range(2))
     hands = module.hands.rows.view(32, 16, 6)
-    nearest = (x[None, None] - hands[:, :, None]).square().sum(3).amin(1).sqrt().mean(0)
-    np.testing.assert_allclose(-detector.score_samples(new), trained + module.hands_weight * nearest + margins, rtol=1e-4)
+    squares = (x[None, None] - hands[:, :, None]).square().sum(3) + RESOLUTION * x.square().sum(1)
+    nearest = squares.amin(1).sqrt().mean(0)
+    np.testing.assert_allclose(-detector.score_samples(new), trained + module.hands_weight * nearest + apart, rtol=1e-4)
 
 
 def test_trimming_leaves_out_the_worst_quarter(rng):
@@ -430,12 +432,6 @@ def test_a_search_by_labels_takes_one_and_minus_one():
 def _shuffled(X, y):
     order = np.random.default_rng(0).permutation(len(X))
     return X[order], y[order]
-
-
-def test_labels_in_words_are_refused(rng):
-    X = correlated(rng, 60)
-    with pytest.raises(ValueError, match=r"y must be 1 for inliers and -1 for outliers, got \['inlier', 'outlier'\]"):
-        AutoencoderOutlierDetector().fit(X, np.where(np.arange(60) < 50, "inlier", "outlier"))
 
 
 @pytest.mark.parametrize(

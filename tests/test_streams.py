@@ -16,6 +16,7 @@ from sklearn_ae._data.recent import Recent, Rows, differ
 from sklearn_ae._data.sources import ArraySource
 from sklearn_ae.architectures import Custom, Dense
 from sklearn_ae.latents import Sparse
+from sklearn_ae.persistence import load, save
 from tests.helpers import LATENTS
 
 ESTIMATORS = {
@@ -165,6 +166,20 @@ def test_gaps_in_later_chunks(estimator):
     assert np.isfinite(estimator.reconstruct(later)).all()
 
 
+def test_gaps_that_begin_later_are_filled_by_what_the_other_values_make_likely():
+    X = stream(2_400)
+    gone = np.random.default_rng(0).random(X.shape) < 0.1
+    gone[:600] = False
+    holed = np.where(gone, np.nan, X)
+    model = learn(AutoencoderTransformer(2, random_state=0), holed[:600], 2)
+    assert model.net_.module_.filler is None
+    learn(model, holed[600:], 6)
+    assert model.net_.module_.filler is not None
+    left = ((model.reconstruct(holed) - X) / X.std(0))[gone]
+    assert np.sqrt(np.square(left).mean()) < 0.3  # the mean's is 1
+    assert model.n_iter_ == 8
+
+
 def test_a_column_that_is_missing_for_a_while(estimator):
     X = stream(900)
     estimator.partial_fit(X[:300])
@@ -229,12 +244,48 @@ def test_batch_normalisation_of_a_single_row_names_the_way_out():
 def test_pickled_between_chunks(estimator):
     X = stream(1_500)
     learn(estimator, X[:1_000], 4)
-    copied = pickle.loads(pickle.dumps(estimator))
+    copied = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(estimator))))
     np.testing.assert_array_equal(copied.score_samples(X), estimator.score_samples(X))
     learn(copied, X[1_000:], 2)
     learn(estimator, X[1_000:], 2)
-    assert copied.score(X) > 1.25 * estimator.score(X)  # scores are negative
+    np.testing.assert_array_equal(copied.score_samples(X), estimator.score_samples(X))
     assert copied.n_iter_ == 6
+
+
+def test_fit_after_loading_forgets_the_stream():
+    X = stream(600)
+    model = pickle.loads(pickle.dumps(learn(AutoencoderTransformer(2, random_state=0), X, 3)))
+    other = AutoencoderTransformer(2, random_state=0)
+    for one in (model, other):
+        one.fit(X).partial_fit(X[:100])
+    np.testing.assert_array_equal(model.score_samples(X), other.score_samples(X))
+
+
+def test_a_chunk_that_fails_after_loading_changes_nothing(monkeypatch):
+    X = stream(600)
+    model = pickle.loads(pickle.dumps(learn(AutoencoderTransformer(2, random_state=0), X, 3)))
+    before = model.score_samples(X)
+    monkeypatch.setattr("sklearn_ae._training.loop.Loop._train", lambda self, batches: np.nan)
+    with pytest.raises(FloatingPointError):
+        model.partial_fit(X)
+    np.testing.assert_array_equal(model.score_samples(X), before)
+
+
+def test_a_file_goes_on_with_a_new_optimiser(tmp_path):
+    X = stream(1_500)
+    model = learn(AutoencoderTransformer(2, random_state=0), X[:1_000], 4)
+    save(model, tmp_path / "model")
+    loaded = load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.score_samples(X), model.score_samples(X))
+    assert learn(loaded, X[1_000:], 2).score(X) > 1.25 * learn(model, X[1_000:], 2).score(X)  # scores are negative
+
+
+def test_the_nets_history_does_not_grow_for_ever(monkeypatch):
+    monkeypatch.setattr("sklearn_ae._training.net.KEPT_CHUNKS", 3)
+    model = learn(AutoencoderTransformer(2, random_state=0), stream(400), 8)
+    assert len(model.net_.history) == len(model.net_.state_.losses) == 3
+    assert len(model.loss_curve_) == len(model.validation_loss_curve_) == 8
+    assert model.loss_curve_[-3:] == model.net_.history[:, "train_loss"]
 
 
 def test_the_same_random_state_gives_the_same_numbers(estimator):
@@ -379,11 +430,11 @@ def test_after_fit_an_ensemble_stays_until_as_many_rows_have_come():
 def test_the_threshold_of_a_stream(contamination, detector):
     learn(detector.set_params(contamination=contamination), stream(3_000), 6)
     share = (detector.predict(stream(2_000, seed=1)) == -1).mean()
-    assert 0.06 < share < 0.16 if contamination == 0.1 else share < 0.1
+    assert 0.06 < share < 0.16 if contamination == 0.1 else share < 0.08
 
 
 def test_the_newest_rows_are_kept_with_their_weights():
-    rows = Recent(Rows(np.empty((0, 1))), 4, np.random.RandomState(0))
+    rows = Recent.of(Rows(np.empty((0, 1))), 4, np.random.RandomState(0))
     for start in (0, 3, 6):
         source = ArraySource(np.arange(start, start + 3.0)[:, None])
         if start == 3:
@@ -402,7 +453,7 @@ def test_the_newest_rows_are_kept_with_their_weights():
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.01])
 @pytest.mark.parametrize("size", [1, 7, 100])
 def test_the_share_held_out_is_kept_however_small_the_chunks(size, share):
-    rows, n = Recent(Rows(np.empty((0, 1))), 10, np.random.RandomState(0)), 0
+    rows, n = Recent.of(Rows(np.empty((0, 1))), 10, np.random.RandomState(0)), 0
     for _ in range(100):
         held_out, learnt = rows.divide(size, share)
         assert sorted([*held_out, *learnt]) == list(range(size))
@@ -419,8 +470,10 @@ def test_samples_of_one_distribution_do_not_differ_and_others_do():
 
 
 def test_labels_as_in_fit(detector):
-    with pytest.raises(ValueError, match="1 for inliers"):
-        detector.partial_fit(stream(20), np.array(["a", "b"] * 10))
+    X = stream(200)
+    detector.partial_fit(X, np.repeat(["no", "yes"], [190, 10]))
+    with pytest.warns(UserWarning, match="make_outlier_scorer"):
+        detector.decision_function(X)
 
 
 def test_parts_of_ones_own():

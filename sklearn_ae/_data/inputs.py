@@ -1,6 +1,5 @@
 """What users hand to an estimator, checked and made a source of rows."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -123,28 +122,15 @@ def is_tensor(X: Any) -> bool:
     return isinstance(X, Tensor) and get_config()["array_api_dispatch"]
 
 
-def check_labels(y: ArrayLike | None) -> None:
-    """Refuse labels by which a search would be silently reversed, and warn of 0 and 1 where the ones are few, as outliers are.
+def reversing_labels(y: ArrayLike | None) -> str | None:
+    """The two labels in y, if outliers seem to be the greater one: they are few, and the labels are not -1 and 1.
 
     scikit-learn's scorers take the greater of two labels for the positive class, so inliers must have it: 1, with -1 for outliers.
     """
     labels = np.asarray(y)
     if labels.ndim != 1 or labels.dtype.kind not in "USObiuf":
-        return
-    found = set(labels.tolist())
-    if len(found) != 2:
-        return
-    if labels.dtype.kind in "USOb":
-        names = sorted(found, key=str)
-        raise ValueError(
-            f"y must be 1 for inliers and -1 for outliers, got {names}: scorers would not know which is which. "
-            f"Pass np.where(y == {names[-1]!r}, -1, 1) if {names[-1]!r} is the outlier, or leave y out."
-        )
-    if found == {0, 1} and labels.mean() < FEW_OUTLIERS:
-        warnings.warn(
-            "y is 0 and 1. fit does not use it, but scikit-learn's scorers take the greater label for the positive class, which "
-            "must be the inliers: if 1 is an outlier here, a search by roc_auc is reversed. Give 1 for inliers and -1 for "
-            "outliers, or use sklearn_ae.metrics' scorers (make_outlier_scorer(..., outlier_label=1)).",
-            UserWarning,
-            stacklevel=3,
-        )
+        return None
+    found = sorted(set(labels.tolist()), key=str if labels.dtype.kind in "USO" else None)
+    if len(found) != 2 or found == [-1, 1] or (labels == found[1]).mean() >= FEW_OUTLIERS:
+        return None
+    return f"{found[0]!r} and {found[1]!r}, of which few are {found[1]!r}"

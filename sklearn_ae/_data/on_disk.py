@@ -56,7 +56,7 @@ class DiskSource(Source):
     def subset(self, positions: np.ndarray) -> "DiskSource":
         part = DiskSource.__new__(DiskSource)
         part.__dict__.update(self.__dict__)
-        part.positions = np.asarray(positions) if self.positions is None else self.positions[positions]
+        part.positions = np.asarray(positions, position_type(self.n_rows)) if self.positions is None else self.positions[positions]
         part.weight = None if self.weight is None else self.weight[torch.from_numpy(np.asarray(positions))]
         part.n_rows = len(positions)
         return part
@@ -64,9 +64,14 @@ class DiskSource(Source):
     def shuffled(self, n_together: int) -> Tensor:
         """Short runs of consecutive rows in random order, then rows in random order within each `n_together` of them."""
         run = max(1, SHUFFLED_BYTES // (self.dtype.itemsize * self.n_features))
-        starts = torch.randperm(-(-self.n_rows // run)) * run
-        order = torch.cat([torch.arange(start, min(start + run, self.n_rows)) for start in starts.tolist()])
-        return torch.cat([part[torch.randperm(len(part))] for part in order.split(n_together)])
+        order, n_placed = np.empty(self.n_rows, position_type(self.n_rows)), 0
+        for start in (torch.randperm(-(-self.n_rows // run)) * run).tolist():
+            stop = min(start + run, self.n_rows)
+            order[n_placed : n_placed + stop - start] = np.arange(start, stop)
+            n_placed += stop - start
+        for part in torch.from_numpy(order).split(n_together):
+            part.copy_(part[torch.randperm(len(part))])
+        return torch.from_numpy(order)
 
     def _gather(self, rows: np.ndarray) -> np.ndarray:
         """Rows in any order, read in sorted runs."""
@@ -90,6 +95,11 @@ class DiskSource(Source):
         if isinstance(self.X, np.memmap) and pages is not None:
             pages.madvise(mmap.MADV_DONTNEED)  # the pages stay in the system's cache, but no longer count as ours
         return rows
+
+
+def position_type(n_rows: int) -> type[np.signedinteger]:
+    """Whole numbers that count so many rows, and take half the memory where they can: of rows on disk there are many."""
+    return np.int32 if n_rows <= np.iinfo(np.int32).max else np.int64
 
 
 def is_on_disk(X: Any) -> bool:

@@ -1,6 +1,7 @@
 """The most recent rows of a stream, of which some are learnt from and the others held out."""
 
 import copy
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -8,12 +9,14 @@ import torch
 from numpy.random import RandomState
 
 from sklearn_ae._data.sources import ArraySource, Source, observed
+from sklearn_ae._records import record
 
 HELD_OUT_SHARE = 0.25  # rows held out that are kept, for each row that is learnt from
 COMPARED = 1_000  # scores of rows that a change is looked for in
 CHANCE = 1e-6  # of a change where there is none
 
 
+@record
 class Rows(NamedTuple):
     """Rows in the data's own units, NaN where a value is missing, in the order in which they came. Never changed in place.
 
@@ -43,40 +46,45 @@ class Rows(NamedTuple):
         return source
 
 
+@record
+@dataclass(eq=False)
 class Recent:
     """What a detector keeps of a stream.
-
-    Parameters
-    ----------
-    none : Rows
-        No rows, of the stream's width and precision.
-    most : int
-        Rows to learn from that are kept at most.
-    random_state : RandomState
-    n_before : int
-        Rows of a fit before the stream, which are not kept.
 
     Attributes
     ----------
     learnt, held_out : Rows
         The newest rows that the network may learn from, and the newest of those that it never does.
+    most : int
+        Rows to learn from that are kept at most.
+    random_state : RandomState
+    n_needed : int
+        How many rows to learn from the network stays for at least: those of a fit before the stream, which are not kept.
     n_rows : int
         Rows of the stream so far.
     n_new : int
         Rows to learn from that have come since the network was drawn.
-    n_needed : int
-        How many it stays for at least.
     scores : ndarray of shape (n,)
         Of the newest of those rows, by that network.
     """
 
-    def __init__(self, none: Rows, most: int, random_state: RandomState, n_before: int = 0):
-        self.learnt = self.held_out = none
-        self.most, self.most_held_out = most, round(HELD_OUT_SHARE * most)
-        self.random_state = random_state
-        self.n_rows = self.n_new = 0
-        self.n_needed = min(n_before, most)
-        self.scores = np.empty(0)
+    learnt: Rows
+    held_out: Rows
+    most: int
+    random_state: RandomState
+    n_needed: int = 0
+    n_rows: int = 0
+    n_new: int = 0
+    scores: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    @classmethod
+    def of(cls, none: Rows, most: int, random_state: RandomState, n_before: int = 0) -> "Recent":
+        """At the beginning of a stream: no rows, of its width and precision, after a fit to `n_before` rows."""
+        return cls(none, none, most, random_state, min(n_before, most))
+
+    @property
+    def most_held_out(self) -> int:
+        return round(HELD_OUT_SHARE * self.most)
 
     def copy(self) -> "Recent":
         """The same, to be changed."""
@@ -104,7 +112,8 @@ class Recent:
         self.n_new += len(learnt)
 
     def forget(self) -> None:
-        """Forget the older half of all rows."""
+        """Forget the older half of all rows, and the scores in which a change has shown."""
+        self.scores = np.empty(0)
         self.learnt = self.learnt.newest(len(self.learnt.values) // 2)
         self.held_out = self.held_out.newest(len(self.held_out.values) // 2)
 

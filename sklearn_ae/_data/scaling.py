@@ -27,7 +27,8 @@ BOUND = 2.0  # largest scaled value of such a feature
 SQUARABLE = 1e-140, 1e140  # magnitudes whose squares, and sums of them, are exact in float64
 FLOAT32 = 1e-36, 1e36  # magnitudes that are safe in float32
 EPS = np.finfo(np.float64).eps
-KINDS = ("standard", "bounded", "robust", "uniform", "whitened", "standard_whitened")
+ZERO_ONE = 0.5  # what columns of zeros and ones are divided by: their greatest standard deviation
+KINDS = ("standard", "mixed", "bounded", "robust", "uniform", "whitened", "standard_whitened")
 
 
 @record
@@ -127,9 +128,10 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
 
     Parameters
     ----------
-    kind : {"standard", "bounded", "robust", "uniform", "whitened", "standard_whitened"} or None
-        Mean and standard deviation; that, nearly constant features bounded; median and spread of the middle; one factor for all
-        features, so that zeros stay zeros; the third, or the first, and whitened in part; or no scaling.
+    kind : {"standard", "mixed", "bounded", "robust", "uniform", "whitened", "standard_whitened"} or None
+        Mean and standard deviation; that, but one half for columns of zeros and ones; the first, nearly constant features
+        bounded; median and spread of the middle; one factor for all features, so that zeros stay zeros; the fourth, or the
+        first, and whitened in part; or no scaling.
     source : Source
         Rows in the data's own units.
     random_state : RandomState
@@ -141,6 +143,8 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
     if kind == "standard":
         moments = source.moments()
         return Scaling(moments.mean, moments.scale)
+    if kind == "mixed":
+        return Scaling(*mixed(source.moments()))
     if kind == "uniform":
         return Scaling(*uniform(source.moments()))
     some = few_rows(source, random_state)
@@ -158,8 +162,8 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
 class RunningScaling:
     """A scaling that follows a stream: of all rows so far, or of about the last `memory`.
 
-    ``"standard"``, ``"bounded"`` and ``"uniform"`` follow the moments of the rows, ``"robust"`` moves towards each chunk's
-    quantiles, and ``"whitened"`` stays that of the first chunk.
+    ``"standard"``, ``"mixed"``, ``"bounded"`` and ``"uniform"`` follow the moments of the rows, ``"robust"`` moves towards each
+    chunk's quantiles, and ``"whitened"`` stays that of the first chunk.
 
     Parameters
     ----------
@@ -177,9 +181,13 @@ class RunningScaling:
     @classmethod
     def after(cls, scaling: Scaling | None, kind: str | None, n_rows: int, memory: int) -> "RunningScaling":
         """What goes on from a scaling that was computed from `n_rows` rows; None begins anew."""
-        if scaling is None or scaling.scale is None:
+        if scaling is None or scaling.center is None or scaling.scale is None:
             return cls(kind, memory)
-        return cls(kind, memory, n_rows, scaling.center, scaling.scale)
+        center, deviation = scaling.center, scaling.scale
+        if kind == "mixed":
+            zero_one = (deviation == ZERO_ONE) & (center > 0) & (center < 1)
+            deviation = np.where(zero_one, np.sqrt(center * (1 - center), where=zero_one, out=np.zeros_like(center)), deviation)
+        return cls(kind, memory, n_rows, center, deviation)
 
     def follow(self, scaling: Scaling | None, source: "Source", random_state: np.random.RandomState) -> Scaling:
         """The scaling after another chunk.
@@ -213,7 +221,8 @@ class RunningScaling:
         self.n_rows += source.n_rows
         if self.kind == "uniform":
             return Scaling(*uniform(Moments(self.center, self.deviation)))
-        return Scaling(self.center, np.where(self.deviation > 0, self.deviation, 1.0))
+        moments = Moments(self.center, self.deviation)
+        return Scaling(*mixed(moments)) if self.kind == "mixed" else Scaling(moments.mean, moments.scale)
 
 
 def root_of_squares(terms) -> np.ndarray:
@@ -310,6 +319,17 @@ def uniform(moments: Moments) -> tuple[np.ndarray, np.ndarray]:
     unit = max(np.abs(moments.mean).max(), moments.deviation.max())
     scale = unit * np.sqrt((share * ((moments.mean / unit) ** 2 + (moments.deviation / unit) ** 2)).sum()) if unit > 0 else 1.0
     return np.zeros_like(moments.mean), np.full_like(moments.mean, scale)
+
+
+def mixed(moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations, but one half for columns of zeros and ones, so that rare ones do not weigh more than numbers.
+
+    These are known by their moments: only for zeros and ones is the mean of the squares that of the values.
+    """
+    mean = moments.mean.clip(0, 1)
+    variance = mean * (1 - mean)
+    zero_one = (variance > 0) & np.isclose(moments.deviation.clip(max=1) ** 2, variance, rtol=1e-6, atol=0)
+    return moments.mean, np.where(zero_one, ZERO_ONE, moments.scale)
 
 
 def bounded(X: np.ndarray, moments: Moments) -> tuple[np.ndarray, np.ndarray]:

@@ -317,6 +317,13 @@ class Members(Source):
         )
 
 
+def all_but(positions: np.ndarray, n_rows: int) -> np.ndarray:
+    """Positions of all other rows, in order."""
+    left = np.ones(n_rows, bool)
+    left[positions] = False
+    return np.flatnonzero(left)
+
+
 def observed(batch: Batch) -> tuple[np.ndarray, np.ndarray | None]:
     """Rows with NaN where a value is missing, and their weights."""
     x = batch.x if batch.mask is None else torch.where(batch.mask, batch.x, torch.nan)

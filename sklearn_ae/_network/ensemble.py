@@ -1,6 +1,7 @@
 """Many small autoencoders side by side, with the interface of one.
 
-Each member has rows and features of its own: a trained network, and hands of rows of which the nearest reconstructs a row.
+Each member has rows and features of its own: a trained network, and hands of rows of which the nearest reconstructs a row. Beside
+them stand margins and dependences, which are of all rows.
 """
 
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from sklearn_ae._data.batch import Batch
 from sklearn_ae._network.autoencoder import Autoencoder
+from sklearn_ae._network.dependences import Dependences
 from sklearn_ae._network.margins import Margins
 from sklearn_ae._network.nearest import Hands, itself, typical
 from sklearn_ae._network.stack import Stack
@@ -17,7 +19,7 @@ from sklearn_ae._network.stack import Stack
 SCALE_ROWS = 1_024  # rows from which the weights of the score's parts are computed
 TRIMMED = 0.25  # share of a batch's rows, the worst reconstructed, that a member does not learn from
 NORMAL = 1.4826  # standard deviations of a normal distribution in its median absolute deviation
-MARGIN_WEIGHT, HALF_MARGIN = 0.5, 16  # the margins' weight with few features, and the features with which it is half of that
+MARGIN_WEIGHT, HALF_MARGIN = 0.5, 16  # that of margins and dependences with few features, and the features that halve it
 
 
 class Mask(nn.Module):
@@ -62,7 +64,7 @@ class Ensemble(Stack):
     ):
         super().__init__(members, features.shape[1])
         self.n_features, self.active, self.trained_share = n_features, active, trained_share
-        self.hands, self.margins = Hands(n_features, n_hands), Margins(n_features)
+        self.hands, self.margins, self.dependences = Hands(n_features, n_hands), Margins(n_features), Dependences(n_features)
         self.register_buffer("features", features)
         self.register_buffer("weight", torch.ones(features.shape))  # of a residual in a row's score
         self.register_buffer("hands_weight", torch.ones(()))
@@ -79,8 +81,8 @@ class Ensemble(Stack):
         """Deal the hands, learn the margins, and set the weights of all parts of the score.
 
         A residual is divided by a robust scale of its member's and feature's residuals, a row's sum by the median of its
-        member's, and the sum over members so that a typical row has an outlyingness of 1. Hands and margins are divided by what is
-        typical of theirs.
+        member's, and the sum over members so that a typical row has an outlyingness of 1. Hands, margins and dependences are
+        divided by what is typical of theirs.
 
         Parameters
         ----------
@@ -102,19 +104,23 @@ class Ensemble(Stack):
         filled = x if mask is None else torch.where(mask, x, self.restore(x, mask))
         self.hands.deal(filled, hands)
         self.margins.learn(x, mask)
+        self.dependences.learn(filled)
         some, seen = x[:SCALE_ROWS], None if mask is None else mask[:SCALE_ROWS]
         trained = self.residuals(some, seen).sum(2).sum(0)
-        distances, margins = self.hands(some, seen, itself(hands, len(some))), margin_sums(self.margins, some, seen)
+        distances = self.hands(some, seen, itself(hands, len(some)))
+        margins, dependences = margin_sums(self.margins, some, seen), self.dependences(some, seen).sum(1)
         weights = [
             self.trained_share / trained.median().clamp_min(1e-6),
             (1 - self.trained_share) / typical(distances),
             margin_weight(self.n_features) / typical(margins).clamp_min(0.05),
+            margin_weight(self.n_features) * self.dependences.closeness() / typical(dependences),
         ]
-        total = sum(weight * part for weight, part in zip(weights, (trained, distances, margins), strict=True))
-        trained_weight, hands_weight, margins_weight = (weight / total.median().clamp_min(1e-6) for weight in weights)
+        total = sum(weight * part for weight, part in zip(weights, (trained, distances, margins, dependences), strict=True))
+        trained_weight, hands_weight, margins_weight, dependences_weight = (w / total.median().clamp_min(1e-6) for w in weights)
         self.weight.mul_(trained_weight)
         self.hands_weight.copy_(hands_weight)
         self.margins.values.mul_(margins_weight)
+        self.dependences.weight.mul_(dependences_weight)
 
     # Inference, on rows of shape (n_samples, n_features), nothing random
 
@@ -126,16 +132,18 @@ class Ensemble(Stack):
         return for_all_features(values, mask)
 
     def losses(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The outlyingness of each row (n_samples,): of the trained networks, of the hands, and of the margins."""
+        """The outlyingness of each row (n_samples,): of the trained networks, the hands, the margins and the dependences."""
         x = x if mask is None else torch.where(mask, x, 0)
         trained = self.residuals(x, mask).sum(2).sum(0)
-        return trained + self.hands_weight * self.hands(x, mask) + margin_sums(self.margins, x, mask)
+        far_out = trained + self.hands_weight * self.hands(x, mask) + margin_sums(self.margins, x, mask)
+        return far_out + for_all_features(self.dependences(x, mask), mask).sum(1)
 
     def contributions(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The part of each feature in it (n_samples, n_features)."""
         x = x if mask is None else torch.where(mask, x, 0)
         hands = self.hands_weight * self.hands.contributions(x, mask)
-        return self._gather(self.residuals(x, mask)) + hands + for_all_features(self.margins(x), mask)
+        apart = for_all_features(self.margins(x) + self.dependences(x, mask), mask)
+        return self._gather(self.residuals(x, mask)) + hands + apart
 
     def elements(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The loss of each entry (n_samples, n_features), in the mean over the members that see it; NaN where it is missing."""

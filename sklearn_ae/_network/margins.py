@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+ROUNDING = 1e-5  # values that differ by no more, absolutely and relatively, may be one value that was rounded differently
 N_POINTS = 64  # on either side; the probabilities of their tails are spaced evenly in their logarithms
 
 
@@ -12,6 +13,7 @@ class Margins(nn.Module):
     .. math:: \max(0, -\log(2 \min(P(X_j \le x_j), P(X_j \ge x_j))))
 
     Probabilities are those of some rows, known at 64 of their quantiles on either side (Li et al., 2022, ECOD, has one side of it).
+    Values within rounding of a quantile count as the quantile: where many rows share a value, that is a step by itself.
 
     Parameters
     ----------
@@ -35,9 +37,8 @@ class Margins(nn.Module):
         steps = torch.linspace(0, 1, N_POINTS, device=x.device)
         ranks = ((n / 2).clamp_min(1) ** steps).round().long()  # from 1 to the middle
         points = ordered.gather(1, torch.cat([ranks - 1, n - ranks], 1).clamp_min(0)).sort(1).values
-        after = torch.nextafter(points, torch.full_like(points, torch.inf))  # a value that many rows share is a step by itself
-        edges = torch.stack([points, after], 2).flatten(1).sort(1).values
-        at_most = torch.searchsorted(ordered, edges, right=True).minimum(n)
+        edges = torch.cat([points - reach(points), points + reach(points)], 1).sort(1).values
+        at_most = torch.searchsorted(ordered, edges + 2 * reach(edges), right=True).minimum(n)
         at_least = n - torch.searchsorted(ordered, edges).minimum(n)
         share = (torch.minimum(at_most, at_least) + 1) / (n + 1)
         first = 1 / (n + 1)
@@ -48,3 +49,8 @@ class Margins(nn.Module):
         """The margins of rows (n_samples, n_features)."""
         which = torch.searchsorted(self.edges, x.T.contiguous(), right=True)
         return self.values.gather(1, which).T
+
+
+def reach(values: Tensor) -> Tensor:
+    """How far from a value another may be and still be the same."""
+    return ROUNDING * values.abs().clamp(1, 1e20)  # finite where a quantile is infinite, since nothing was observed

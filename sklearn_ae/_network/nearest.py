@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 NEAREST, AROUND = 3, 10  # rows whose mean is the reconstruction; rows whose own residuals it is measured by
+RESOLUTION = 1e-4  # of a row's squared length: squared distances below it are mostly rounding
 MEMORY_BLOCK = 256  # rows that are compared with the memory at a time while it is filled
 
 
@@ -44,16 +45,25 @@ class Rows(nn.Module):
 class Memory(Rows):
     """Reconstructs a row by the mean of the nearest kept rows.
 
-    Residuals are divided by the root of those that the kept rows around have themselves, so that sparse regions, where all rows lie
-    far from one another, do not make outliers.
+    Residuals are to be divided by the root of those that the kept rows around have themselves, so that sparse regions, where all
+    rows lie far from one another, do not make outliers. The same is known for the residuals of other models.
+
+    Parameters
+    ----------
+    n_features, n_models : int
+        This one among the models.
     """
 
-    def __init__(self, n_features: int):
+    def __init__(self, n_features: int, n_models: int = 1):
         super().__init__(n_features)
-        self.register_buffer("usual", torch.zeros(0))  # what residuals are usual at each kept row
+        self.register_buffer("usual", torch.zeros(0, n_models))  # what residuals are usual at each kept row
 
-    def fill(self, rows: Tensor) -> Tensor:
-        """Keep these rows; gives the sum of the residuals that each has when it is left out (n_rows,)."""
+    def fill(self, rows: Tensor, *others: Tensor) -> Tensor:
+        """Keep these rows, and what residuals other models have there (n_rows,).
+
+        Gives the sums of the residuals that each row has when it is left out, beside those of the others (n_rows, n_models), all
+        divided by the root of what is usual around.
+        """
         self.keep(rows)
         own, around = [], []
         for start in range(0, len(rows), MEMORY_BLOCK):
@@ -61,14 +71,14 @@ class Memory(Rows):
             nearest = self._nearest(x, None, torch.arange(start, start + len(x), device=x.device))
             own.append((x - self._middle(nearest)).abs().sum(1))
             around.append(nearest)
-        residuals = torch.cat(own)
-        self.usual = residuals + 0.1 * typical(residuals) + 1e-3
-        return residuals / self._usual_around(torch.cat(around))
+        models = [torch.cat(own), *others]
+        self.usual = torch.stack([residuals + 0.1 * typical(residuals) + 1e-3 for residuals in models], 1)
+        return torch.stack(models, 1) / self._usual_around(torch.cat(around)).sqrt()
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Residuals of rows (n_samples, n_features)."""
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Residuals of rows (n_samples, n_features), and what is usual around for each model (n_samples, n_models)."""
         nearest = self._nearest(x, mask)
-        return (x - self._middle(nearest)).abs() / self._usual_around(nearest)[:, None]
+        return (x - self._middle(nearest)).abs(), self._usual_around(nearest)
 
     def _nearest(self, x: Tensor, mask: Tensor | None, own: Tensor | None = None) -> Tensor:
         """Positions of the kept rows that are nearest, the nearest first (n_samples, at most AROUND)."""
@@ -83,7 +93,7 @@ class Memory(Rows):
         return self.rows[nearest[:, :NEAREST]].mean(1)
 
     def _usual_around(self, nearest: Tensor) -> Tensor:
-        return self.usual[nearest].mean(1).sqrt()
+        return self.usual[nearest].mean(1)
 
 
 class Hands(Rows):
@@ -113,15 +123,16 @@ class Hands(Rows):
         return self._whole(self._within(x, mask, own).amin(1), x, mask).mean(0)
 
     def contributions(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The part of each feature in it (n_samples, n_features): its share of the squared distance, for each hand."""
-        squares, which = self._within(x, mask).min(1)
-        distances = self._whole(squares, x, mask)
-        total = torch.zeros_like(x)
-        for distance, rows, at in zip(distances, self.rows.view(self.n_hands, -1, x.shape[1]), which, strict=True):
-            squares = (x - rows[at]).square()
-            squares = squares + 1e-30 if mask is None else torch.where(mask, squares + 1e-30, 0)
-            total += squares * (distance / squares.sum(1).clamp_min(1e-30))[:, None]
-        return total / self.n_hands
+        """The part of each feature in it (n_samples, n_features): its share of the squared distance, for each hand.
+
+        Feature by feature it is the sum over hands of ``(x - row) ** 2 / distance``, multiplied out: one product of matrices.
+        """
+        within = self._within(x, mask)
+        squares, which = within.min(1, keepdim=True)
+        weights = torch.zeros_like(within).scatter_(1, which, 1 / self._whole(squares, x, mask).clamp_min(1e-15)).flatten(0, 1)
+        total, means, powers = weights.sum(0)[:, None], (self.rows.T @ weights).T, (self.rows.square().T @ weights).T
+        parts = (x * (x * total * (1 + RESOLUTION) - 2 * means) + powers).clamp_min(0) / self.n_hands
+        return parts if mask is None else torch.where(mask, parts, 0) * share_seen(mask)[:, None]
 
     def _within(self, x: Tensor, mask: Tensor | None, own: Tensor | None = None) -> Tensor:
         """What `distances` gives, hand by hand (n_hands, n_dealt, n_samples)."""
@@ -133,10 +144,14 @@ class Hands(Rows):
     @staticmethod
     def _whole(squares: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
         """Distances in all features, from squared ones in those observed that lack the rows' own squares."""
-        squares = squares + x.square().sum(1)
-        if mask is not None:
-            squares = squares * (mask.shape[1] / mask.sum(1).clamp_min(1))
-        return squares.clamp_min(0).sqrt()
+        own = x.square().sum(1)
+        squares = (squares + own).clamp_min(0) + RESOLUTION * own  # without it, rounding decides how near a row is to itself
+        return (squares if mask is None else squares * share_seen(mask)).sqrt()
+
+
+def share_seen(mask: Tensor) -> Tensor:
+    """By what a sum over the observed features is multiplied, to stand for the sum over all (n_samples,)."""
+    return mask.shape[1] / mask.sum(1).clamp_min(1)
 
 
 def itself(hands: Tensor, n_rows: int) -> Tensor | None:

@@ -20,9 +20,10 @@ from sklearn_ae._torch import threads
 from sklearn_ae._training.loop import JUDGED_ROWS, Loop
 from sklearn_ae._training.rules import stream_decay
 from sklearn_ae._training.schedules import SCHEDULES
-from sklearn_ae._training.state import TrainingState, improved_significantly
+from sklearn_ae._training.state import TrainingState, as_arrays, improved_significantly
 
 STREAM_WARM_UP = 100  # steps over which the learning rate of a stream rises
+KEPT_CHUNKS = 100  # in the net's history
 
 
 class StopTraining(Exception):
@@ -151,6 +152,8 @@ class AutoencoderNet(Loop, NeuralNet):
             self._n_steps, self._batch_hooks = STREAM_WARM_UP, False
             self.state_ = TrainingState(self.module_, self.optimizer_)
             self.state_.start_average()
+            if self.resume_from is not None:
+                self.state_.load_state_dict(self.resume_from)
             self._objective, self._take_step = self.objective, self._make_step()
         state = self.state_
         state.average_decay = stream_decay(state.step)
@@ -168,6 +171,14 @@ class AutoencoderNet(Loop, NeuralNet):
             raise
         finally:
             self._finish_module()
+        for curve in (self.history, state.losses, state.validation_losses):
+            del curve[:-KEPT_CHUNKS]  # a stream may have no end
+
+    def stream_state(self) -> dict | None:
+        """Arrays and plain values from which a stream goes on; None where there is none. Each chunk has its own random numbers."""
+        if self.state_ is None:
+            return as_arrays(self.resume_from)
+        return {name: as_arrays(value) for name, value in self.state_.state_dict().items() if "random" not in name}
 
     def notify(self, method_name, **cb_kwargs):
         judged = method_name == "on_epoch_end"  # callbacks then see the weights that were judged

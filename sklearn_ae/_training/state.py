@@ -1,10 +1,11 @@
 """The state of a training: all that a step changes. It can be saved, restored and gone on with."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -150,9 +151,12 @@ class TrainingState:
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.values = trained_values(self.module, self.optimizer)
-        self.average = copied(state["average"])
+        self.average = state["average"] and [
+            tensor.to(value.device, copy=True) for tensor, value in zip(state["average"], self.values, strict=True)
+        ]
         self.start, self.best = (snapshot and Snapshot(*copied(list(snapshot))) for snapshot in (state["start"], state["best"]))
-        torch.set_rng_state(state["random"])
+        if "random" in state:
+            torch.set_rng_state(state["random"])
         if "cuda_random" in state:
             torch.cuda.set_rng_state(state["cuda_random"], self.values[0].device)
 
@@ -188,12 +192,27 @@ def copy_tensors(source: list[Tensor], target: list[Tensor]) -> None:
         b.copy_(a)
 
 
-def copied(value):
+def copied(value: Any) -> Any:
     """Nested lists and dictionaries with copies of their tensors."""
-    if isinstance(value, Tensor):
-        return value.detach().clone()
+    return converted(value, Tensor, lambda tensor: tensor.detach().clone())
+
+
+def as_arrays(value: Any) -> Any:
+    """Nested lists and dictionaries with arrays in the place of their tensors."""
+    return converted(value, Tensor, lambda tensor: tensor.numpy(force=True))
+
+
+def as_tensors(value: Any) -> Any:
+    """What ``as_arrays`` was given."""
+    return converted(value, np.ndarray, torch.tensor)
+
+
+def converted(value: Any, kind: type, convert: Callable) -> Any:
+    """Nested lists and dictionaries in which all values of a kind are converted."""
+    if isinstance(value, kind):
+        return convert(value)
     if isinstance(value, dict):
-        return {key: copied(one) for key, one in value.items()}
+        return {key: converted(one, kind, convert) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(copied(one) for one in value)
+        return type(value)(converted(one, kind, convert) for one in value)
     return value

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import sklearn
 import torch
+from numpy.random import RandomState
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklearn_ae._base import BaseAutoencoder
 from sklearn_ae._calibration import Scores
+from sklearn_ae._data.recent import Recent, Rows
 from sklearn_ae._network.blueprint import Blueprint
 from sklearn_ae._outlier import AutoencoderOutlierDetector
 from sklearn_ae._transformer import AutoencoderTransformer
@@ -111,6 +113,7 @@ def to_bytes(estimator: BaseAutoencoder) -> bytes:
             "(loading a joblib file or a pickle runs any code that is in it, so load only those you trust)."
         )
     encoder, state, dropped = Encoder(), estimator.__getstate__(), list[str]()
+    state.pop("_training", None)  # of a stream, which then goes on with a new state of its optimiser
     defaults = type(estimator)().get_params(deep=False)
     plain = {}
     for name, value in sorted(state.items()):
@@ -230,6 +233,7 @@ ATTRIBUTES: dict[str, type | tuple[type, ...]] = {
     "_blueprint": Blueprint,
     "_codes": np.ndarray,
     "_n_rows": int,
+    "_recent": (Recent, type(None)),
     "_calibration": Scores,
     "_sklearn_output_config": dict,
 }
@@ -273,12 +277,27 @@ def check_arrays(estimator: BaseAutoencoder, n_features: int) -> None:
         "weights of _calibration": scores.weight is None or scores.weight.shape == scores.values.shape,
         "_scaling": (scaling.center is None) == (scaling.scale is None),
     }
+    recent = getattr(estimator, "_recent", None)
+    if recent is not None:
+        right["_recent"] = is_recent(recent, n_features)
     for name in ("center", "scale"):
         array = getattr(scaling, name)
         right[name] = array is None or (array.dtype == np.float64 and array.shape == (n_features,))
     wrong = [name for name, is_right in right.items() if not is_right]
     if wrong:
         raise ValueError(f"{', '.join(wrong)} cannot be what was saved")
+
+
+def is_recent(recent: Recent, n_features: int) -> bool:
+    """Whether these can be rows of a stream."""
+    counts = (recent.most, recent.n_needed, recent.n_rows, recent.n_new)
+    right = all(type(one) is int and one >= 0 for one in counts) and isinstance(recent.random_state, RandomState)
+    right = right and isinstance(recent.scores, np.ndarray) and recent.scores.ndim == 1 and recent.scores.dtype.kind == "f"
+    for rows in (recent.learnt, recent.held_out):
+        right = right and isinstance(rows, Rows) and isinstance(rows.values, np.ndarray) and rows.values.dtype.kind == "f"
+        right = right and rows.values.shape[1:] == (n_features,)
+        right = right and (rows.weight is None or getattr(rows.weight, "shape", None) == rows.values.shape[:1])
+    return right
 
 
 class Budget(TorchDispatchMode):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 TYPES = {"float32": torch.float32, "float64": torch.float64}
 TRIED = (3, 5)  # rows with which a graph is traced and tried; more than one, since torch takes a length of 1 for a constant
 TOLERANCE = 1e-4  # of a graph on rows that are tried, relative to the largest value
+ROUNDING = 1e-5  # by which scores of runtimes may differ, relatively
 MOST_BYTES = 2**31 - 1  # of one file, protobuf's limit
 OPSET = 18
 
@@ -121,7 +122,7 @@ METHODS: dict[str, Callable[["Graph", Tensor], Tensor]] = {
 }
 DETECTOR_METHODS: dict[str, Callable[["Graph", Tensor], Tensor]] = {
     "decision_function": lambda graph, x: graph.scores(x).double() - graph.offset,
-    "predict": lambda graph, x: torch.where(graph.scores(x).double() - graph.offset >= 0, 1, -1),
+    "predict": lambda graph, x: torch.where(graph.scores(x).double() >= just_below(graph.offset), 1, -1),
     "p_values": lambda graph, x: graph.p_values(graph.scores(x).double()),
     "feature_contributions": lambda graph, x: graph.module.contributions(*graph.scaled(x)),
 }
@@ -177,7 +178,12 @@ def p_value_steps(calibration: Scores) -> tuple[np.ndarray, np.ndarray]:
     """The p-value as a step function of the score: scores at which it rises, and its values before, between and after them."""
     thresholds = np.sort(calibration.values)
     below = np.r_[thresholds[:1] - 1 if len(thresholds) else 0.0, thresholds]
-    return thresholds, np.asarray(calibration.p_values(below), np.float64)
+    return just_below(thresholds), np.asarray(calibration.p_values(below), np.float64)
+
+
+def just_below(threshold: Any) -> Any:
+    """By as much as scores are rounded otherwise here: rows that stand at a threshold, as those held out do, have reached it."""
+    return threshold - ROUNDING * np.abs(threshold)
 
 
 def searched(edges: Tensor, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from numpy.random import RandomState
 from sklearn.utils.random import sample_without_replacement
 from torch import Tensor
 
-from sklearn_ae._data.sources import Scaled, Source
+from sklearn_ae._data.sources import Scaled, Source, all_but
 from sklearn_ae._network.ensemble import margin_sums, margin_weight
 from sklearn_ae._network.margins import Margins
 from sklearn_ae._network.nearest import Hands, itself, typical
@@ -20,7 +20,7 @@ def split(rows: Scaled, validation: float | str | np.ndarray | None, random_stat
         validation = np.sort(random_state.permutation(rows.n_rows)[:n_held_out])
     if not len(validation):
         return rows, None
-    return rows.subset(np.setdiff1d(np.arange(rows.n_rows), validation)), rows.subset(validation)
+    return rows.subset(all_but(validation, rows.n_rows)), rows.subset(validation)
 
 
 @torch.no_grad()

@@ -104,7 +104,9 @@ class Blueprint:
         if previous is None:
             self._start(module, train, start_positions(train))
         else:
-            module.load_state_dict(previous.state_dict())
+            missing, _ = module.load_state_dict(previous.state_dict(), strict=False)
+            if missing:  # nothing was missing in the rows so far
+                self._start_filler(module, train, start_positions(train))
         return Prepared(module, train, held_out)
 
     def restart(self, module: Any, rows: Scaled) -> None:
@@ -125,11 +127,15 @@ class Blueprint:
             return x, module.loss.link(x)
 
         module.to(rows.device)
+        self._start_filler(module, rows, positions)
+        noise = rules.input_noise(len(positions))
+        self.architecture.start(module.encoder, module.decoder, data, self.n_components, self.latent.stochastic, noise)
+
+    def _start_filler(self, module: Autoencoder, rows: Scaled, positions: Tensor) -> None:
+        """Let the filler, if there is one, begin with what the rows at some positions make likely."""
         if module.filler is not None:
             batch = rows.take(positions)
             module.filler.start(batch.x, torch.ones_like(batch.x, dtype=torch.bool) if batch.mask is None else batch.mask)
-        noise = rules.input_noise(len(positions))
-        self.architecture.start(module.encoder, module.decoder, data, self.n_components, self.latent.stochastic, noise)
 
     def _autoencoder(self, n_features: int, checked: bool = False) -> Autoencoder:
         """One autoencoder; its modules are tried first, unless an equal one was `checked`."""
