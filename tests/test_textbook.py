@@ -58,7 +58,7 @@ def test_points_near_a_curve_come_back_better_than_a_line_allows(rng):
     t = rng.uniform(-2, 2, size=500)
     X = np.column_stack([t, t**2]) + 0.05 * rng.normal(size=(500, 2))
     model = AutoencoderTransformer(1, random_state=0).fit(X)
-    assert r2_score(X, model.reconstruct(X)) > 0.9  # 0.94 to 0.99 with other seeds, or on another kind of processor
+    assert r2_score(X, model.reconstruct(X)) > 0.94  # 0.96 to 0.998 with six seeds
     assert pca_error(1, StandardScaler().fit_transform(X), StandardScaler().fit_transform(X)) > 0.3
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sklearn_ae._training.optimizers import Adam
 
 AVERAGE_DECAY = 0.98  # of the moving average of the weights, a step
+FEW_ROWS_ERRORS = 5  # standard errors by which training must win, beyond one, over the number of rows held out
 
 
 class Snapshot(NamedTuple):
@@ -177,10 +178,12 @@ class TrainingState:
 
 def improved_significantly(before: Tensor, after: Tensor) -> bool:
     """Whether losses fell, in the mean over rows, and by more than a standard error when the extreme twentieths of the rows are
-    drawn in (winsorised), so that no single row far out decides."""
+    drawn in (winsorised), so that no single row far out decides. Few rows say little of their own deviation: of `n`,
+    ``1 + 5 / n`` errors are asked for."""
     fall = (before - after).double().flatten()
     drawn_in = fall.clamp(*torch.quantile(fall, torch.tensor([0.05, 0.95], dtype=fall.dtype, device=fall.device)))
-    return bool(fall.mean() > 0) and bool(drawn_in.mean() > drawn_in.std(correction=0) / len(fall) ** 0.5)
+    n = len(fall)
+    return bool(fall.mean() > 0) and bool(drawn_in.mean() > (1 + FEW_ROWS_ERRORS / n) * drawn_in.std(correction=0) / n**0.5)
 
 
 @torch.no_grad()
