@@ -1,5 +1,7 @@
 """What all tests share."""
 
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,12 @@ except ImportError:
     pass
 else:
     mpl.use("Agg")  # no windows
+
+
+def pytest_configure() -> None:
+    """Ctrl-C interrupts, as the tests of it expect, where a shell in the background had it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
