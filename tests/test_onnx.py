@@ -63,6 +63,7 @@ DATA = {"digits": load_digits, "breast cancer": load_breast_cancer, "wine": load
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_transformer_on_real_data(method, data):
@@ -71,6 +72,7 @@ def test_a_transformer_on_real_data(method, data):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("method", [*METHODS, *DETECTOR_METHODS])
 def test_the_default_detector_on_real_data(method, data):
@@ -79,6 +81,7 @@ def test_the_default_detector_on_real_data(method, data):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("method", [*METHODS, *DETECTOR_METHODS])
 def test_novelty_on_real_data(method, data):
@@ -87,6 +90,7 @@ def test_novelty_on_real_data(method, data):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("architecture", "latent"), list(itertools.product(ARCHITECTURES, [None, *LATENTS])))
 def test_every_combination_of_parts(architecture, latent, kind, table):
@@ -105,6 +109,7 @@ def test_rows_that_are_kept(kind, table):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("scaling", [None, "standard", "robust", "uniform", "whitened"])
 def test_every_scaling(scaling, table):
     model = AutoencoderTransformer(2, scaling=scaling, **QUICK).fit(table / 10)
@@ -113,6 +118,7 @@ def test_every_scaling(scaling, table):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("fitted_with_gaps", [False, True])
 def test_missing_values(fitted_with_gaps, kind, table):
@@ -125,6 +131,7 @@ def test_missing_values(fitted_with_gaps, kind, table):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_float64_keeps_digits_that_float32_does_not(rng):
     X = 1.7e9 + rng.normal(size=(100, 3))
     check(AutoencoderTransformer(2, **QUICK).fit(X), "transform", X, "float64")
@@ -160,6 +167,7 @@ class Shifted(Latent):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_modules_of_ones_own(table):
     architecture = Custom(nn.Sequential(nn.Linear(6, 4), nn.GELU(), nn.LayerNorm(4), nn.Linear(4, 2)), nn.Linear(2, 6))
     for params in (
@@ -239,6 +247,7 @@ def test_a_pipeline_with_a_detector(skl2onnx):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_pipelines_of_all_kinds(skl2onnx):
     X, y = load_wine(return_X_y=True)
     X = X.astype(np.float32)
