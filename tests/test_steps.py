@@ -130,12 +130,16 @@ def test_only_what_is_known_is_written_out(parameters, expected, table, monkeypa
 
 
 def test_planned_work_does_not_jump():
+    def steps_of(n):
+        batch = rules.auto_batch_size(n)
+        epochs = rules.auto_epochs(rules.auto_steps(n), n, batch)
+        return epochs, -(-n // batch) * (200 + 3 * batch) + 800  # microseconds an epoch, roughly
+
     def work(n):
-        train = n - rules.n_held_out("auto", n)
-        batch = rules.auto_batch_size(train)
-        n_batches = -(-train // batch)
-        epochs = rules.auto_epochs(rules.auto_steps(train), train, batch)
-        return epochs * (n_batches * (200 + 3 * batch) + 800)  # microseconds, roughly
+        epochs, time = steps_of(n - rules.n_held_out("auto", n))
+        planned, time_of_all = steps_of(n)
+        last = rules.last_epochs(planned, 1.0) if n <= rules.DEAR_ROWS else 0
+        return epochs * time + last * time_of_all
 
     sizes = np.unique(np.geomspace(50, 5_000, 200).astype(int))
     planned = np.array([work(n) for n in sizes])

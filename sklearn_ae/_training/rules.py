@@ -126,9 +126,9 @@ def n_held_out(validation: float | str, n: int, share: float = HELD_OUT, most: i
 
 
 def masked_steps(n_features: int) -> int:
-    """Steps of training; they take longer where rows are wide, and the memory does most of the work there."""
+    """Steps of training, fewer where they take longer since rows are wide; the memory does most of the work there."""
     fewest, most = MASKED_STEPS
-    return max(fewest, round(most * width_factor(n_features) ** 2))
+    return max(fewest, round(most * width_factor(n_features) ** 3))
 
 
 def memory_rows(n_features: int) -> int:
