@@ -87,7 +87,7 @@ for name, model in {
 # Which column is to blame? The encoder's names lead from the encoded columns back to those of
 # the table.
 
-encoder, detector = single[:-1], single[-1]
+encoder, detector = ensemble[:-1], ensemble[-1]
 names = encoder.get_feature_names_out()
 source = [
     next(c for c in flats.columns if name == c or name.startswith(c + "_")) for name in names
@@ -153,13 +153,11 @@ for title, (frame, number_columns, category_columns) in tables.items():
         )
 
 # %%
-# **What this run showed.** One network on all rows (``n_estimators=1``) ranked the wrong
-# districts best: where columns follow closely from each other, it pays to learn from all rows.
-# The ensemble came second, IsolationForest last. The blame went to rent and area, hardly to the
-# district itself: the network believes the district and finds that rent and area do not fit it.
-# Both readings are right. If two columns disagree, a residual cannot tell which of the two is
-# wrong.
+# **What this run showed.** The ensemble ranked nearly all wrong districts before all other rows: no
+# value is unusual by itself, but it compares each with what the other columns say of it. One network
+# on all rows (``n_estimators=1``) came second, and IsolationForest last, as it looks at one column at
+# a time. The blame went to the district, and a smaller part to the rent, which does not fit it.
 #
-# Codes kept as much of numbers and categories with ``"auto"`` as with either of the other
-# scalings, or more. On a dozen other tables none of the three was best in both: ``None`` kept
-# more of the numbers and lost many categories, ``"standard"`` the other way round.
+# With ``"auto"`` codes of the flats kept the most of numbers and categories, and those of the wines
+# about as much as with the other two. On a dozen other tables none of the three was best in both:
+# ``None`` kept more of the numbers and lost many categories, ``"standard"`` the other way round.

@@ -92,6 +92,7 @@ plt.show()
 
 # %%
 # **What this run showed.** The convolutional network found nearly all of the dips, and its
-# contributions pointed at the right time. ``novelty=True`` without convolutions, PCA, the
-# default and IsolationForest found few: pulses that begin at different times have no short description that is linear, and beside
-# that variety the dips are small. The architecture must suit the data.
+# contributions pointed at the right time. ``novelty=True`` without convolutions ranked the dips much
+# worse, and PCA, the default and IsolationForest worse still: pulses that begin at different times
+# have no short description that is linear, and beside that variety the dips are small. The
+# architecture must suit the data.

@@ -73,5 +73,6 @@ plt.show()
 # **What this run showed.** The transformer's loss fell from chunk to chunk, jumped when the machine
 # was rebuilt, and fell again, below what it had been. The detector that was fitted once called most
 # rows an outlier from then on. The one that follows the stream raised the same alarm, dropped its
-# older rows within a few chunks, and was quiet again. An alarm is therefore to be acted upon when it
+# older rows within a few chunks, and was quiet again, in the last ten chunks even below the 5% that
+# are expected. An alarm is therefore to be acted upon when it
 # comes: a stream that is followed becomes the new normal.

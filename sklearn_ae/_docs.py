@@ -41,7 +41,7 @@ batch_size : int or "auto", default="auto"
     Rows in a batch. {batch_size}
 early_stopping : bool, default={early_stopping}
     Hold out rows, and keep the weights of the epoch with the lowest loss on them, or those from before training if none was
-    better by more than a standard error; these are then computed again from all rows.
+    better by more than 1 + 5 / n standard errors, of n rows held out; these are then computed again from all rows.
 validation_fraction : float in (0, 1) or "auto", default="auto"
     Share of the rows held out. {validation_fraction}
 n_iter_no_change : int or None, default=None

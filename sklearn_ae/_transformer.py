@@ -35,7 +35,8 @@ from sklearn_ae.latents import Ordered
     batch_size='``"auto"`` is a thirty-second of the rows, from 64 to 128, and a thousandth from 128,000 rows on, evened out.',
     early_stopping=True,
     validation_fraction='``"auto"`` is a tenth, at most 10,000 rows. Where that is under 100 rows it is 100 of them, or a fifth if '
-    "that is less.",
+    'that is less. Up to 1,000 rows, and with `max_epochs` at ``"auto"``, those held out are learnt too in a few last steps after '
+    "the best epoch, unless that came early, codes are ordered or random, or with `callbacks`, `warm_start` or ``"plateau"``.",
 )
 class AutoencoderTransformer(StreamedAutoencoder):
     r"""Dimensionality reduction by an autoencoder.
