@@ -5,7 +5,7 @@ from __future__ import annotations  # so that help() shows the names of types an
 import inspect
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -162,11 +162,16 @@ class BaseAutoencoder(CallbackSupportMixin, SharedParameters, FittedAutoencoder)
         if not again.max_epochs:
             return
         again.schedule, again.keep_average, again.watchers = last_steps, True, ()
-        with suppress(FloatingPointError):  # the best weights so far are then kept
+        try:
             again.fit(prepared.train)
-            net.interrupted_ = again.interrupted_
-            if again.interrupted_ is None:
-                net.module_.load_state_dict(again.module_.state_dict())
+        except FloatingPointError:  # the best weights so far are kept, and so after Ctrl-C
+            return
+        except KeyboardInterrupt as interrupt:  # before the end of an epoch
+            net.interrupted_ = interrupt
+            return
+        net.interrupted_ = again.interrupted_
+        if net.interrupted_ is None:
+            net.module_.load_state_dict(again.module_.state_dict())
 
     def _make_net(self, blueprint: Blueprint, prepared: Prepared, device: torch.device, stream: bool = False) -> AutoencoderNet:
         module, train, held_out = prepared

@@ -320,14 +320,16 @@ def test_rows_held_out_are_learnt_from_the_best_weights_on(monkeypatch):
         torch.testing.assert_close(model.net_.module_.state_dict()[name], own, rtol=0, atol=0, equal_nan=True)
 
 
-def test_ctrl_c_in_the_last_steps_keeps_the_best_weights(monkeypatch):
-    nets, fit, note = [], AutoencoderNet.fit, AutoencoderNet._note
+@pytest.mark.parametrize("where", ["_note", "_train"])  # after an epoch, and before the end of the first
+def test_ctrl_c_in_the_last_steps_keeps_the_best_weights(where, monkeypatch):
+    nets, fit, method = [], AutoencoderNet.fit, getattr(AutoencoderNet, where)
     monkeypatch.setattr(AutoencoderNet, "fit", lambda net, X: (nets.append(net), fit(net, X))[1])
 
-    def interrupted(net, *losses):
-        note(net, *losses)
+    def interrupted(net, *args):
+        result = method(net, *args)
         if len(nets) == 2:
             raise KeyboardInterrupt
+        return result
 
     rng = np.random.default_rng(0)
     X = np.tanh(rng.normal(size=(60, 2)) @ rng.normal(size=(2, 6)))
@@ -336,7 +338,7 @@ def test_ctrl_c_in_the_last_steps_keeps_the_best_weights(monkeypatch):
         without.setattr(AutoencoderTransformer, "_learns_again", lambda *args: False)
         alone.fit(X)
     nets.clear()
-    monkeypatch.setattr(AutoencoderNet, "_note", interrupted)
+    monkeypatch.setattr(AutoencoderNet, where, interrupted)
     model = AutoencoderTransformer(2, random_state=0)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X)

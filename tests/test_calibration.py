@@ -157,6 +157,10 @@ OTHERS = {
     "three": np.arange(60) % 3,
     "one": np.zeros(60),
     "a target": np.linspace(0, 1, 60),
+    "without an order": np.array([None if few else 0 for few in FEW]),
+    "NaN for some": np.array([np.nan if few else 0.0 for few in FEW], dtype=object),
+    "lists": [[few] if few else [few, few] for few in FEW.tolist()],
+    "a tensor with a gradient": torch.from_numpy(FEW).float().requires_grad_(),
 }
 
 

@@ -408,6 +408,23 @@ def test_pickles_are_small_and_give_the_same_numbers(fitted):
     np.testing.assert_array_equal(copy.sample(3), detector.sample(3))
 
 
+@pytest.mark.parametrize(("share", "most"), [(0.1, 1e2), (0.03, 1e3)])
+def test_rows_that_are_mostly_copies_of_one_have_moderate_scores(share, most):
+    X = (np.random.default_rng(0).random((500, 8)) < share).astype(float)
+    outlyingness = -AutoencoderOutlierDetector(random_state=0).fit(X).score_samples(X)
+    assert 0.1 < np.median(outlyingness) < 100
+    assert np.mean(outlyingness) < most
+
+
+def test_where_nothing_varies_contributions_sum_to_the_outlyingness():
+    detector = AutoencoderOutlierDetector(novelty=True, random_state=0, max_epochs=2).fit(np.ones((50, 3)))
+    X = np.array([[1.0, 1.0, 1.0], [1.0, 1.0, 2.0]])
+    outlyingness = -detector.score_samples(X)
+    np.testing.assert_allclose(detector.feature_contributions(X).sum(1), outlyingness, rtol=1e-5, atol=1e-6)
+    assert outlyingness[0] <= 1 < outlyingness[1]
+    assert detector.predict(X).tolist() == [1, -1]
+
+
 def test_same_random_state_same_numbers(rng):
     X = correlated(rng, 100)
     scores = [AutoencoderOutlierDetector(n_estimators=5, random_state=s, max_epochs=5).fit(X).score_samples(X) for s in (0, 0, 1)]

@@ -149,10 +149,11 @@ def reversing_labels(y: ArrayLike | None) -> str | None:
 
     scikit-learn's scorers take the greater of two labels for the positive class, so inliers must have it: 1, with -1 for outliers.
     """
-    labels = np.asarray(y)
-    if labels.ndim != 1 or labels.dtype.kind not in "USObiuf":
+    try:
+        labels = np.asarray(y)
+        found = sorted(set(labels.tolist())) if labels.ndim == 1 and labels.dtype.kind in "USObiuf" else []
+    except (TypeError, ValueError, RuntimeError):  # of values that have no order, the scorers tell
         return None
-    found = sorted(set(labels.tolist()), key=str if labels.dtype.kind in "USO" else None)
-    if len(found) != 2 or found == [-1, 1] or (labels == found[1]).mean() >= FEW_OUTLIERS:
+    if len(found) != 2 or found == [-1, 1] or not 0 < (labels == found[1]).mean() < FEW_OUTLIERS:
         return None
     return f"{found[0]!r} and {found[1]!r}, of which few are {found[1]!r}"

@@ -13,7 +13,7 @@ from sklearn_ae._data.batch import Batch
 from sklearn_ae._network.autoencoder import Autoencoder
 from sklearn_ae._network.dependences import Dependences
 from sklearn_ae._network.margins import Margins
-from sklearn_ae._network.nearest import Hands, itself, typical
+from sklearn_ae._network.nearest import Hands, itself, median, typical
 from sklearn_ae._network.stack import Stack
 
 SCALE_ROWS = 1_024  # rows from which the weights of the score's parts are computed
@@ -97,8 +97,8 @@ class Ensemble(Stack):
         observed = residuals if own.mask is None else torch.where(own.mask, residuals, torch.nan)
         scale = NORMAL * observed.nanmedian(1).values + 0.1 * observed.square().nanmean(1).sqrt()  # (n_members, n_seen)
         scale = scale.nan_to_num(0.0) + 0.1
-        middle = for_all_features(residuals / scale[:, None], own.mask).sum(2).median(1).values.clamp_min(1e-6)  # (n_members,)
-        self.weight.copy_(1 / (scale * middle[:, None]))
+        sums = for_all_features(residuals / scale[:, None], own.mask).sum(2)  # (n_members, n_samples)
+        self.weight.copy_(1 / (scale * torch.stack([median(one) for one in sums])[:, None]))
 
         x, mask = rows.x, rows.mask
         filled = x if mask is None else torch.where(mask, x, self.restore(x, mask))
@@ -110,13 +110,13 @@ class Ensemble(Stack):
         distances = self.hands(some, seen, itself(hands, len(some)))
         margins, dependences = margin_sums(self.margins, some, seen), self.dependences(some, seen).sum(1)
         weights = [
-            self.trained_share / trained.median().clamp_min(1e-6),
+            self.trained_share / median(trained),
             (1 - self.trained_share) / typical(distances),
             margin_weight(self.n_features) / typical(margins).clamp_min(0.05),
             margin_weight(self.n_features) * self.dependences.closeness() / typical(dependences),
         ]
         total = sum(weight * part for weight, part in zip(weights, (trained, distances, margins, dependences), strict=True))
-        trained_weight, hands_weight, margins_weight, dependences_weight = (w / total.median().clamp_min(1e-6) for w in weights)
+        trained_weight, hands_weight, margins_weight, dependences_weight = (w / median(total).clamp_min(0.1) for w in weights)
         self.weight.mul_(trained_weight)
         self.hands_weight.copy_(hands_weight)
         self.margins.values.mul_(margins_weight)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 NEAREST, AROUND = 3, 10  # rows whose mean is the reconstruction; rows whose own residuals it is measured by
 RESOLUTION = 1e-4  # of a row's squared length: squared distances below it are mostly rounding
+RESOLVED = 1e-3  # residuals of a row below it are mostly rounding too
 MEMORY_BLOCK = 256  # rows that are compared with the memory at a time while it is filled
 
 
@@ -160,6 +161,13 @@ def itself(hands: Tensor, n_rows: int) -> Tensor | None:
 
 
 def typical(values: Tensor) -> Tensor:
-    """Half the median and half the mean, of which no value has more than 20 medians: positive even if most values are zero."""
-    median = values.median()
-    return 0.5 * median + 0.5 * values.clamp_max(20 * median + 1e-3).mean() + 1e-6
+    """Half the median and half the mean, of which no value has more than 20 medians of those that are not zero: positive even if
+    most are."""
+    apart = values[values > RESOLVED]
+    most = 20 * apart.median() + RESOLVED if len(apart) else RESOLVED
+    return (0.5 * values.median() + 0.5 * values.clamp_max(most).mean()).clamp_min(RESOLVED)
+
+
+def median(values: Tensor) -> Tensor:
+    """The median, but at least half of what is typical: where most rows are copies of one, they have nothing."""
+    return values.median().maximum(0.5 * typical(values))

@@ -66,7 +66,7 @@ class NoveltyNetwork(Autoencoder):
         self.margins.learn(x)
         told, back = self.told_apart(x, n_partitions=1).sum(1), self._not_given_back(x)
         spread = (x - x.median(0).values).abs().sum()
-        self.given_back.copy_((1 - told.sum() / spread.clamp_min(1e-6)).clamp_min(0).square())
+        self.given_back.copy_((1 - (told.sum() + 1e-6) / (spread + 1e-6)).clamp_min(0).square())  # none where nothing varies
         usual = self._combined(*self.memory.fill(x, told, back.sum(1).sqrt()).T)
         margins = margin_sums(self.margins, x, None)
         share = MARGIN_SHARE * margin_weight(x.shape[1]) / typical(margins).clamp_min(0.05)
