@@ -30,7 +30,8 @@ from sklearn_ae.latents import Latent
     learning_rate="0.015 for an ensemble, otherwise 0.003 with `novelty` and 0.01 without, times the root of 256 / n_features if "
     "that is under 1",
     max_grad_norm=None,
-    max_epochs='``"auto"`` plans 75 batches for an ensemble, 1,000 with `novelty`, 2,000 for a single autoencoder.',
+    max_epochs='``"auto"`` plans 75 batches for an ensemble, 1,000 with `novelty` (fewer over 256 features), and for a single '
+    "autoencoder as in the transformer.",
     batch_size='``"auto"`` is all rows of a member up to 256; 128 with `novelty`; for a single autoencoder as in the transformer.',
     early_stopping='"auto", which is True for a single autoencoder',
     validation_fraction='Those that calibrate `p_values` and ``contamination="auto"`` are held out always; ``"auto"`` is a '
