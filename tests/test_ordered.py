@@ -43,7 +43,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def model(digits):
-    return AutoencoderTransformer(8, latent=Ordered(), random_state=0, max_epochs=40).fit(digits[0])
+    return AutoencoderTransformer(8, latent=Ordered(), scaling="standard", random_state=0, max_epochs=40).fit(digits[0])
 
 
 def test_each_further_component_brings_rows_nearer(model, digits):
@@ -59,7 +59,7 @@ def test_a_prefix_is_the_code_with_zeros_for_the_rest(model, digits):
 
 
 def test_explained_variance_ratios_add_up_to_what_the_rows_held_out_say(model, digits):
-    """The 898 rows are divided into folds, so what their copies explain of rows left out is near what this explains of new ones."""
+    """What is explained of rows that were held out is near what is explained of new ones."""
     R, X = model.reconstruct(digits[1]), digits[1]
     scale = digits[0].std(0)
     varies = scale > 0
