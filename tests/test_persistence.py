@@ -88,6 +88,7 @@ def test_float32_rows_give_the_same_bits(model, table, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_combination_of_parts(kind, architecture, table, tmp_path):
