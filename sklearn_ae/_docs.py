@@ -96,7 +96,8 @@ NOTES = """
 - **The same result each time:** set `random_state`.
 - **The length of the code:** ``sklearn_ae.inspection.ExplainedVarianceDisplay`` compares some, `GridSearchCV` searches.
 - **More rows than memory:** pass a ``numpy.memmap``, or call ``partial_fit`` with chunks.
-- **Save:** ``joblib.dump(estimator, "file.joblib")``. Never load such a file from somebody you do not trust.
+- **Save:** ``sklearn_ae.persistence.save(estimator, "file.safetensors")``; loading runs no code. A pickle or a joblib
+  file runs any code that is in it: never load one from somebody you do not trust.
 - **Your own network, loss or corruption** goes into its slot: ``architecture=Custom(encoder, decoder)``, ``loss=function``.
 - **In a pipeline**, what only this estimator has is asked of the last step:
   ``pipeline[-1].reconstruct(pipeline[:-1].transform(X))``.

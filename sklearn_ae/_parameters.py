@@ -27,7 +27,7 @@ SLOTS = {"architecture": Architecture, "corruption": Corruption, "latent": Laten
 class SharedParameters(BaseEstimator):
     """An estimator with these parameters."""
 
-    n_components: Any  # int, and in the detector also "auto"
+    n_components: Any  # int; in the transformer also a share of the variance, in the detector "auto"
     early_stopping: Any  # bool, and in the detector also "auto"
 
     _parameter_constraints: dict = {

@@ -13,7 +13,7 @@ from sklearn_ae._data.batch import Batch
 from sklearn_ae._network.autoencoder import Autoencoder
 from sklearn_ae._network.dependences import Dependences
 from sklearn_ae._network.margins import Margins
-from sklearn_ae._network.nearest import Hands, itself, median, typical
+from sklearn_ae._network.nearest import Hands, itself, median, share_seen, typical
 from sklearn_ae._network.stack import Stack
 
 SCALE_ROWS = 1_024  # rows from which the weights of the score's parts are computed
@@ -213,7 +213,7 @@ def for_all_features(values: Tensor, mask: Tensor | None) -> Tensor:
     """Values (..., n_samples, n_features), scaled so that the sum over those observed stands for the sum over all."""
     if mask is None:
         return values
-    return torch.where(mask, values, 0) * (mask.shape[-1] / mask.sum(-1, keepdim=True).clamp_min(1))
+    return torch.where(mask, values, 0) * share_seen(mask)[..., None]
 
 
 def margin_sums(margins: Margins, x: Tensor, mask: Tensor | None) -> Tensor:

@@ -151,8 +151,8 @@ class Hands(Rows):
 
 
 def share_seen(mask: Tensor) -> Tensor:
-    """By what a sum over the observed features is multiplied, to stand for the sum over all (n_samples,)."""
-    return mask.shape[1] / mask.sum(1).clamp_min(1)
+    """By what a sum over the observed features (the last axis) is multiplied, to stand for the sum over all (..., n_samples)."""
+    return mask.shape[-1] / mask.sum(-1).clamp_min(1)
 
 
 def itself(hands: Tensor, n_rows: int) -> Tensor | None:
