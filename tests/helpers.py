@@ -1,6 +1,10 @@
-"""One of every part, and short trainings."""
+"""One of every part, short trainings, and few combinations in which every two things meet."""
+
+import itertools
+from collections.abc import Hashable, Sequence
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -10,6 +14,10 @@ from sklearn_ae._data.sources import ArraySource, Scaled
 from sklearn_ae._torch import torch_seed
 
 QUICK = {"max_epochs": 3, "random_state": 0}
+EXPORTS_WARN = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:(torch|onnxscript|onnx|onnx_ir|skl2onnx|copyreg).*"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:(torch|onnxscript|onnx|copyreg).*"),
+]
 
 
 class Encoder(nn.Sequential):
@@ -39,6 +47,20 @@ LATENTS = {
     "Sparse": latents.Sparse,
     "Variational": latents.Variational,
 }
+
+
+def pairwise(*axes: Sequence[Hashable]) -> list[tuple]:
+    """Few rows with one value of each axis, such that any two values of different axes stand together in one of them.
+
+    Each row is the one of all combinations with the most pairs that have not been seen yet.
+    """
+    rows = list(itertools.product(*axes))
+    pairs = {row: set(itertools.combinations(enumerate(row), 2)) for row in rows}
+    missing, chosen = set().union(*pairs.values()), []
+    while missing:
+        chosen.append(max(rows, key=lambda row: len(missing & pairs[row])))
+        missing -= pairs[chosen[-1]]
+    return chosen
 
 
 def build_net(estimator, X, seed=0):

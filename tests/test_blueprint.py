@@ -1,8 +1,6 @@
-"""Blueprints: equal where they build the same network, and written as JSON and read back."""
+"""Blueprints: equal where they build the same network."""
 
 import dataclasses
-import itertools
-import json
 
 import numpy as np
 import pytest
@@ -11,13 +9,10 @@ from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._data.sources import ArraySource
-from sklearn_ae._losses import LOSSES
-from sklearn_ae._network.blueprint import Blueprint, EnsembleBlueprint
-from sklearn_ae._torch import torch_seed
 from sklearn_ae.architectures import Convolutional, Custom, Dense
-from sklearn_ae.corruptions import GaussianNoise, Masking
+from sklearn_ae.corruptions import Masking
 from sklearn_ae.latents import Sparse, Variational
-from tests.helpers import ARCHITECTURES, CORRUPTIONS, LATENTS, Decoder, Encoder
+from tests.helpers import Decoder, Encoder
 
 N_FEATURES = 6
 
@@ -113,117 +108,3 @@ def test_it_is_frozen():
         blueprint().n_components = 3
     with pytest.raises(TypeError, match="unhashable"):
         hash(blueprint())
-
-
-# JSON
-
-COMBINATIONS = list(itertools.product(ARCHITECTURES, [None, *CORRUPTIONS], [None, *LATENTS], LOSSES))
-WRITABLE = [combination for combination in COMBINATIONS if combination[0] != "Custom"]
-
-
-def parts_of(architecture, corruption, latent, loss):
-    return {
-        "architecture": ARCHITECTURES[architecture](N_FEATURES),
-        "corruption": corruption and CORRUPTIONS[corruption](),
-        "latent": latent and LATENTS[latent](),
-        "loss": loss,
-    }
-
-
-@pytest.mark.parametrize("n_estimators", [None, 3])
-@pytest.mark.parametrize("combination", WRITABLE, ids=str)
-def test_every_combination_is_written_and_read_back(combination, n_estimators):
-    original = blueprint(n_estimators, n_components=2, **parts_of(*combination))
-    again = Blueprint.from_json(json.loads(json.dumps(original.to_json())))
-    assert type(again) is type(original)
-    assert again == original
-    check_rebuilt(original, again)
-
-
-def check_rebuilt(original, again):
-    """A network built from what was read takes the weights of the other's, and gives the same numbers."""
-    with torch_seed(0):
-        module = original.build().eval()
-        rebuilt = again.build().eval()
-    rebuilt.load_state_dict(module.state_dict())
-    x = torch.rand(5, N_FEATURES, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        assert torch.equal(rebuilt.encode(x), module.encode(x))
-        assert torch.equal(rebuilt.decode(rebuilt.encode(x)), module.decode(module.encode(x)))
-
-
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        {},
-        {"n_estimators": 5},
-        {"n_estimators": 5, "max_samples": 0.5},
-        {"n_estimators": 1},
-        {"architecture": Dense([np.int64(8)], dropout=np.float64(0.5), activation="relu", normalization="layer")},
-        {"architecture": Convolutional((1, 2, 3), channels=(3,), kernel_size=2, hidden_layer_sizes=(4,))},
-        {"corruption": GaussianNoise(np.float32(0.5))},
-    ],
-    ids=str,
-)
-def test_sizes_and_options_are_written_and_read_back(parameters):
-    original = blueprint(**parameters)
-    again = Blueprint.from_json(json.loads(json.dumps(original.to_json())))
-    assert again == original
-    check_rebuilt(original, again)
-    if isinstance(original, EnsembleBlueprint):
-        assert again.features.dtype == original.features.dtype
-        assert type(again.active) is tuple
-
-
-class Mine(Sparse):
-    """A part of a user's own."""
-
-
-def my_activation():
-    return nn.ReLU()
-
-
-@pytest.mark.parametrize(
-    ("parameters", "name"),
-    [
-        ({"loss": nn.HuberLoss()}, r"loss=HuberLoss\(\)"),
-        ({"corruption": torch.relu}, r"corruption=FunctionCorruption|corruption__function="),
-        ({"latent": Mine()}, r"latent=Mine\(\)"),
-        ({"architecture": custom(1.0)}, "architecture__decoder=Identity"),
-        ({"architecture": Custom(Encoder, Decoder)}, "architecture__decoder=<class"),
-        ({"architecture": Dense(activation=nn.PReLU)}, "architecture__activation=<class"),
-        ({"architecture": Dense(activation=my_activation)}, "architecture__activation=<function my_activation"),
-    ],
-)
-def test_code_of_ones_own_is_refused_by_name(parameters, name):
-    with pytest.raises(TypeError, match=rf"({name}).* is code of your own, which cannot be written as plain values; pickle"):
-        blueprint(**parameters).to_json()
-
-
-def changed(**values):
-    return {**blueprint(n_estimators=3).to_json(), **values}
-
-
-@pytest.mark.parametrize(
-    ("plain", "message"),
-    [
-        (changed(kind="forest"), r"no blueprint of kind 'forest'; there are \['autoencoder', 'ensemble', 'novelty'\]"),
-        ({}, "no blueprint of kind None"),
-        (changed(kind="autoencoder"), "A blueprint of kind 'autoencoder' has .* got .*'active'"),
-        (changed(colour="red"), "A blueprint of kind 'ensemble' has .* got .*'colour'"),
-        ({k: v for k, v in changed().items() if k != "loss"}, "A blueprint of kind 'ensemble' has .*'loss'"),
-        (changed(latent={"part": "os.system", "params": {}}), r"no part 'os.system'; there are \['Contractive', 'Convolutional'"),
-        (changed(latent={"call": "print"}), r"Not a value that was written by to_json: \{'call': 'print'\}"),
-        (changed(active={"tuple": [{}]}), r"Not a value that was written by to_json: \{\}"),
-    ],
-    ids=["kind", "nothing", "other kind", "more", "less", "part", "value", "nested"],
-)
-def test_what_was_not_written_by_it_is_refused(plain, message):
-    with pytest.raises(ValueError, match=message):
-        Blueprint.from_json(plain)
-
-
-@pytest.mark.parametrize("params", [{"gamma": 1}, {"alpha": {"call": "print"}}])
-def test_unknown_parameters_of_a_part_are_refused(params):
-    with pytest.raises(ValueError, match=r"Sparse has no parameters \['gamma'\]|Not a value"):
-        Blueprint.from_json(changed(latent={"part": "Sparse", "params": params}))

@@ -45,13 +45,14 @@ def learnt_by(detector):
 # Thresholds
 
 
-@pytest.mark.parametrize("draw", DISTRIBUTIONS.values(), ids=DISTRIBUTIONS)
+@pytest.mark.parametrize("name", ["correlated", *(pytest.param(name, marks=pytest.mark.slow) for name in [*DISTRIBUTIONS][1:])])
 @pytest.mark.parametrize(
     ("n", "parameters"),
     [(30, {"n_estimators": 1, "early_stopping": False, "max_epochs": 60}), (60, {"n_estimators": 16}), (400, {"n_estimators": 16})],
 )
-def test_the_automatic_threshold_holds_for_new_rows(draw, n, parameters):
+def test_the_automatic_threshold_holds_for_new_rows(name, n, parameters):
     """About as many alarms as the whisker of new rows' own scores gives."""
+    draw = DISTRIBUTIONS[name]
     rates, whiskers = [], []
     for seed in range(2):
         rng = np.random.default_rng(seed)
@@ -265,6 +266,7 @@ def test_rows_held_out_were_never_learnt(change, n_estimators, rng):
         assert len(calibrating) == round(0.2 * len(Y))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_p_values_do_not_lie_after_a_warm_start(change):
     """A network that learns its rows by heart, so that rows learnt twice would show."""
@@ -283,6 +285,7 @@ def test_p_values_do_not_lie_after_a_warm_start(change):
     assert (np.mean(rates, axis=0) <= thresholds + 3 * error).all(), (np.mean(rates, axis=0), error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["the same", "new"])
 def test_p_values_do_not_lie_where_rows_repeat(change):
     thresholds, rates = np.array([0.05, 0.1, 0.3]), []

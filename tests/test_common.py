@@ -29,8 +29,12 @@ class AnyConvolutional(Architecture):
         Convolutional((1, 1)).start(*args)
 
 
+FEW = [
+    AutoencoderTransformer(1, max_epochs=3),
+    AutoencoderTransformer(1, architecture=Dense((4,)), corruption=Masking(), latent=Variational(), loss="huber", max_epochs=3),
+    AutoencoderOutlierDetector(1, n_estimators=2, max_epochs=3),
+]
 SLOTS = [
-    {},
     {"architecture": Dense((4,), normalization="layer", dropout=0.1)},
     {"architecture": AnyConvolutional()},
     {"architecture": Custom(Encoder, Decoder)},
@@ -55,9 +59,19 @@ def estimators():
     return [AutoencoderTransformer(), *transformers, AutoencoderOutlierDetector(), single, *detectors, *novelty]
 
 
-@parametrize_with_checks(estimators(), expected_failed_checks=lambda estimator: EXPECTED_FAILURES)
-def test_scikit_learn_checks(estimator, check):
+def run(check, estimator):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # five epochs
         warnings.filterwarnings("ignore", category=pytest.PytestWarning)
         check(estimator)
+
+
+@parametrize_with_checks(FEW, expected_failed_checks=lambda estimator: EXPECTED_FAILURES)
+def test_scikit_learn_checks(estimator, check):
+    run(check, estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(estimators(), expected_failed_checks=lambda estimator: EXPECTED_FAILURES)
+def test_scikit_learn_checks_with_every_slot_filled(estimator, check):
+    run(check, estimator)

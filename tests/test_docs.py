@@ -26,9 +26,10 @@ def shown(path):
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # some blocks set a small max_epochs
-@pytest.mark.parametrize("path", [path for path in (ROOT / "README.md", *PAGES) if blocks(path)], ids=shown)
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *(pytest.param(page, marks=pytest.mark.slow) for page in PAGES if blocks(page))], ids=shown
+)
 def test_code_on_a_page_runs(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.random.seed(0)  # where a block has no random_state

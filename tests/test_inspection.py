@@ -107,6 +107,7 @@ def test_without_matplotlib_the_error_names_the_extra(display, monkeypatch, X):
             display.from_predictions(*[X] * wanted)
 
 
+@pytest.mark.slow
 def test_matplotlib_is_imported_only_when_plotting():
     code = "import sys, sklearn_ae.inspection; assert not any(name.startswith('matplotlib') for name in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

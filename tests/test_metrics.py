@@ -352,6 +352,7 @@ def test_scorers_are_pickled_cloned_and_printed(scorer, text):
     assert text in repr(GridSearchCV(PCA(), {}, scoring=scorer))
 
 
+@pytest.mark.slow
 def test_scorers_work_in_several_processes(table):
     y = np.where(np.arange(120) % 6 == 0, "odd", "even")
     scoring = {"auc": make_outlier_scorer(outlier_label="odd")}

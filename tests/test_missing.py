@@ -1,6 +1,5 @@
 """Missing values: in every method, with every part, and as an imputer."""
 
-import itertools
 import pickle
 
 import numpy as np
@@ -16,7 +15,7 @@ from sklearn_ae._losses import LOSSES, SquaredError
 from sklearn_ae._network.autoencoder import hide
 from sklearn_ae._network.filling import MOST_DIRECTIONS, GapFiller, normal_of
 from sklearn_ae.latents import Variational
-from tests.helpers import ARCHITECTURES, CORRUPTIONS, LATENTS, QUICK
+from tests.helpers import ARCHITECTURES, CORRUPTIONS, LATENTS, QUICK, pairwise
 
 MODELS = {
     "transformer": AutoencoderTransformer(2, **QUICK),
@@ -242,13 +241,14 @@ def test_warm_start(holed):
     assert np.isfinite(model.reconstruct(holed)).all()
 
 
-@pytest.mark.parametrize(("architecture", "latent", "loss"), list(itertools.product(ARCHITECTURES, [None, *LATENTS], LOSSES)))
-def test_parts_with_gaps(architecture, latent, loss, table, rng):
+@pytest.mark.parametrize(
+    ("architecture", "corruption", "latent", "loss"), pairwise(ARCHITECTURES, CORRUPTIONS, [None, *LATENTS], LOSSES)
+)
+def test_parts_with_gaps(architecture, corruption, latent, loss, table, rng):
     X = with_gaps((table - table.min(0)) / np.ptp(table, axis=0), rng)
-    names = list(CORRUPTIONS)
     parts = {
         "architecture": ARCHITECTURES[architecture](X.shape[1]),
-        "corruption": CORRUPTIONS[names[len(architecture + loss) % len(names)]](),
+        "corruption": CORRUPTIONS[corruption](),
         "latent": latent and LATENTS[latent](),
         "loss": loss,
     }

@@ -274,29 +274,6 @@ def test_rows_that_would_depend_on_their_neighbours_are_refused(estimator, archi
         estimator(2, architecture=architecture, **QUICK).fit(table)
 
 
-class TwoRowsAtLeast(nn.Module):
-    def forward(self, x):
-        if len(x) < 2:
-            raise ValueError("one row")
-        return x
-
-
-class ZerosOnly(nn.Module):
-    """Takes values that are not above a limit, which trials must not know."""
-
-    def forward(self, x):
-        if self.training or not x.any():
-            return x
-        return x / (x > -torch.inf)
-
-
-@pytest.mark.parametrize(
-    "module", [TwoRowsAtLeast(), ZerosOnly(), nn.LayerNorm(4), nn.GroupNorm(2, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.Softmax(1)]
-)
-def test_rows_that_are_apart_are_not(module, table):
-    AutoencoderTransformer(2, architecture=around(module), **QUICK).fit(table).score_samples(table[:1])
-
-
 def test_instance_normalisation_is_of_one_row(table):
     encoder = nn.Sequential(nn.Unflatten(1, (1, SEEN)), nn.InstanceNorm1d(1), nn.Flatten(), nn.Linear(SEEN, 2))
     AutoencoderTransformer(2, architecture=Custom(encoder, nn.Linear(2, SEEN)), **QUICK).fit(table)

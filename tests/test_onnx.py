@@ -1,7 +1,6 @@
 """ONNX graphs give what the estimators give."""
 
 import builtins
-import itertools
 import warnings
 
 import numpy as np
@@ -15,12 +14,11 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
-from sklearn_ae._losses import LOSSES
 from sklearn_ae.architectures import Custom, Dense
 from sklearn_ae.latents import Latent, Sparse, Variational
 from sklearn_ae.persistence import register_skl2onnx_converters, to_onnx
 from sklearn_ae.persistence._onnx import DETECTOR_METHODS, METHODS
-from tests.helpers import ARCHITECTURES, LATENTS, QUICK
+from tests.helpers import EXPORTS_WARN, QUICK
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -28,8 +26,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),  # three epochs
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:(torch|onnxscript|onnx|onnx_ir|skl2onnx|copyreg).*"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:(torch|onnxscript|onnx|copyreg).*"),
+    *EXPORTS_WARN,
 ]
 TOLERANCE = 1e-5  # of the largest value
 
@@ -63,7 +60,6 @@ DATA = {"digits": load_digits, "breast cancer": load_breast_cancer, "wine": load
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_transformer_on_real_data(method, data):
@@ -72,7 +68,6 @@ def test_a_transformer_on_real_data(method, data):
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("method", [*METHODS, *DETECTOR_METHODS])
 def test_the_default_detector_on_real_data(method, data):
@@ -81,7 +76,6 @@ def test_the_default_detector_on_real_data(method, data):
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("method", [*METHODS, *DETECTOR_METHODS])
 def test_novelty_on_real_data(method, data):
@@ -90,18 +84,6 @@ def test_novelty_on_real_data(method, data):
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("architecture", "latent"), list(itertools.product(ARCHITECTURES, [None, *LATENTS])))
-def test_every_combination_of_parts(architecture, latent, kind, table):
-    X = (table - table.min(0)) / np.ptp(table, axis=0)
-    for loss in LOSSES if latent is None else ["squared_error"]:
-        parts = {"architecture": ARCHITECTURES[architecture](6), "latent": latent and LATENTS[latent](), "loss": loss}
-        fitted = AutoencoderOutlierDetector(2, **KINDS[kind], **parts, **QUICK).fit(X)
-        for method in ("reconstruct", "score_samples"):
-            check(fitted, method, X)
-
-
 @pytest.mark.parametrize("kind", ["ensemble", "novelty"])
 def test_rows_that_are_kept(kind, table):
     """Rows that stand in the hands or in the memory, and values that are steps of the margins."""
@@ -109,7 +91,6 @@ def test_rows_that_are_kept(kind, table):
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 @pytest.mark.parametrize("scaling", [None, "standard", "robust", "uniform", "whitened"])
 def test_every_scaling(scaling, table):
     model = AutoencoderTransformer(2, scaling=scaling, **QUICK).fit(table / 10)
@@ -118,7 +99,6 @@ def test_every_scaling(scaling, table):
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("fitted_with_gaps", [False, True])
 def test_missing_values(fitted_with_gaps, kind, table):
@@ -131,7 +111,6 @@ def test_missing_values(fitted_with_gaps, kind, table):
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 def test_float64_keeps_digits_that_float32_does_not(rng):
     X = 1.7e9 + rng.normal(size=(100, 3))
     check(AutoencoderTransformer(2, **QUICK).fit(X), "transform", X, "float64")
@@ -167,7 +146,6 @@ class Shifted(Latent):
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 def test_modules_of_ones_own(table):
     architecture = Custom(nn.Sequential(nn.Linear(6, 4), nn.GELU(), nn.LayerNorm(4), nn.Linear(4, 2)), nn.Linear(2, 6))
     for params in (
@@ -237,6 +215,7 @@ def test_a_pipeline(skl2onnx):
     np.testing.assert_allclose(Z, pipeline.transform(X), rtol=0, atol=TOLERANCE * np.abs(Z).max())
 
 
+@pytest.mark.slow
 def test_a_pipeline_with_a_detector(skl2onnx):
     X = load_wine().data.astype(np.float32)
     detector = make_pipeline(StandardScaler(), AutoencoderOutlierDetector(n_estimators=4, **QUICK)).fit(X)
@@ -247,7 +226,6 @@ def test_a_pipeline_with_a_detector(skl2onnx):
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 def test_pipelines_of_all_kinds(skl2onnx):
     X, y = load_wine(return_X_y=True)
     X = X.astype(np.float32)

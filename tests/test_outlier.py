@@ -93,12 +93,12 @@ def test_automatic_contamination(share, rng):
 @pytest.mark.parametrize(
     ("n", "n_fits", "parameters"),
     [
-        (100, 150, {}),
-        (1_000, 60, {}),
-        (10_000, 12, {}),
-        (100, 60, {"early_stopping": True, "max_samples": 1.0, "n_components": 5}),
-        (60, 60, {"early_stopping": True, "n_estimators": 1, "n_components": 5}),
-        (60, 60, {"early_stopping": True, "n_estimators": 1, "n_components": 5, "validation_fraction": 0.2}),
+        (100, 40, {}),
+        (60, 10, {"n_estimators": 1}),
+        pytest.param(100, 150, {}, marks=pytest.mark.slow),
+        pytest.param(10_000, 12, {}, marks=pytest.mark.slow),
+        pytest.param(100, 60, {"early_stopping": True, "max_samples": 1.0, "n_components": 5}, marks=pytest.mark.slow),
+        pytest.param(60, 60, {"n_estimators": 1, "n_components": 5, "validation_fraction": 0.2}, marks=pytest.mark.slow),
     ],
 )
 def test_p_values_do_not_lie(n, n_fits, parameters):

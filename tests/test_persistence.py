@@ -25,13 +25,12 @@ from torch import nn
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._component import Part
 from sklearn_ae._data.recent import Rows
-from sklearn_ae._losses import LOSSES
 from sklearn_ae._network.values import PARTS, same_value
 from sklearn_ae.architectures import Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.latents import Latent, Ordered, Sparse, Variational
 from sklearn_ae.persistence import _file, _safetensors, load, save
-from tests.helpers import ARCHITECTURES, CORRUPTIONS, LATENTS, QUICK, Decoder, Encoder
+from tests.helpers import QUICK, Decoder, Encoder
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # three epochs
 
@@ -85,22 +84,6 @@ def test_all_comes_back(model, table, tmp_path):
 
 def test_float32_rows_give_the_same_bits(model, table, tmp_path):
     assert_equal(model, saved_and_loaded(model, tmp_path), table.astype(np.float32))
-
-
-@pytest.mark.slow
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_combination_of_parts(kind, architecture, table, tmp_path):
-    X = (table - table.min(0)) / np.ptp(table, axis=0)
-    if architecture == "Custom":
-        with pytest.raises(TypeError, match="pickle or joblib"):
-            save(KINDS[kind](architecture=ARCHITECTURES[architecture](6)), tmp_path / "model")
-        return
-    for corruption, latent, loss in itertools.product([None, *CORRUPTIONS], [None, *LATENTS], LOSSES):
-        parts = {"corruption": corruption and CORRUPTIONS[corruption](), "latent": latent and LATENTS[latent](), "loss": loss}
-        fitted = KINDS[kind](architecture=ARCHITECTURES[architecture](6), **parts).set_params(max_epochs=1).fit(X)
-        assert_equal(fitted, saved_and_loaded(fitted, tmp_path), X)
 
 
 def scalings():
@@ -511,7 +494,8 @@ STRANGE = [..., None, True, -1, 0, 10**12, 1e308, "x", "os.system", [], {}, [[[]
 STRANGE += [{"array": "_codes"}, {"record": "Scaling", "fields": {}}, {"float": "nan"}, {"tuple": [1] * 1000}]
 
 
-def test_no_edited_field_is_loaded_as_something_broken(small):
+@pytest.mark.parametrize("step", [pytest.param(3, marks=pytest.mark.slow), 16])
+def test_no_edited_field_is_loaded_as_something_broken(step, small):
     """Each place of the JSON is given each of some strange values, with a checksum that is right.
 
     Either the file is refused, or what comes back works: a parameter that training alone reads may be any valid one.
@@ -521,7 +505,7 @@ def test_no_edited_field_is_loaded_as_something_broken(small):
     estimator = json.loads(header["__metadata__"]["estimator"])
     n_loaded = n_refused = 0
     for i, path in enumerate(places(estimator)):
-        for value in STRANGE[i % 3 :: 3]:
+        for value in STRANGE[i % step :: step]:
             metadata = header["__metadata__"] | {
                 "estimator": json.dumps(replaced(estimator, path, value) if path or value is not ... else None)
             }
@@ -534,7 +518,7 @@ def test_no_edited_field_is_loaded_as_something_broken(small):
             assert type(loaded) in _file.ESTIMATORS.values()
             if hasattr(loaded, "net_"):
                 assert np.shape(scores_of(loaded, X)) == (40,)
-    assert n_loaded + n_refused > 1_000
+    assert n_loaded + n_refused > 3_000 / step
     assert n_refused > n_loaded
 
 
@@ -565,7 +549,7 @@ def test_swapped_tensors_are_not_loaded(small):
     data, _, _ = small
     header, body = parsed(data)
     tensors = [name for name in header if name != "__metadata__"]
-    for a, b in itertools.combinations(tensors, 2):
+    for a, b in itertools.pairwise(tensors):
         swapped = header | {a: header[b], b: header[a]}
         with pytest.raises(ValueError, match="checksum"):
             _file.from_bytes(assembled(swapped, body, with_sum=False))

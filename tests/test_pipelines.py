@@ -62,7 +62,7 @@ def test_feature_union(iris):
     assert union.fit_transform(iris[0]).shape == (150, 5)
 
 
-@pytest.mark.parametrize("search", [GridSearchCV, HalvingGridSearchCV])
+@pytest.mark.parametrize("search", [GridSearchCV, pytest.param(HalvingGridSearchCV, marks=pytest.mark.slow)])
 def test_grids_over_parts(search, pipeline, iris):
     fitted = search(pipeline, GRID, cv=2).fit(*iris)
     assert set(fitted.best_params_) == set(GRID)
@@ -82,6 +82,7 @@ def test_a_search_needs_no_labels(iris):
     assert cross_val_score(AutoencoderTransformer(2, **QUICK), iris[0], cv=2).shape == (2,)
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_finds(iris):
     model = AutoencoderTransformer(**QUICK)
     one, two = (GridSearchCV(model, {"n_components": [1, 2]}, cv=2, n_jobs=n).fit(iris[0]) for n in (1, 2))

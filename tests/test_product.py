@@ -106,11 +106,3 @@ def test_old_and_new_constraints_differ_but_for_torch():
     old, new = (versions((ROOT / name).read_text()) for name in ("constraints-oldest.txt", "constraints.txt"))
     assert old["torch"] == new["torch"]
     assert all(old[name] < new[name] for name in (old.keys() & new.keys()) - {"torch"})
-
-
-@pytest.mark.parametrize(
-    "word",
-    ["NaN", "verbose=1", "max_epochs", "random_state", "GPU", "joblib", "partial_fit", "Custom(", "pipeline[-1]", "GridSearchCV"],
-)
-def test_help_answers_the_first_questions(estimator, word):
-    assert word in inspect.getdoc(type(estimator)).split("Notes\n-----")[1].split("References\n---")[0]

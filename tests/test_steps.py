@@ -9,7 +9,7 @@ from torch import nn
 
 from sklearn_ae import AutoencoderTransformer
 from sklearn_ae._data.batch import Batch
-from sklearn_ae._training import loop, rules
+from sklearn_ae._training import loop
 from sklearn_ae._training.written_out import WrittenOut
 from sklearn_ae.architectures import Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise
@@ -127,20 +127,3 @@ def test_only_what_is_known_is_written_out(parameters, expected, table, monkeypa
     monkeypatch.setattr(loop, "can_be_written_out", lambda *args: seen.append(known(*args)) or seen[-1])
     AutoencoderTransformer(2, **parameters, **QUICK).fit(table)
     assert set(seen) == {expected}
-
-
-def test_planned_work_does_not_jump():
-    def steps_of(n):
-        batch = rules.auto_batch_size(n)
-        epochs = rules.auto_epochs(rules.auto_steps(n), n, batch)
-        return epochs, -(-n // batch) * (200 + 3 * batch) + 800  # microseconds an epoch, roughly
-
-    def work(n):
-        epochs, time = steps_of(n - rules.n_held_out("auto", n))
-        planned, time_of_all = steps_of(n)
-        last = rules.last_epochs(planned, 1.0) if n <= rules.DEAR_ROWS else 0
-        return epochs * time + last * time_of_all
-
-    sizes = np.unique(np.geomspace(50, 5_000, 200).astype(int))
-    planned = np.array([work(n) for n in sizes])
-    assert (planned[1:] / planned[:-1]).max() < 1.2

@@ -139,11 +139,11 @@ def test_warm_start_changes_nothing_in_a_stream(estimator, warm_start):
 
 
 def test_rows_one_by_one(estimator):
-    X = stream(60)
+    X = stream(20)
     for row in X:
         estimator.partial_fit(row[None])
     assert np.isfinite(estimator.score_samples(X)).all()
-    assert estimator.n_iter_ == 60
+    assert estimator.n_iter_ == 20
 
 
 def test_a_chunk_of_another_width_is_refused_and_nothing_changes(estimator):

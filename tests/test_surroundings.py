@@ -92,8 +92,11 @@ def same(a, b):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("surroundings", SURROUNDINGS)
+EACH = [(one, model) for one in SURROUNDINGS for model in MODELS]  # every third by default: each one, and each model, is met
+EACH = [pytest.param(*pair, marks=[pytest.mark.slow] if i % 3 else []) for i, pair in enumerate(EACH)]
+
+
+@pytest.mark.parametrize(("surroundings", "model"), EACH)
 def test_surroundings_change_nothing(surroundings, model, table):
     make, around = lambda: MODELS[model]().set_params(warm_start=True), SURROUNDINGS[surroundings]
     plain = make().fit(table)
@@ -243,7 +246,7 @@ def test_a_fit_leaves_torchs_generator_as_it_is(table):
     assert torch.equal(torch.rand(3), expected)
 
 
-@pytest.mark.parametrize("backend", ["threading", "loky"])
+@pytest.mark.parametrize("backend", ["threading", pytest.param("loky", marks=pytest.mark.slow)])
 def test_several_fits_at_once(backend, table):
     models = [make() for make in MODELS.values()]
     one_by_one = [model.fit(table).score_samples(table) for model in models]

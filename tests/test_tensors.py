@@ -59,6 +59,7 @@ def test_a_tensor_with_a_gradient_is_an_array_too(table):
     assert AutoencoderOutlierDetector(n_estimators=3, random_state=0).fit(T).predict(T).shape == (120,)
 
 
+@pytest.mark.slow
 def test_with_the_setting_results_are_tensors_like_x():
     pytest.importorskip("sklearn.externals.array_api_compat", reason="older ones of scikit-learn need another package for it")
     environment = {**os.environ, "SCIPY_ARRAY_API": "1", "PYTHONWARNINGS": "ignore"}

@@ -86,6 +86,7 @@ def test_mnist_through_the_usual_cross_entropy_network():
     assert -model.score(X_test) < 0.105  # the usual example reaches 0.107 in its 50 epochs
 
 
+@pytest.mark.slow
 def test_denoising_beats_pca(digits):
     """PSNR of noisy digits against the clean ones, PCA at its best number of components, which it knows from the test rows."""
     X, X_test, *_ = digits
@@ -108,6 +109,7 @@ def test_compression_of_mnist(architecture):
     assert squared_error(X_test, model.reconstruct(X_test)) <= 0.6 * pca_error(32, X, X_test)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", [None, Convolutional((1, 8, 8))], ids=["Dense", "Convolutional"])
 def test_compression_of_digits(architecture, digits):
     X, X_test, *_ = digits
@@ -115,6 +117,7 @@ def test_compression_of_digits(architecture, digits):
     assert squared_error(X_test, model.reconstruct(X_test)) <= 0.7 * pca_error(8, X, X_test)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("standardised", [False, True], ids=["pixels", "standardised"])
 def test_generation(standardised, digits):
     """All components are used, held-out digits come back, and a classifier of real digits recognises what is drawn."""
@@ -139,6 +142,7 @@ def test_generation(standardised, digits):
     assert recognised(scaler.inverse_transform(model.sample(1_000))) >= 2 * recognised(gaussian)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("k", "margin", "n_splits"), [(2, 0.05, 2), (4, 0.05, 2), (8, -0.02, 3)])
 def test_features_for_a_classifier(k, margin, n_splits):
     """A linear classifier gains much by few components; with eight PCA is as good. One split is right or wrong by a hundredth."""
