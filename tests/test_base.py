@@ -350,12 +350,16 @@ def test_early_stopping_ends_training_after_so_many_epochs_without_improvement(t
     assert model.n_iter_ == model.best_epoch_ + 4 < 40
 
 
-def test_a_fit_that_cannot_learn_ends_where_pca_does(rng):
-    X = rng.normal(size=(200, 8))  # nothing to learn
-    model = AutoencoderTransformer(3, max_epochs=30, learning_rate=0.5, random_state=0).fit(X)
-    S = StandardScaler().fit_transform(X)
-    pca = PCA(3).fit(S)
-    np.testing.assert_allclose(model.score(X), -np.mean((pca.inverse_transform(pca.transform(S)) - S) ** 2), rtol=1e-3)
+def test_a_fit_that_cannot_learn_ends_near_pca(rng):
+    """Most such fits keep the start; the best of 30 epochs on 40 rows held out may pass by chance."""
+    ratios = []
+    for seed in range(4):
+        S = StandardScaler().fit_transform(rng.normal(size=(200, 8)))  # nothing to learn
+        model = AutoencoderTransformer(3, max_epochs=30, learning_rate=0.5, random_state=seed).fit(S)
+        pca = PCA(3).fit(S)
+        ratios.append(-model.score(S) / np.mean((pca.inverse_transform(pca.transform(S)) - S) ** 2))
+    np.testing.assert_allclose(np.mean(ratios), 1, atol=0.05)
+    np.testing.assert_allclose(np.min(ratios), 1, rtol=1e-5)
 
 
 def test_warm_start_goes_on(table):
