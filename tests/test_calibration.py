@@ -12,7 +12,7 @@ from sklearn_ae._base import BaseAutoencoder
 from sklearn_ae._calibration import Scores, auto_offset, folds
 from sklearn_ae._data.held_out import HeldOutRows, row_keys
 from sklearn_ae._data.sources import ArraySource
-from sklearn_ae._training import rules
+from sklearn_ae import _defaults as rules
 from sklearn_ae.architectures import Custom, Dense
 from tests.helpers import QUICK, Encoder
 

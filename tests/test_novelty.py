@@ -19,7 +19,7 @@ from sklearn_ae._network.blueprint.rows import likely_inliers
 from sklearn_ae._network.dependences import Dependences
 from sklearn_ae._network.margins import Margins
 from sklearn_ae._network.nearest import Hands, Memory
-from sklearn_ae._training import rules
+from sklearn_ae import _defaults as rules
 from sklearn_ae.architectures import Convolutional, Dense
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.latents import Contractive, Variational

@@ -17,7 +17,7 @@ from sklearn_ae._base import BaseAutoencoder
 from sklearn_ae._calibration import Scores
 from sklearn_ae._data.recent import Recent, Rows
 from sklearn_ae._network.blueprint import Blueprint
-from sklearn_ae._outlier import AutoencoderOutlierDetector
+from sklearn_ae._detector import AutoencoderOutlierDetector
 from sklearn_ae._transformer import AutoencoderTransformer
 from sklearn_ae._version import __version__
 from sklearn_ae.persistence._codec import CodeError, Decoder, Encoder, chosen, content, shown

@@ -18,7 +18,7 @@ from sklearn_ae._base import BaseAutoencoder
 from sklearn_ae._calibration import Scores, just_below
 from sklearn_ae._data.scaling import Scaling
 from sklearn_ae._network.stack import Stack
-from sklearn_ae._outlier import AutoencoderOutlierDetector
+from sklearn_ae._detector import AutoencoderOutlierDetector
 from sklearn_ae._torch import plain_torch
 from sklearn_ae.persistence._safetensors import write_atomically
 
