@@ -63,6 +63,18 @@ def pairwise(*axes: Sequence[Hashable]) -> list[tuple]:
     return chosen
 
 
+def check_p_values(p_values: np.ndarray, n_held_out: int) -> None:
+    """Check p-values of new rows, (n_fits, n_rows): each fit's rate of those up to t is a draw of a beta distribution.
+
+    Its mean is floor(t (n + 1)) / (n + 1) with n rows held out; that of all fits may be three standard deviations off.
+    """
+    assert ((p_values > 0) & (p_values <= 1)).all()
+    for t in (0.01, 0.05, 0.1, 0.3):
+        expected = np.floor(t * (n_held_out + 1) + 1e-9) / (n_held_out + 1)
+        variance = expected * (1 - expected) * (1 / (n_held_out + 2) + 1 / p_values.shape[1])
+        assert abs((p_values <= t).mean() - expected) <= 3 * np.sqrt(variance / len(p_values)) + 1e-12, t
+
+
 def build_net(estimator, X, seed=0):
     """The net of an estimator, ready to train on X, and the rows to train it on: `fit` up to training."""
     random_state, device = np.random.RandomState(seed), torch.device("cpu")

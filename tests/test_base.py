@@ -289,7 +289,7 @@ def test_early_stopping_restores_the_best_weights(validation_fraction, table):
     ("n", "params", "learnt"),
     [
         (100, {}, [80, 100]),
-        (100, {"random_state": 1, "corruption": GaussianNoise(0.1)}, [80, 100]),
+        (100, {"corruption": GaussianNoise(0.1)}, [80, 100]),
         (100, {"max_epochs": 50}, [80]),
         (100, {"validation_fraction": 0.2}, [80]),
         (100, {"early_stopping": False}, [100]),

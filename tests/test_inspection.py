@@ -27,7 +27,7 @@ from sklearn_ae.inspection import (
     OutlierScoreDisplay,
     ReconstructionDisplay,
 )
-from sklearn_ae.inspection._common import COLORS, MARKERS, mosaic
+from sklearn_ae.inspection._common import mosaic
 from sklearn_ae.metrics import reconstruction_r2_scorer
 from tests.helpers import QUICK
 
@@ -113,15 +113,6 @@ def test_matplotlib_is_imported_only_when_plotting():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("display", DISPLAYS)
-def test_every_display_is_documented(display):
-    for text in (display.__doc__, display.from_estimator.__doc__, display.plot.__doc__):
-        assert text
-    for name in python_inspect.signature(display).parameters:
-        assert name in display.__doc__
-    assert ">>> " in display.__doc__
-
-
 def test_a_display_is_drawn_into_axes_of_ones_own_and_again(X, model):
     figure, ax = plt.subplots()
     display = LatentSpaceDisplay.from_estimator(model, X, ax=ax)
@@ -146,11 +137,6 @@ def test_one_ax_is_divided_and_many_are_taken(X):
         LatentSpaceDisplay.from_predictions(codes, ax=axes)
     with pytest.raises(ValueError, match=r"make it by plt\.subplots"):
         LatentSpaceDisplay.from_predictions(codes, ax=figure.add_axes((0, 0, 1, 1)))
-
-
-def test_colours_and_markers_tell_many_classes_apart():
-    looks = {(COLORS[k % len(COLORS)], MARKERS[k % len(MARKERS)]) for k in range(len(COLORS) * len(MARKERS))}
-    assert len(looks) == len(COLORS) * len(MARKERS) >= 100
 
 
 # Training

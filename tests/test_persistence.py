@@ -24,8 +24,7 @@ from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._component import Part
-from sklearn_ae._data.recent import Rows
-from sklearn_ae._network.values import PARTS, same_value
+from sklearn_ae._network.values import same_value
 from sklearn_ae.architectures import Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.latents import Latent, Ordered, Sparse, Variational
@@ -94,8 +93,8 @@ def scalings():
 
 @pytest.mark.parametrize("scaling", scalings())
 def test_every_scaling(scaling, table, tmp_path):
-    for kind in KINDS.values():
-        fitted = kind(scaling=scaling).fit(table / 10)
+    for kind in ("transformer", "ensemble"):
+        fitted = KINDS[kind](scaling=scaling).fit(table / 10)
         assert_equal(fitted, saved_and_loaded(fitted, tmp_path), table / 10)
 
 
@@ -311,11 +310,6 @@ def test_invalid_parameters_are_not_saved(tmp_path):
     with pytest.raises(ValueError, match="n_components"):
         save(AutoencoderTransformer(-1), tmp_path / "model")
     assert not list(tmp_path.iterdir())
-
-
-def test_every_part_of_the_package_can_be_saved():
-    for name, part in PARTS.items():
-        assert part.__module__.startswith("sklearn_ae."), name
 
 
 # Writing
@@ -643,27 +637,6 @@ def test_random_bytes_with_a_right_checksum(small, monkeypatch):
     assert n_loaded < 500
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        {"learnt": Rows(np.zeros((3, 2)))},
-        {"learnt": Rows(np.zeros((3, 3), np.int64))},
-        {"held_out": Rows(np.zeros((3, 3)), np.zeros(2, np.float32))},
-        {"held_out": None},
-        {"most": -1},
-        {"n_new": 0.5},
-        {"scores": np.zeros((2, 2))},
-        {"random_state": 0},
-    ],
-)
-def test_a_streams_rows_that_do_not_fit_are_refused(broken, rng):
-    model = AutoencoderOutlierDetector(n_estimators=2, **QUICK).partial_fit(rng.normal(size=(40, 3)))
-    assert isinstance(_file.from_bytes(_file.to_bytes(model)), AutoencoderOutlierDetector)
-    vars(model._recent).update(broken)
-    with pytest.raises(ValueError, match="_recent cannot be what was saved"):
-        _file.from_bytes(_file.to_bytes(model))
-
-
 # skops
 
 SKOPS_TRUSTS = "sklearn_ae."
@@ -717,7 +690,3 @@ def test_files_of_this_release_load(name):
         np.testing.assert_allclose(model.score_samples(X), expected["scores"], rtol=1e-5)
         np.testing.assert_allclose(model.transform(X), expected["codes"], rtol=1e-4, atol=1e-5)
         assert model.sample(3).shape == (3, 4)
-
-
-def test_released_files_are_small():
-    assert sum(file.stat().st_size for file in DATA.iterdir()) < 150_000  # a detector keeps rows and margins too

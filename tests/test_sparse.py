@@ -119,7 +119,9 @@ def test_moments_of_sparse_columns_are_those_of_dense_ones(unit, weighted):
 # Never dense as a whole
 
 
-@pytest.mark.parametrize("scaling", ["auto", "standard", "robust", "bounded"])
+@pytest.mark.parametrize(
+    "scaling", ["auto", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("standard", "robust", "bounded"))]
+)
 @pytest.mark.parametrize("estimator", [AutoencoderTransformer(3, **QUICK), AutoencoderOutlierDetector(random_state=0)])
 def test_no_more_than_a_block_is_dense(estimator, scaling, monkeypatch):
     monkeypatch.setattr(sources, "RESIDENT_BYTES", 0)
