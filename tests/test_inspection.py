@@ -600,23 +600,48 @@ def test_scores_alone_are_enough_and_long_tails_are_logarithmic():
 # Contributions
 
 
+def written(ax):
+    """What stands beside the bars, column by column, from the top."""
+    texts = sorted(ax.texts, key=lambda text: (text.get_position(), text.xy[1]))
+    return [text.get_text() for text in texts]
+
+
 def test_contributions_are_sorted_with_what_was_seen_and_expected(X, detector):
     row = int(detector.score_samples(X).argmin())
     display = FeatureContributionDisplay.from_estimator(detector, X, row=row, max_features=4)
     contributions = detector.feature_contributions(X)[row]
     order = np.argsort(-contributions)
     np.testing.assert_array_equal(display.shown_, order[:4])
-    drawn = [bar.get_width() for bar in display.bars_]
-    np.testing.assert_allclose(drawn, [*contributions[order[:4]], contributions[order[4:]].sum()])
+    np.testing.assert_allclose([bar.get_width() for bar in display.bars_], contributions[order[:4]])
     assert tick_names(display.ax_.yaxis) == [*(NAMES[j] for j in order[:4]), "2 other columns"]
+    expected = detector.reconstruct(X)[row]
     np.testing.assert_allclose(display.seen, X.iloc[row])
-    np.testing.assert_allclose(display.expected, detector.reconstruct(X)[row], rtol=1e-6)
-    (right,) = display.ax_.child_axes
-    header, first, *_ = tick_names(right.yaxis)
-    assert header == "seen  (expected)"
-    assert first == f"{X.iloc[row, order[0]]:.4g}  ({display.expected[order[0]]:.4g})".replace("-", "−")
+    np.testing.assert_allclose(display.expected, expected, rtol=1e-6)
+    rest, largest = contributions[order[4:]].sum(), contributions[order[4]]
+    columns = [X.iloc[row].to_numpy()[order[:4]], expected[order[:4]]]
+    seen, expected = ([f"{x:.4g}".replace("-", "−") for x in column] for column in columns)
+    others = f"{rest:.3g} in all, {largest:.2g} at most"
+    assert written(display.ax_) == [others, "seen", *seen, "expected", *expected]
     title = display.ax_.get_title(loc="left")
-    assert title.startswith(f"Row {row}: outlyingness {contributions.sum():.3g} (threshold {-detector.offset_:.3g}), p = ")
+    start = f"Row {row}: outlyingness {contributions.sum():.3g}\nthreshold {-detector.offset_:.3g}, p = "
+    assert title.startswith(start)
+
+
+@pytest.mark.parametrize("channels", [(), (1,), (3,)])
+def test_contributions_of_an_image_lie_on_its_pixels(channels, rng):
+    X = rng.uniform(size=(60, 12 * (channels[0] if channels else 1)))
+    detector = AutoencoderOutlierDetector(n_estimators=4, **QUICK).fit(X)
+    display = FeatureContributionDisplay.from_estimator(detector, X, row=7, image_shape=(*channels, 4, 3))
+    contributions, expected = detector.feature_contributions(X)[7], detector.reconstruct(X)[7]
+    np.testing.assert_allclose(display.image_.get_array(), contributions.reshape(-1, 4, 3).sum(axis=0))
+    assert [ax.get_xlabel() for ax in display.axes_[0]] == ["seen", "expected", "contribution"]
+    drawn = [ax.images[0].get_array() for ax in display.axes_[0, :2]]
+    if channels != (3,):
+        np.testing.assert_allclose(drawn, [X[7].reshape(4, 3), expected.reshape(4, 3)])
+        assert {ax.images[0].get_clim() for ax in display.axes_[0, :2]} == {(X[7].min(), max(X[7].max(), expected.max()))}
+    assert display.shown_[0] == contributions.argmax()
+    with pytest.raises(ValueError, match="has 20 values, but a row has"):
+        FeatureContributionDisplay.from_estimator(detector, X, image_shape=(4, 5))
 
 
 def test_contributions_of_a_transformer_add_up_to_its_loss(X, model):
@@ -646,7 +671,7 @@ def test_contributions_of_missing_values_and_rows(X, detector):
     with pytest.raises(TypeError, match="PCA has neither feature_contributions nor reconstruction_errors"):
         FeatureContributionDisplay.from_estimator(PCA(2).fit(X), X)
     display = FeatureContributionDisplay(contributions=np.array([1.0, 2.0]), seen=np.array([np.nan, -3.0])).plot()
-    assert tick_names(display.ax_.child_axes[0].yaxis) == ["seen", "−3", "missing"]
+    assert written(display.ax_) == ["seen", "−3", "missing"]
     assert display.ax_.get_title(loc="left") == "Outlyingness 3"
     with pytest.raises(ValueError, match="max_features must be at least 1, got max_features=0"):
         display.plot(max_features=0)

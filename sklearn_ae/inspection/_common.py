@@ -154,6 +154,11 @@ def draw_images(ax: Any, X: np.ndarray, image_shape: Any, limits: Any, **style) 
     return drawn
 
 
+def add_color_bar(ax: Any, drawn: Any, label: str = "") -> None:
+    """A colour bar on the right of the panel, of its height."""
+    ax.figure.colorbar(drawn, cax=ax.inset_axes((1.04, 0, 0.05, 1)), label=label)
+
+
 def hide_frame(ax: Any) -> None:
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)

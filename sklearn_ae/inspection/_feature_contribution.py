@@ -18,7 +18,8 @@ from sklearn_ae.metrics import way_back
 class FeatureContributionDisplay(common.Display):
     """Which columns made a row an outlier, with the values seen and expected.
 
-    The expected value is the reconstruction: what the other columns lead to expect.
+    The value expected is the reconstruction: a column contributes because it was seen to differ
+    from it. Contributions of an image are an image, beside those seen and expected.
 
     Parameters
     ----------
@@ -36,14 +37,22 @@ class FeatureContributionDisplay(common.Display):
         The row's p-value.
     row_name : object, default=None
         Name of the row, for the title.
+    image_shape : tuple of int, default=None
+        (height, width), (1, height, width) or (3, height, width) if the row is an image. None draws
+        bars.
 
     Attributes
     ----------
-    bars_ : matplotlib BarContainer
-        The largest on top.
+    bars_ : matplotlib BarContainer or None
+        The largest contributions, the largest on top.
+    image_ : matplotlib AxesImage or None
+        The contributions of an image, summed over its channels.
     shown_ : ndarray of int
-        Which columns they belong to, from the top; the bar of all others is not among them.
+        The columns that have a bar, from the top. For an image all, the largest first.
+    axes_ : ndarray of matplotlib Axes
+        (1, 1) for bars; for an image (1, 3): seen, expected, contribution.
     ax_ : matplotlib Axes
+        The first panel.
     figure_ : matplotlib Figure
 
     See Also
@@ -71,6 +80,7 @@ class FeatureContributionDisplay(common.Display):
     threshold: float | None = None
     p_value: float | None = None
     row_name: object = None
+    image_shape: tuple[int, ...] | None = None
 
     @classmethod
     def from_estimator(
@@ -79,6 +89,7 @@ class FeatureContributionDisplay(common.Display):
         X: Any,
         row: int = 0,
         *,
+        image_shape: tuple[int, ...] | None = None,
         ax: Any = None,
         **kwargs,
     ) -> Self:
@@ -95,8 +106,11 @@ class FeatureContributionDisplay(common.Display):
         row : int, default=0
             Position of the row in X. For the most outlying row:
             ``estimator.score_samples(X).argmin()``.
-        ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+        image_shape : tuple of int, default=None
+            (height, width), (1, height, width) or (3, height, width) if rows are images. None draws
+            bars.
+        ax : matplotlib Axes or array of them, default=None
+            Where to draw. None makes a new figure. One axes is divided for images.
         **kwargs : dict
             Passed to `plot`.
 
@@ -110,6 +124,8 @@ class FeatureContributionDisplay(common.Display):
             If X has no such row.
         TypeError
             If the estimator cannot tell what each column adds.
+        ValueError
+            If `image_shape` does not fit the row.
         """
         (before, last), n = cls._steps(estimator), _num_samples(X)
         if not -n <= row < n:
@@ -118,6 +134,7 @@ class FeatureContributionDisplay(common.Display):
         original, seen, inverses = way_back(before, x)
         contributions = _contributions(last, seen)
         n_features, expected = len(contributions), last.reconstruct(seen)
+        common.check_image_shape(image_shape, n_features)
         p_value = float(last.p_values(seen)[0]) if hasattr(last, "p_values") else None
         names = _names(before, last, seen, n_features)
         if (names == common.names_of(getattr(x, "columns", None), n_features)).all():
@@ -132,6 +149,7 @@ class FeatureContributionDisplay(common.Display):
             threshold=-float(last.offset_) if hasattr(last, "offset_") else None,
             p_value=p_value,
             row_name=x.index[0] if hasattr(x, "index") else row % n,
+            image_shape=image_shape,
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -140,59 +158,73 @@ class FeatureContributionDisplay(common.Display):
 
         Parameters
         ----------
-        ax : matplotlib Axes, default=None
+        ax : matplotlib Axes or array of them, default=None
             Where to draw. None makes a new figure.
         max_features : int, default=10
-            How many columns to draw; what the others add is one bar.
+            How many columns have a bar. What the others add is written under the bars.
         **kwargs : dict
-            Passed to matplotlib's ``barh``.
+            Passed to matplotlib's ``barh``, or to ``imshow`` for the contributions of an image.
         """
         if max_features < 1:
             got = f"max_features={max_features}"
             raise ValueError(f"max_features must be at least 1, got {got}.")
         contributions = np.asarray(self.contributions, dtype=np.float64)
-        names = common.names_of(self.feature_names, len(contributions))
-        order = np.argsort(-contributions, kind="stable")
-        self.shown_, others = order[:max_features], order[max_features:]
-        lengths, colors = contributions[self.shown_].tolist(), [common.BLUE] * len(self.shown_)
-        labels = [common.shortened(name) for name in names[self.shown_]]
-        if len(others):
-            lengths.append(contributions[others].sum())
-            labels.append(f"{len(others)} other columns")
-            colors.append(common.GREY)
-        ax = self._open(ax, figsize=(common.WIDTH, 1.3 + 0.34 * len(labels)))[0, 0]
-        self.bars_ = ax.barh(range(len(labels)), lengths, **{"color": colors, **kwargs})
-        ax.set_yticks(range(len(labels)), labels)
-        ax.invert_yaxis()
-        self._add_values(ax)
-        ax.set_xlabel("Contribution to the outlyingness")
-        ax.set_title(self._title(contributions.sum()), fontsize="medium", loc="left")
-        ax.spines[["top", "right"]].set_visible(False)
+        values = {"seen": self.seen, "expected": self.expected}
+        values = {name: row for name, row in values.items() if row is not None}
+        self.shown_ = np.argsort(-contributions, kind="stable")
+        self.bars_ = self.image_ = None
+        if self.image_shape is None:
+            self._draw_bars(ax, contributions, values, max_features, kwargs)
+        else:
+            self._draw_images(ax, contributions, values, self.image_shape, kwargs)
+        self.ax_.set_title(self._title(contributions.sum()), fontsize="medium", loc="left")
         return self
 
-    def _add_values(self, ax: Any) -> None:
-        """The values seen and expected, on the right."""
-        given = {k: getattr(self, k) for k in ("seen", "expected") if getattr(self, k) is not None}
-        rows = [list(given), *([_value(v[j]) for v in given.values()] for j in self.shown_)]
-        if given:
-            labels = [one + "".join(f"  ({other})" for other in more) for one, *more in rows]
-            right = ax.secondary_yaxis("right")
-            right.set_yticks([-0.8, *range(len(self.shown_))], labels, fontsize="small")
-            right.tick_params(length=0)
-            right.spines["right"].set_visible(False)
+    def _draw_images(self, ax: Any, red: Any, values: dict, shape: Any, kwargs: dict) -> None:
+        *panels, last = self._open(ax, (1, len(values) + 1), (common.WIDTH, 2.6), "compressed")[0]
+        for panel, (name, row) in zip(panels, values.items(), strict=True):
+            limits = np.nanmin([*values.values()]), np.nanmax([*values.values()])
+            common.draw_images(panel, row.reshape(1, 1, -1), shape, limits)
+            panel.set_xlabel(name)
+        red = red.reshape(1, 1, -1, shape[-2] * shape[-1]).sum(axis=2)  # over the channels
+        style = {"cmap": "Reds", **kwargs}
+        self.image_ = common.draw_images(last, red, shape[-2:], (0, red.max()), **style)
+        last.set_xlabel("contribution")
+        common.add_color_bar(last, self.image_)
+        for panel in (*panels, last):
+            panel.set(xticks=[], yticks=[])
+
+    def _draw_bars(self, ax: Any, lengths: Any, values: dict, most: int, kwargs: dict) -> None:
+        names = common.names_of(self.feature_names, len(lengths))
+        self.shown_, others = self.shown_[:most], self.shown_[most:]
+        n, labels = len(self.shown_), [common.shortened(name) for name in names[self.shown_]]
+        labels += [f"{len(others)} other columns"] * (len(others) > 0)
+        ax = self._open(ax, figsize=(common.WIDTH, 1.4 + 0.34 * len(labels)))[0, 0]
+        self.bars_ = ax.barh(range(n), lengths[self.shown_], **{"color": common.BLUE, **kwargs})
+        ax.set_yticks(range(len(labels)), labels)
+        ax.set_ylim(len(labels) - 0.4, -1.4 if values else -0.6)
+        style: dict[str, Any] = {"fontsize": "small", "textcoords": "offset points", "va": "center"}
+        if len(others):  # their bar could outweigh those of single columns
+            rest, top = (
+                common.number(lengths[others].sum(), 3),
+                common.number(lengths[others[0]], 2),
+            )
+            text = f"{rest} in all, {top} at most"
+            ax.annotate(text, (0, n), (4, 0), color=common.GREY, **style)
+        style |= {"xycoords": ("axes fraction", "data"), "annotation_clip": False, "ha": "right"}
+        for k, (name, row) in enumerate(values.items()):
+            shown = ["missing" if np.isnan(x) else common.number(x) for x in row[self.shown_]]
+            for i, text in enumerate([name, *shown]):
+                ax.annotate(text, (1, i - 1), (58 + 56 * k, 0), **style)
+        ax.set_xlabel("Contribution to the outlyingness")
+        ax.spines[["top", "right"]].set_visible(False)
 
     def _title(self, outlyingness: float) -> str:
         name = "" if self.row_name is None else f"Row {self.row_name}: "
         title = f"{name}outlyingness {common.number(outlyingness, 3)}"
-        if self.threshold is not None:
-            title += f" (threshold {common.number(self.threshold, 3)})"
-        if self.p_value is not None:
-            title += f", p = {common.number(self.p_value, 2)}"
-        return title[:1].upper() + title[1:]
-
-
-def _value(x: float) -> str:
-    return "missing" if np.isnan(x) else common.number(x)
+        known = [] if self.threshold is None else [f"threshold {common.number(self.threshold, 3)}"]
+        known += [] if self.p_value is None else [f"p = {common.number(self.p_value, 2)}"]
+        return f"{title[:1].upper()}{title[1:]}\n{', '.join(known)}".rstrip()
 
 
 def _contributions(estimator: Any, X: Any) -> np.ndarray:
