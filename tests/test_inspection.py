@@ -40,11 +40,7 @@ NAMES = ["red", "green", "blue", "near", "far", "up"]
 @pytest.fixture(autouse=True)
 def close_figures():
     yield
-    try:
-        for number in plt.get_fignums():
-            plt.figure(number).canvas.draw()  # what cannot be drawn fails here
-    finally:
-        plt.close("all")
+    plt.close("all")
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +144,46 @@ def test_a_hundred_classes_are_told_apart_by_colour_and_marker(rng):
     assert len(looks) == 100
 
 
+def test_many_classes_are_named_beside_the_panel(rng):
+    y = [f"class {k:03d} of those that have a very long name, number {k}" for k in range(50)]
+    display = LatentSpaceDisplay.from_predictions(rng.normal(size=(50, 2)), y)
+    legend = display.ax_.get_legend()
+    assert texts(legend)[0] == "class 000 of t…ame, number 0"  # names differ at either end
+    assert [*texts(legend)[19:]] == ["class 019 of t…me, number 19", "… and 30 more"]
+    display.figure_.canvas.draw()
+    assert legend.get_window_extent().x0 >= display.ax_.get_window_extent().x1
+
+
+def test_text_is_smaller_in_small_panels(X, detector):
+    _, axes = plt.subplots(2, 2, figsize=(6, 5))
+    small = OutlierScoreDisplay.from_estimator(detector, X, ax=axes[0, 0])
+    large = OutlierScoreDisplay.from_estimator(detector, X)
+    for text in (lambda ax: ax.xaxis.label, lambda ax: ax.get_legend().get_texts()[0], lambda ax: ax.get_yticklabels()[0]):
+        assert text(small.ax_).get_fontsize() < text(large.ax_).get_fontsize()
+
+
+@pytest.mark.parametrize("style", ["default", "dark_background"])
+def test_all_that_is_drawn_is_seen_on_its_background(style, X, model, detector):
+    with plt.style.context(style):
+        y = np.arange(120) % 10
+        displays = [
+            LossCurveDisplay.from_estimator(model, start_loss=1.0),
+            LatentSpaceDisplay.from_estimator(model, X, y),
+            OutlierScoreDisplay.from_estimator(detector, X, y),
+            ReconstructionDisplay.from_estimator(model, X),
+            FeatureContributionDisplay.from_estimator(detector, X),
+        ]
+        for display in displays:
+            display.figure_.canvas.draw()
+            for ax in display.axes_.flat:
+                background = np.array(mpl.colors.to_rgb(ax.get_facecolor()))
+                colors = [line.get_color() for line in ax.lines]
+                colors += [patch.get_edgecolor() for patch in ax.patches] * (display is displays[2])
+                colors += [points.get_facecolor()[0] for points in ax.collections]
+                for color in colors:
+                    assert np.abs(np.array(mpl.colors.to_rgb(color)) - background).max() > 0.2
+
+
 # Training
 
 
@@ -225,7 +261,7 @@ def test_values_have_a_colour_bar_with_their_name(X, model):
     (points,) = display.ax_.collections
     np.testing.assert_array_equal(points.get_array(), X["far"])
     assert display.target_kind == "value"
-    assert [ax.get_ylabel() for ax in display.figure_.axes if ax is not display.ax_] == ["far"]
+    assert [bar.get_ylabel() for bar in display.ax_.child_axes] == ["far"]
 
 
 def test_codes_are_coloured_by_their_score(X, model):
@@ -312,7 +348,7 @@ def test_a_traversal_of_pca_is_its_components(X):
         np.testing.assert_allclose(drawn, expected, rtol=1e-6)
         assert display.axes_[j, 0].get_title(loc="left") == f"component {j}"
     assert tick_names(display.axes_[-1, 0].xaxis) == NAMES
-    assert texts(display.axes_[0, 0].get_legend()) == ["+1.5", "mean", "−1.5"]
+    assert texts(display.axes_[0, 0].get_legend()) == ["1.5", "0", "−1.5"]
 
 
 def test_profiles_are_standardized_so_that_units_do_not_matter(X):
@@ -348,9 +384,9 @@ def test_images_lie_where_their_ticks_are(plane, image_shape, X):
     display = LatentTraversalDisplay.from_estimator(pca, X, image_shape=image_shape, plane=plane, n_steps=3, span=1)
     picture = display.ax_.images[0].get_array()
     ticks_x, ticks_y = display.ax_.get_xticks(), display.ax_.get_yticks()
-    names = ["+1", "mean", "−1"] if plane else ["component 0", "component 1"]
+    names = ["1", "0", "−1"] if plane else ["component 0", "component 1"]
     assert tick_names(display.ax_.yaxis) == names
-    assert tick_names(display.ax_.xaxis) == ["−1", "mean", "+1"]
+    assert tick_names(display.ax_.xaxis) == ["−1", "0", "1"]
     for i, up in enumerate(ticks_y):
         for j, across in enumerate(ticks_x):
             top, left = int(up - 0.5), int(across - 1)
@@ -427,15 +463,16 @@ def test_images_stand_one_above_the_other(channels, rng):
     X = rng.uniform(size=(9, n_features))
     X_corrupted, X_reconstructed = X + 0.5, X - 0.1 * rng.uniform(size=X.shape)
     display = ReconstructionDisplay.from_predictions(X, X_reconstructed, X_corrupted=X_corrupted, image_shape=(*channels, 4, 5))
-    assert [tick_names(ax.yaxis) for ax in display.axes_[:, 0]] == [["original"], ["corrupted"], ["reconstructed"], ["error"]]
+    above, below = display.axes_[:, 0]
+    assert tick_names(above.yaxis) + tick_names(below.yaxis) == ["original", "corrupted", "reconstructed", "error"]
     assert display.original.shape == (8, n_features)
-    first = display.axes_[2, 0].images[0].get_array()[:4, :5]
+    first = above.images[0].get_array()[10:14, :5]  # images are 4 pixels high, and a gap
     limits = X[:8].min(), X[:8].max()
     expected = X_reconstructed[0].reshape(*channels, 4, 5)
     if channels == (3,):
         expected = np.moveaxis(np.clip((expected - limits[0]) / (limits[1] - limits[0]), 0, 1), 0, -1)
     np.testing.assert_allclose(first, expected.reshape(first.shape))
-    error = display.axes_[3, 0].images[0]
+    error = below.images[0]
     np.testing.assert_allclose(error.get_array()[:4, -5:], (X_reconstructed - X)[7].reshape(-1, 4, 5).mean(axis=0))
     assert error.norm.vmin == -error.norm.vmax  # white is no error
 
@@ -443,7 +480,7 @@ def test_images_stand_one_above_the_other(channels, rng):
 def test_images_have_gaps_of_one_pixel():
     X = np.arange(12.0).reshape(2, 6)
     display = ReconstructionDisplay.from_predictions(X, X, image_shape=(2, 3))
-    picture = display.ax_.images[0].get_array().filled(np.nan)
+    picture = display.ax_.images[0].get_array().filled(np.nan)[:2]
     np.testing.assert_array_equal(picture, [[0, 1, 2, np.nan, 6, 7, 8], [3, 4, 5, np.nan, 9, 10, 11]])
 
 
@@ -471,11 +508,19 @@ def test_explained_variance_is_the_scorers_on_rows_held_out(X):
     assert texts(display.ax_.get_legend()) == ["PCA", "AutoencoderTransformer"]
     assert not hasattr(model, "net_")
     error = display.plot(kind="error")
-    np.testing.assert_allclose(error.line_.get_ydata(), 1 - display.scores)
+    np.testing.assert_allclose(error.line_.get_ydata(), 1 - display.scores, atol=1e-6)
     np.testing.assert_allclose(error.pca_line_.get_ydata()[:2], 1 - display.pca_scores[:2])
     assert error.ax_.get_yscale() == "log"
     with pytest.raises(ValueError, match="kind must be 'explained' or 'error', got 'loss'"):
         display.plot(kind="loss")
+
+
+def test_curves_of_many_lengths_have_few_ticks_and_no_zero_on_a_logarithmic_axis():
+    lengths = np.arange(1, 31)
+    display = ExplainedVarianceDisplay(n_components=lengths, scores=lengths / 30).plot(kind="error")
+    assert 5 <= len(display.ax_.get_xticks()) <= 8
+    assert tick_names(display.ax_.xaxis)[-1] == "30"
+    assert display.line_.get_ydata()[-1] == 1e-6
 
 
 def test_gaps_are_refused_before_anything_is_trained(X):
@@ -548,17 +593,18 @@ def test_the_histogram_and_the_threshold_are_the_detectors(X, detector):
     display = OutlierScoreDisplay.from_estimator(detector, X)
     outlyingness = -detector.score_samples(X)
     (shape,) = display.ax_.patches
-    heights = shape.get_xy()[1:-1:2, 1]
-    np.testing.assert_array_equal(heights[:40], np.histogram(outlyingness, bins=40)[0])
+    heights, edges = np.histogram(outlyingness, bins=21)
+    np.testing.assert_array_equal(shape.get_xy()[1:43:2, 1], heights)
+    np.testing.assert_allclose(shape.get_xy()[0:44:2, 0], edges)
     assert display.threshold_line_.get_xdata()[0] == -detector.offset_
     n_beyond = (detector.predict(X) == -1).sum()
-    assert f": {n_beyond} of 120 beyond" in texts(display.ax_.get_legend())[-1]
+    assert f"({n_beyond} beyond)" in texts(display.ax_.get_legend())[-1]
     np.testing.assert_array_equal(display.p_values, detector.p_values(X))
 
 
 def test_p_values_are_drawn_as_the_share_of_rows_below(X, detector):
     display = OutlierScoreDisplay.from_estimator(detector, X)
-    uniform, curve = display.axes_[0, 1].lines
+    curve, uniform = display.axes_[0, 1].lines
     np.testing.assert_array_equal(uniform.get_ydata(), [0, 1])
     p_values = detector.p_values(X)
     for t in (0.05, 0.3, 0.8):
@@ -566,13 +612,15 @@ def test_p_values_are_drawn_as_the_share_of_rows_below(X, detector):
         np.testing.assert_allclose(drawn, (p_values <= t).mean())
 
 
-def test_each_label_has_a_histogram_of_its_own(X, detector):
+def test_each_label_has_an_outline_of_its_own(X, detector):
     y = np.where(np.arange(120) < 5, "fraud", "fine")
     display = OutlierScoreDisplay.from_estimator(detector, X, y)
     assert texts(display.ax_.get_legend())[:2] == ["fine (115)", "fraud (5)"]
-    assert texts(display.axes_[0, 1].get_legend()) == ["uniform", "fine", "fraud"]
     fine, fraud = display.ax_.patches
-    assert fine.get_hatch() != fraud.get_hatch()
+    assert fine.get_linestyle() != fraud.get_linestyle()
+    assert fine.get_edgecolor() != fraud.get_edgecolor()
+    curves = display.axes_[0, 1].lines
+    assert [mpl.colors.to_rgba(line.get_color()) for line in curves[:2]] == [fine.get_edgecolor(), fraud.get_edgecolor()]
     assert display.ax_.get_yscale() == ("log" if "logarithmic" in display.ax_.get_ylabel() else "linear")
 
 

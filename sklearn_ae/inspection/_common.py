@@ -1,7 +1,7 @@
 """What the Displays share: axes, colours, images, names of columns."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,18 +9,19 @@ from scipy.sparse import issparse
 
 from sklearn_ae.metrics import flat_steps
 
-# The colours of Okabe and Ito (2008) are told apart by the colour-blind. Two more make ten.
-COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+# The colours of Okabe and Ito (2008) are told apart by the colour-blind; black is left out, which
+# is not seen on a dark background. Three more make ten.
+COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933"]
 COLORS += ["#999999", "#882255", "#F0E442"]
 BLUE, RED, GREEN, GREY = *COLORS[:3], "0.45"
 LOOKS = {  # colours and markers together are 110 looks
     "color": COLORS,
     "marker": ["o", "^", "s", "D", "v", "P", "X", "<", ">", "*", "p"],
     "linestyle": ["-", "--", "-.", ":"],
-    "hatch": ["", "////", "....", "xxxx", "\\\\\\\\"],
 }
 WIDTH = 6.4  # inches: a notebook's width
-LONGEST_NAME = 20
+MOST_NAMED = 20  # classes in a legend
+LARGE = 2.0  # inches: text in panels that are smaller is made smaller
 
 
 class Display:
@@ -69,6 +70,34 @@ class Display:
         self.axes_ = axes = axes.reshape(shape)
         self.ax_, self.figure_ = axes[0, 0], axes[0, 0].figure
         return axes
+
+    def _finish(self) -> Self:
+        """Make text smaller where panels are small, so that it does not collide."""
+        from matplotlib.text import Text
+
+        panels = self.axes_.ravel()
+        area = np.mean([np.prod(panel.get_position().size) for panel in panels])
+        inches = np.sqrt(area * np.prod(self.figure_.get_size_inches()))
+        for panel in panels if inches < LARGE else []:
+            for text in panel.findobj(Text):
+                text.set_fontsize(text.get_fontsize() * max(inches / LARGE, 0.65))
+        return self
+
+    def _add_legend(self, ax: Any, **style) -> Any:
+        """A legend of the first panel's classes; beside `ax` if it has many lines or long ones."""
+        handles, labels = self.axes_[-1, 0].get_legend_handles_labels()
+        if len(labels) > MOST_NAMED:
+            labels = [*labels[:MOST_NAMED], f"… and {len(labels) - MOST_NAMED} more"]
+            handles = [*handles[:MOST_NAMED], ax.plot([], [], linestyle="none")[0]]
+        labels = [shortened(label, 28) for label in labels]
+        if len(labels) > 6 or max(map(len, labels)) > 28:
+            style = {"loc": "upper left", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2, **style}
+        style = {"fontsize": "small", "title_fontsize": "small", **style}
+        legend = ax.legend(handles, labels, **style)
+        for handle in legend.legend_handles:
+            if hasattr(handle, "set_sizes"):
+                handle.set_sizes([36])  # small points are not told apart
+        return legend
 
 
 def look(k: int, *kinds: str) -> dict[str, Any]:
@@ -154,9 +183,9 @@ def draw_images(ax: Any, X: np.ndarray, image_shape: Any, limits: Any, **style) 
     return drawn
 
 
-def add_color_bar(ax: Any, drawn: Any, label: str = "") -> None:
-    """A colour bar on the right of the panel, of its height."""
-    ax.figure.colorbar(drawn, cax=ax.inset_axes((1.04, 0, 0.05, 1)), label=label)
+def add_color_bar(ax: Any, drawn: Any, left: float = 1.04, **style) -> None:
+    """A colour bar beside the panel, of its height."""
+    ax.figure.colorbar(drawn, cax=ax.inset_axes((left, 0, 0.05, 1)), **style)
 
 
 def hide_frame(ax: Any) -> None:
@@ -182,24 +211,24 @@ def standardized(rows: np.ndarray, middle: Any, scale: Any, wanted: bool) -> tup
     return (rows - middle) / np.where(scale > 0, scale, 1.0), " (sd)"
 
 
-def feature_axis(ax: Any, names: np.ndarray, most: int = 30) -> None:
-    """Name the columns on the x-axis if there is room for their names."""
-    if len(names) > most:
+def name_columns(ax: Any, names: np.ndarray, width: float) -> None:
+    """Name the columns on the x-axis, upright, if there is room for their names."""
+    if names_height(names, width):
+        ax.set_xticks(range(len(names)), map(shortened, names), rotation=90, fontsize="small")
+    else:
         ax.set_xlabel("Column")
-        return
-    labels = [shortened(name) for name in names]
-    upright = max(map(len, labels)) > 3 or len(labels) > most // 2
-    ax.set_xticks(range(len(labels)), labels, rotation=90 if upright else 0, fontsize="small")
 
 
-def names_height(names: np.ndarray, most: int = 30) -> float:
-    """Inches that upright names take under an axis."""
-    return 0.0 if len(names) > most else 0.07 * max(len(shortened(name)) for name in names)
+def names_height(names: np.ndarray, width: float) -> float:
+    """Inches that upright names take under an axis of a width in inches; 0 without room."""
+    room = width > 0.12 * len(names)
+    return 0.07 * max(len(shortened(name)) for name in names) if room else 0.0
 
 
-def shortened(name: object) -> str:
+def shortened(name: object, most: int = 20) -> str:
+    """The name without its middle, if it is long: names are told apart by both of their ends."""
     name = str(name)
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[most // 2 + 1 - most :]}"
 
 
 def number(value: float, digits: int = 4) -> str:

@@ -16,6 +16,8 @@ from sklearn_ae.inspection._common import BLUE, RED, Display, as_table, one_per_
 from sklearn_ae.metrics import reconstruction_r2_scorer
 
 LOG_RATIO = 8  # lengths over more than this are drawn on a logarithmic axis
+MOST_TICKS = 8
+LEAST_LOST = 1e-6  # a share that is less is drawn as this: on a logarithmic axis there is no 0
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -161,21 +163,24 @@ class ExplainedVarianceDisplay(Display):
         lines = []
         for name, style in (("pca_scores", pca), ("scores", ours)):
             scores = one_per_row(getattr(self, name), len(lengths), name)
-            share = scores if kind == "explained" or scores is None else 1 - scores
+            if kind == "error" and scores is not None:
+                scores = np.maximum(1 - scores, LEAST_LOST)
             style = {**style, **kwargs}
-            lines.append(None if scores is None else ax.plot(lengths, share, **style)[0])
+            lines.append(None if scores is None else ax.plot(lengths, scores, **style)[0])
         self.pca_line_, self.line_ = lines
-        if lengths.max() > LOG_RATIO * lengths.min():
-            ax.set_xscale("log", base=2)
-        ax.set_xticks(lengths, [str(length) for length in lengths])
-        ax.minorticks_off()
+        low, high, log = lengths.min(), lengths.max(), lengths.max() > LOG_RATIO * lengths.min()
+        even = (np.geomspace if log else np.linspace)(low, high, MOST_TICKS)
+        ticks = np.unique(lengths[np.abs(lengths - even[:, np.newaxis]).argmin(axis=1)])
+        ax.set_xscale("log" if log else "linear")
+        ax.set_xticks(ticks, [str(tick) for tick in ticks])
+        ax.xaxis.minorticks_off()
         what = "explained" if kind == "explained" else "lost"
         ax.set_xlabel("Components (length of the code)")
-        ax.set_ylabel(f"Share of variance {what}\n(rows held out)")
+        ax.set_ylabel(f"Variance {what}\n(share, rows held out)")
         if kind == "error":
             ax.set_yscale("log")
-        ax.legend()
-        return self
+        self._add_legend(ax, loc="best")
+        return self._finish()
 
 
 def _name_of_length(estimator: Any) -> str:

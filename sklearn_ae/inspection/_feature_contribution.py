@@ -178,7 +178,7 @@ class FeatureContributionDisplay(common.Display):
         else:
             self._draw_images(ax, contributions, values, self.image_shape, kwargs)
         self.ax_.set_title(self._title(contributions.sum()), fontsize="medium", loc="left")
-        return self
+        return self._finish()
 
     def _draw_images(self, ax: Any, red: Any, values: dict, shape: Any, kwargs: dict) -> None:
         *panels, last = self._open(ax, (1, len(values) + 1), (common.WIDTH, 2.6), "compressed")[0]
@@ -197,7 +197,7 @@ class FeatureContributionDisplay(common.Display):
     def _draw_bars(self, ax: Any, lengths: Any, values: dict, most: int, kwargs: dict) -> None:
         names = common.names_of(self.feature_names, len(lengths))
         self.shown_, others = self.shown_[:most], self.shown_[most:]
-        n, labels = len(self.shown_), [common.shortened(name) for name in names[self.shown_]]
+        n, labels = len(self.shown_), [common.shortened(name, 28) for name in names[self.shown_]]
         labels += [f"{len(others)} other columns"] * (len(others) > 0)
         ax = self._open(ax, figsize=(common.WIDTH, 1.4 + 0.34 * len(labels)))[0, 0]
         self.bars_ = ax.barh(range(n), lengths[self.shown_], **{"color": common.BLUE, **kwargs})

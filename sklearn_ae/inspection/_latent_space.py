@@ -12,7 +12,6 @@ from sklearn_ae.inspection import _common as common
 
 MOST_PANELS = 5  # components of a scatter matrix that is still readable
 MOST_CLASSES = 20  # more different numbers are values
-MOST_NAMED = 30  # classes in the legend
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -209,49 +208,40 @@ class LatentSpaceDisplay(common.Display):
             if j == 0:
                 panel.set_ylabel("rows" if up == across else names[up])
             if n > 2:
-                left = {"labelleft": j == 0 and i > 0, **({"left": False} if i == j else {})}
-                panel.tick_params(labelsize="small", labelbottom=i == n - 1, **left)
-        if self.target_kind == "class":
-            self._add_legend()
-        elif drawn is not None:
-            panels, label = panels.ravel().tolist(), self.target_name or ""
-            self.figure_.colorbar(drawn, ax=panels, label=label, shrink=0.9)
-        return self
+                panel.tick_params(labelbottom=i == n - 1, labelleft=j == 0 < i, left=i > j)
+        corner = panels[0, -1]  # empty in a matrix
+        if self.target_kind == "value":
+            left, style = (
+                0.1 if n > 2 else 1.04,
+                {"label": self.target_name or "", "extend": "both"},
+            )
+            if drawn is not None:  # not for a histogram alone
+                common.add_color_bar(corner, drawn, left, **style)
+        elif self.target is not None:
+            place = {"loc": "upper right", "bbox_to_anchor": None} if n > 2 else {}
+            self._add_legend(corner, title=self.target_name, **place)
+        return self._finish()
 
     def _draw(self, ax: Any, across: int, up: int, kwargs: dict) -> Any:
         """A scatter plot of two components, a histogram of one."""
-        (n, _), value, drawn = self.codes.shape, self.target_kind == "value", None
+        classes, drawn = None if self.target_kind == "value" else self.target, None
+        groups = list(common.classes_of(classes, len(self.codes)))
         edges = np.histogram_bin_edges(self.codes[:, across], bins=20)
-        groups = list(common.classes_of(None if value else self.target, n))
         for k, (name, rows) in enumerate(groups):
-            x, style = self.codes[rows, across], {"label": name, **common.look(k, "color")}
+            x, y = self.codes[rows][:, [across, up]].T
+            style: dict[str, Any] = {"label": name, **common.look(k, "color")}
             if across == up:
                 outlines = {"histtype": "step", **common.look(k, "linestyle")}
                 ax.hist(x, edges, **style, **({"alpha": 0.7} if len(groups) == 1 else outlines))
                 continue
-            style = {"c": self.target, "cmap": "viridis"} if value else style
-            style |= {"alpha": 0.8, "linewidths": 0, **common.look(k, "marker"), **kwargs}
-            size = np.clip(6_000 / max(1, n), 9, 28)
-            drawn = ax.scatter(x, self.codes[rows, up], **{"s": size, **style})
+            if self.target_kind == "value":  # a few extreme values do not decide the colours
+                values = np.asarray(self.target, dtype=np.float64)
+                low, high = np.nanquantile(values, [0.01, 0.99])
+                limits = {} if "norm" in kwargs else {"vmin": low, "vmax": high}
+                style = {"c": values, "cmap": "viridis", **limits}
+            style |= {"s": np.clip(6_000 / len(self.codes), 9, 28), **common.look(k, "marker")}
+            drawn = ax.scatter(x, y, **{"alpha": 0.8, "linewidths": 0, **style, **kwargs})
         return drawn
-
-    def _add_legend(self) -> None:
-        """Name the classes: in the empty corner of a matrix, else within or beside the panel."""
-        handles, labels = self.axes_[-1, 0].get_legend_handles_labels()
-        if not labels:
-            return
-        n, title = min(len(labels), MOST_NAMED), self.target_name
-        if len(labels) > MOST_NAMED:
-            title = f"{title or 'classes'} (the first {MOST_NAMED})"
-        style: dict[str, Any] = {}
-        if len(self.axes_) > 1:
-            style = {"loc": "upper right", "ncols": 1 + (n - 1) // 8}
-        elif n > 6:
-            style = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "ncols": 1 + (n - 1) // 15}
-        legend = self.axes_[0, -1].legend(handles[:n], labels[:n], title=title, **style)
-        for handle in legend.legend_handles:
-            if hasattr(handle, "set_sizes"):
-                handle.set_sizes([36])  # small points are not told apart
 
 
 def _kind(target: np.ndarray | None) -> str:

@@ -181,20 +181,19 @@ class LatentTraversalDisplay(common.Display):
         """
         values, unit = common.standardized(self.decoded, self.middle, self.scale, standardize)
         what = f"change{unit}" if unit else "decoded value"
-        names = [f"{step:+.2g}".replace("-", "−") for step in self.steps]
-        names = [n if abs(s) > 1e-12 else "mean" for n, s in zip(names, self.steps, strict=True)]
+        names = [common.number(step, 2) for step in np.round(self.steps, 9) + 0.0]  # no minus zero
         if self.image_shape is None and not self.plane:
             self._draw_profiles(ax, values, what, names, kwargs)
-            return self
+            return self._finish()
         if self.image_shape is not None:
             self._draw_images(ax, self.image_shape, names, kwargs)
         else:
             self._draw_plane(ax, values, what, names, kwargs)
-        self.ax_.set_xlabel("standard deviations from the mean code")
+        unit = "sd from the mean code"
+        self.ax_.set_xlabel(f"component {self.components[0]} ({unit})" if self.plane else unit)
         if self.plane:
-            self.ax_.set_xlabel(f"component {self.components[0]} ({self.ax_.get_xlabel()})")
             self.ax_.set_ylabel(f"component {self.components[1]}")
-        return self
+        return self._finish()
 
     def _draw_images(self, ax: Any, image_shape: Any, names: list[str], kwargs: dict) -> None:
         (n_down, n_across, _), (height, width) = self.decoded.shape, image_shape[-2:]
@@ -221,7 +220,7 @@ class LatentTraversalDisplay(common.Display):
             panel.plot(across, i + lines[i, j], **{**style, "linewidth": 1.2, **kwargs})
         panel.set_xticks(range(len(names)), names)
         panel.set_yticks(range(len(names)), names)
-        cells = f"from {common.number(low)} to {common.number(high)} in each cell"
+        cells = f"from {common.number(low, 2)} to {common.number(high, 2)} in each cell"
         panel.set_title(f"{what}, {cells}", fontsize="medium", loc="left")
         common.hide_frame(panel)
 
@@ -230,7 +229,8 @@ class LatentTraversalDisplay(common.Display):
 
         n, _, n_features = values.shape
         names = common.names_of(self.feature_names, n_features)
-        figsize = common.WIDTH, 0.6 + common.names_height(names) + 1.6 * n
+        height = 0.6 + common.names_height(names, common.WIDTH - 2) + 1.6 * n
+        figsize = common.WIDTH, height
         panels = self._open(ax, (n, 1), figsize, sharex=True, sharey=True)[:, 0]
         colors = mpl.colormaps["viridis"](np.linspace(0, 0.9, len(steps)))
         for component, lines, panel in zip(self.components, values, panels, strict=True):
@@ -240,8 +240,7 @@ class LatentTraversalDisplay(common.Display):
                 panel.plot(line, **{**style, **kwargs})
             panel.set_title(f"component {component}", fontsize="medium", loc="left")
             panel.set_ylabel(what)
-        common.feature_axis(panels[-1], names)
-        handles, labels = panels[0].get_legend_handles_labels()
-        style = {"loc": "upper left", "bbox_to_anchor": (1, 1), "fontsize": "small"}
-        style["title"] = "moved by (sd of\nthe component)"
-        panels[0].legend(handles[::-1], labels[::-1], **style)
+        width = panels[-1].get_position().width * self.figure_.get_figwidth()
+        common.name_columns(panels[-1], names, width)
+        style = {"loc": "upper left", "bbox_to_anchor": (1, 1), "reverse": True}
+        self._add_legend(panels[0], title="moved by (sd)", **style)

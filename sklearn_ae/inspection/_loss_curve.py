@@ -129,9 +129,9 @@ class LossCurveDisplay(Display):
         if decades if log == "auto" else log:
             ax.set_yscale("log")
         ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.set(xlabel="Epoch", ylabel="Loss (mean over rows, scaled data)")
-        ax.legend()
-        return self
+        ax.set(xlabel="Epoch", ylabel="Loss (scaled data)")
+        self._add_legend(ax, loc="best")
+        return self._finish()
 
     def _mark(self, ax: Any, best: int, curve: list) -> Any:
         style = {"color": GREEN, "label": f"best: epoch {best}" if best else "best: the start"}

@@ -7,10 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sklearn_ae.inspection import _common as common
-from sklearn_ae.inspection._common import COLORS
 from sklearn_ae.metrics import way_back
 
-N_BINS = 40
 LOG_RATIO = 20
 
 
@@ -156,41 +154,39 @@ class OutlierScoreDisplay(common.Display):
         **kwargs : dict
             Passed to matplotlib's ``hist``.
         """
-        n, width = (1, common.WIDTH) if self.p_values is None else (2, 1.35 * common.WIDTH)
+        values, p_values = -np.asarray(self.scores), self.p_values
+        n, width = (1, common.WIDTH) if p_values is None else (2, 1.35 * common.WIDTH)
         panels = self._open(ax, (1, n), (width, 3.8))[0]
-        self._draw_histogram(panels[0], log, kwargs)
-        if self.p_values is not None:
-            self._draw_p_values(panels[1], np.asarray(self.p_values))
-        return self
-
-    def _draw_histogram(self, ax: Any, log: bool | str, kwargs: dict) -> None:
-        values, self.threshold_line_ = -np.asarray(self.scores), None
-        low, high, heights = values.min(), values.max(), []
+        groups, heights = list(common.classes_of(self.y, len(values))), []
+        low, high = values.min(), values.max()
         log = low > 0 and high > LOG_RATIO * np.median(values) if log == "auto" else log
-        edges = (np.geomspace if log else np.linspace)(low, high, N_BINS + 1)
-        for k, (name, rows) in enumerate(common.classes_of(self.y, len(values))):
-            style = {"edgecolor": COLORS[k % 10], "facecolor": (COLORS[k % 10], 0.35)}
-            style |= {"label": f"{name or 'rows'} ({rows.sum()})", "histtype": "stepfilled"}
-            style |= common.look(k, "hatch", "linestyle")
-            heights.append(ax.hist(values[rows], **{"bins": edges, **style, **kwargs})[0].max())
-        if self.offset is not None:
-            beyond = f"{(values > -self.offset).sum()} of {len(values)} beyond"
-            label = f"threshold {common.number(-self.offset)}: {beyond}"
-            style = {"color": "black", "linestyle": "--", "label": label}
-            self.threshold_line_ = ax.axvline(-self.offset, **style)
+        n_bins = int(np.clip(2 * np.sqrt(len(values) / len(groups)), 10, 40))
+        edges = (np.geomspace if log else np.linspace)(low, high, n_bins + 1)
+        for k, (name, rows) in enumerate(groups):
+            color, line = common.COLORS[k % len(common.COLORS)], common.look(k, "linestyle")
+            style = {"bins": edges, "label": f"{name or 'rows'} ({rows.sum()})", "linewidth": 1.5}
+            style |= {"edgecolor": color, "facecolor": (color, 0.3 / len(groups)), **line}
+            style |= {"histtype": "stepfilled", **kwargs}  # outlines, so that none hides another
+            heights.append(self.ax_.hist(values[rows], **style)[0].max())
+            if p_values is not None:
+                p = np.r_[0, np.sort(p_values[rows]), 1]
+                share = np.arange(len(p)).clip(max=len(p) - 2) / (len(p) - 2)
+                panels[1].step(p, share, where="post", color=color, **line)
         few = max(heights) > 10 * min(heights)  # they would not be seen beside many inliers
-        ax.set(xscale="log" if log else "linear", yscale="log" if few else "linear")
-        label = "Rows (logarithmic)" if few else "Rows"
-        ax.set(xlabel="Outlyingness (minus the score)", ylabel=label)
-        ax.legend(fontsize="small")
-
-    def _draw_p_values(self, ax: Any, p_values: np.ndarray) -> None:
-        ax.plot([0, 1], [0, 1], color=common.GREY, linestyle=":", label="uniform")
-        for k, (name, rows) in enumerate(common.classes_of(self.y, len(p_values))):
-            p = np.sort(p_values[rows])
-            share, style = np.arange(len(p) + 1) / len(p), common.look(k, "color", "linestyle")
-            x, y = np.r_[0, p, 1], np.r_[share, 1]
-            ax.step(x, y, where="post", label=name or "rows", **style)
-        ax.set(xlabel="p-value t", ylabel="Share of rows with p ≤ t", aspect="equal")
-        ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-        ax.legend(fontsize="small", loc="lower right")
+        self.ax_.set(xscale="log" if log else "linear", yscale="log" if few else "linear")
+        ylabel = "Rows (logarithmic)" if few else "Rows"
+        self.ax_.set(xlabel="Outlyingness (minus the score)", ylabel=ylabel)
+        self.threshold_line_ = None
+        if self.offset is not None:
+            threshold = f"threshold {common.number(-self.offset, 3)}"
+            label = f"{threshold}\n({(values > -self.offset).sum()} beyond)"
+            style = {"color": common.GREY, "linestyle": "--", "label": label}
+            self.threshold_line_ = self.ax_.axvline(-self.offset, **style)
+        self._add_legend(self.ax_ if len(groups) < 5 else panels[-1])
+        if p_values is not None:
+            panels[1].plot([0, 1], [0, 1], color=common.GREY, linestyle=":")
+            style = {"color": common.GREY, "fontsize": "small", "rotation": 45, "ha": "center"}
+            panels[1].text(0.8, 0.79, "uniform", transform_rotates_text=True, va="top", **style)
+            panels[1].set(xlabel="p-value t", ylabel="Share of rows with p ≤ t")
+            panels[1].set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        return self._finish()

@@ -10,7 +10,6 @@ from sklearn_ae.inspection import _common as common
 from sklearn_ae.metrics import original_and_reconstructed
 
 IMAGES, PROFILES = 8, 3  # rows that are drawn
-MOST_NAMES = 20
 STYLES: dict[str, dict] = {
     "original": {"color": common.BLUE, "linewidth": 2.2, "alpha": 0.7, "marker": "o"},
     "corrupted": {"color": common.GREY, "linestyle": ":", "linewidth": 1, "marker": "x"},
@@ -45,8 +44,7 @@ class ReconstructionDisplay(common.Display):
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes
-        For images (3 or 4, 1): original, corrupted if there is one, reconstructed, error. For
-        profiles (2, n_shown): the rows above, their errors below.
+        The rows above, their errors below: (2, 1) for images, (2, n_shown) for profiles.
     ax_ : matplotlib Axes
         The first panel.
     figure_ : matplotlib Figure
@@ -204,46 +202,47 @@ class ReconstructionDisplay(common.Display):
             self._draw_images(ax, kinds, names, self.image_shape, kwargs)
         else:
             self._draw_profiles(ax, kinds, names, standardize, kwargs)
-        return self
+        return self._finish()
 
     def _draw_images(self, ax: Any, kinds: dict, names: list, shape: Any, kwargs: dict) -> None:
-        (height, width), (n, n_features) = shape[-2:], self.original.shape
-        strip = np.clip((common.WIDTH - 1.4) * height / (n * width), 0.4, 2.5) + 0.1
-        figsize = common.WIDTH, (len(kinds) + 1) * strip + 0.5
-        self._open(ax, (len(kinds) + 1, 1), figsize, "compressed", sharex=True)
-        *panels, last = self.axes_[:, 0]
+        (height, width), n, k = shape[-2:], len(self.original), len(kinds)
+        strip = np.clip((common.WIDTH - 1.6) * height / (n * width), 0.4, 1.4)
+        figsize, ratios = (common.WIDTH, 0.7 + (k + 1) * strip), {"height_ratios": [k, 1]}
+        above, below = self._open(ax, (2, 1), figsize, "compressed", sharex=True, **ratios)[:, 0]
         limits = np.nanmin(self.original), np.nanmax(self.original)  # so that noise does not dim it
-        for panel, (name, rows) in zip(panels, kinds.items(), strict=True):
-            drawn = common.draw_images(panel, rows[np.newaxis], shape, limits, **kwargs)
-            panel.set_yticks(panel.get_yticks(), [name])
+        images = np.stack([*kinds.values()])
+        drawn = common.draw_images(above, images, shape, limits, **kwargs)
         error = self.reconstructed - self.original
         error = error.reshape(1, n, -1, height * width).mean(axis=2)  # over the channels
         most = np.nanmax(np.abs(error)) or 1.0
-        errors = common.draw_images(last, error, (height, width), (-most, most), cmap="PuOr")
-        last.set_yticks(last.get_yticks(), ["error"])
-        last.set_xticks(last.get_xticks(), names)
-        last.set_xlabel("row")
-        if n_features == height * width:
-            self.figure_.colorbar(drawn, ax=panels, aspect=15, label="value")
-        self.figure_.colorbar(errors, ax=last, aspect=6)
+        errors = common.draw_images(below, error, (height, width), (-most, most), cmap="PuOr")
+        above.set_yticks(above.get_yticks(), [*kinds])
+        below.set_yticks(below.get_yticks(), ["error"])
+        below.set_xticks(below.get_xticks(), names)
+        below.set_xlabel("row")
+        if drawn.get_array().ndim == 2:
+            common.add_color_bar(above, drawn)
+        common.add_color_bar(below, errors)
 
     def _draw_profiles(self, ax: Any, kinds: dict, names: list, sd: bool, kwargs: dict) -> None:
         n, n_features = self.original.shape
         columns = common.names_of(self.feature_names, n_features)
-        figsize = max(common.WIDTH, 2.4 * n), 4.1 + common.names_height(columns, MOST_NAMES)
+        width = max(common.WIDTH, 2.4 * n)
+        height = 4.1 + common.names_height(columns, 0.85 * width / n)
         shared = {"sharex": "col", "sharey": "row", "height_ratios": [2, 1]}
-        (above, *_), (below, *_) = self._open(ax, (2, n), figsize, **shared)
+        (above, *_), (below, *_) = self._open(ax, (2, n), (width, height), **shared)
         for kind, rows in kinds.items():
             kinds[kind], unit = common.standardized(rows, self.middle, self.scale, sd)
-        width, size = (0.8, 4) if n_features <= 30 else (1.0, 0)
+        bar, size = (0.8, 4) if n_features <= 30 else (1.0, 0)
+        width = below.get_position().width * self.figure_.get_figwidth()
         for i, (panel, errors) in enumerate(self.axes_.T):
             for kind, rows in kinds.items():
                 panel.plot(rows[i], **{"label": kind, "markersize": size, **STYLES[kind], **kwargs})
             error = kinds["reconstructed"][i] - kinds["original"][i]
-            errors.bar(range(n_features), error, color=common.GREEN, width=width)
+            errors.bar(range(n_features), error, color=common.GREEN, width=bar)
             errors.axhline(0, color=common.GREY, linewidth=0.8)
             panel.set_title(f"row {names[i]}", fontsize="medium")
-            common.feature_axis(errors, columns, MOST_NAMES)
+            common.name_columns(errors, columns, width)
         above.set_ylabel(f"value{unit}")
         below.set_ylabel(f"error{unit}")
         if ax is None:
