@@ -255,7 +255,7 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def _rebuild(self, weights: dict[str, np.ndarray]) -> None:
         with plain_torch():
             with PrivateGenerator():
-                module = self._blueprint.build()
+                module = self._blueprint.build(checked=True)
             module.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
             device = find_device(self.device, missing="cpu")
             net = AutoencoderNet(module.eval(), criterion=nn.Identity, device=device, train_split=None, verbose=0)

@@ -12,12 +12,13 @@ HOUSE = Path(sklearn_ae.__file__).parent
 FILES = {".".join(path.relative_to(HOUSE).with_suffix("").parts): path for path in sorted(HOUSE.rglob("*.py"))}
 
 # What each may import of the house. A name stands for a file, or for all files of a folder.
-FOUNDATION = {"_component", "_layers", "_records", "_torch", "_version"}
+FOUNDATION = {"_component", "_files", "_layers", "_records", "_torch", "_version"}
 PARTS = {"architectures", "corruptions", "latents"}
 STAGES = {"_data", "_network", "_training"}
 ALLOWED = {
     **{name: set() for name in FOUNDATION | {"_docs"}},
     "_component": {"_torch"},
+    "_files": {"_records", "_version"},
     **{name: {"_component", "_layers"} for name in PARTS},
     "_losses": FOUNDATION,
     "_calibration": {"_records"},

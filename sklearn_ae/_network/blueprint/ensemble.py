@@ -57,10 +57,10 @@ class EnsembleBlueprint(Blueprint):
             return self
         return replace(self, features=other.features, active=other.active)
 
-    def build(self) -> Ensemble:
+    def build(self, checked: bool = False) -> Ensemble:
         members: list[Autoencoder] = []
         for n_active in self.active:
-            member = self._autoencoder(self.features.shape[1], checked=bool(members))
+            member = self._autoencoder(self.features.shape[1], checked or bool(members))
             member.decoder = nn.Sequential(Mask(self.n_components, n_active), member.decoder)
             members.append(member)
         n_hands = len(members) * rules.MEMBER_HANDS

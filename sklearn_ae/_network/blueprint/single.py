@@ -78,9 +78,9 @@ class Blueprint:
 
     # Building and starting
 
-    def build(self) -> Any:
-        """The network, with random weights."""
-        return self._autoencoder(self.n_features)
+    def build(self, checked: bool = False) -> Any:
+        """The network, with random weights; modules are tried first, unless a fit has `checked` them."""
+        return self._autoencoder(self.n_features, checked)
 
     def make_loss(self) -> Loss:
         return make_loss(self.loss)
