@@ -146,7 +146,7 @@ class Model:
         configuration: Configuration = state["configuration"]
         with plain_torch():
             with PrivateGenerator():
-                score = SCORES[configuration.score](configuration)
+                score = SCORES[configuration.score](configuration, checked=True)
             score.load_state_dict({name: torch.tensor(array) for name, array in state["weights"].items()})
             score.eval().to(find_device(device, missing="cpu"))
         return cls(state["scaling"], score, state["codes"])

@@ -15,7 +15,6 @@ from skorch.callbacks import Callback
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae.architectures import Custom, Dense
 from sklearn_ae.latents import Sparse
-from sklearn_ae.persistence import load, save
 from tests.helpers import LATENTS
 
 ESTIMATORS = {
@@ -267,15 +266,6 @@ def test_a_chunk_that_fails_after_loading_changes_nothing(monkeypatch):
     with pytest.raises(FloatingPointError):
         model.partial_fit(X)
     np.testing.assert_array_equal(model.score_samples(X), before)
-
-
-def test_a_file_goes_on_with_a_new_optimiser(tmp_path):
-    X = stream(1_500)
-    model = learn(AutoencoderTransformer(2, random_state=0), X[:1_000], 4)
-    save(model, tmp_path / "model")
-    loaded = load(tmp_path / "model")
-    np.testing.assert_array_equal(loaded.score_samples(X), model.score_samples(X))
-    assert learn(loaded, X[1_000:], 2).score(X) > 1.25 * learn(model, X[1_000:], 2).score(X)  # scores are negative
 
 
 def test_the_nets_history_does_not_grow_for_ever(monkeypatch):

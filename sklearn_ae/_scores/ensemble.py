@@ -31,8 +31,8 @@ class Ensemble(Single):
     scale: Tensor
     spread: Tensor
 
-    def __init__(self, configuration: Configuration):
-        super().__init__(configuration)
+    def __init__(self, configuration: Configuration, checked: bool = False):
+        super().__init__(configuration, checked)
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("spread", torch.zeros(configuration.n_features))  # of a network's residuals on most rows
 
@@ -55,8 +55,8 @@ class Ensemble(Single):
         }
 
     @classmethod
-    def build_network(cls, configuration: Configuration) -> Stack:
-        networks = [build_autoencoder(configuration, cls.filler, checked=i > 0) for i in range(configuration.n_networks)]
+    def build_network(cls, configuration: Configuration, checked: bool) -> Stack:
+        networks = [build_autoencoder(configuration, cls.filler, checked or i > 0) for i in range(configuration.n_networks)]
         whitens = configuration.scaling is not None  # otherwise rows stay as they are
         return Stack(networks, configuration.n_features, configuration.n_components, whitens)
 

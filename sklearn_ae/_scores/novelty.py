@@ -44,8 +44,8 @@ class Novelty(Single):
     typical_errors: Tensor
     scale: Tensor
 
-    def __init__(self, configuration: Configuration):
-        super().__init__(configuration)
+    def __init__(self, configuration: Configuration, checked: bool = False):
+        super().__init__(configuration, checked)
         d = configuration.n_features
         self.register_buffer("kept", torch.zeros(0, d))
         self.register_buffer("usual", torch.ones(0, 3))  # the errors of each kept row

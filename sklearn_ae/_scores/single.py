@@ -43,7 +43,8 @@ class Single(nn.Module):
     Parameters
     ----------
     configuration : Configuration
-    network : nn.Module
+    checked : bool
+        Whether the modules of the architecture need not be tried again.
     """
 
     auto_scaling = "robust"  # what scaling="auto" is in a detector
@@ -51,10 +52,10 @@ class Single(nn.Module):
     stops_early = True  # what early_stopping="auto" is
     unused: tuple[str, ...] = ("max_samples",)  # parameters of a detector that have no effect
 
-    def __init__(self, configuration: Configuration):
+    def __init__(self, configuration: Configuration, checked: bool = False):
         super().__init__()
         self.configuration = configuration
-        self.network: Any = self.build_network(configuration)
+        self.network: Any = self.build_network(configuration, checked)
 
     # Before training
 
@@ -67,9 +68,9 @@ class Single(nn.Module):
         return {**or_default(parts), "n_components": n_components, "fills_gaps": source.has_gaps}
 
     @classmethod
-    def build_network(cls, configuration: Configuration) -> Any:
+    def build_network(cls, configuration: Configuration, checked: bool) -> Any:
         """The network, with random weights."""
-        return build_autoencoder(configuration, cls.filler)
+        return build_autoencoder(configuration, cls.filler, checked)
 
     def prepare(
         self, rows: Scaled, validation: np.ndarray | float | str | None, previous: nn.Module | None, random_state: RandomState
@@ -169,7 +170,7 @@ def or_default(parts: dict) -> dict:
     }
 
 
-def build_autoencoder(configuration: Configuration, filler: type[Filler], checked: bool = False) -> Autoencoder:
+def build_autoencoder(configuration: Configuration, filler: type[Filler], checked: bool) -> Autoencoder:
     """One autoencoder; its modules are tried first, unless an equal one was `checked`."""
     architecture, latent = configuration.architecture, configuration.latent
     n_features, n_components = configuration.n_features, configuration.n_components
