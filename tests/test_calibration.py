@@ -8,8 +8,7 @@ from sklearn.metrics import get_scorer
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
-from sklearn_ae._base import BaseAutoencoder
-from sklearn_ae._calibration import Scores, auto_offset, folds
+from sklearn_ae._calibration import AUTO_LEVEL, Scores
 from sklearn_ae.architectures import Custom, Dense
 from tests.helpers import QUICK, Encoder
 
@@ -50,7 +49,7 @@ def test_the_automatic_threshold_holds_for_new_rows(name, n, parameters):
         detector = AutoencoderOutlierDetector(random_state=seed, **parameters).fit(draw(rng, n))
         scores = detector.score_samples(draw(rng, 2_000))
         rates.append((scores < detector.offset_).mean())
-        whiskers.append((scores < auto_offset(Scores(scores))).mean())
+        whiskers.append((scores < Scores(scores).offset(AUTO_LEVEL)).mean())
     assert np.mean(rates) <= np.mean(whiskers) + 0.1, (rates, whiskers)
 
 
@@ -62,25 +61,14 @@ def test_the_automatic_threshold_of_very_few_rows(n, rng):
 
 def test_enough_rows_held_out_make_the_threshold_by_themselves(rng):
     detector = AutoencoderOutlierDetector(n_estimators=2, **QUICK).fit(correlated(rng, 100))
-    assert detector.offset_ == auto_offset(detector._calibration)
-
-
-@pytest.mark.parametrize(("n", "n_learnt"), [(30, 24), (2, 2), (30, 3), (30, 29), (1, 1)])
-def test_folds_leave_each_learnt_row_out_once(n, n_learnt):
-    learnt = np.random.default_rng(0).permutation(n)[:n_learnt]
-    parts = list(folds(learnt, n, np.random.RandomState(0)))
-    for others, left_out in parts:
-        assert not set(others) & set(left_out)
-        assert len(others) == min(n_learnt, n - len(left_out))
-    if n > 1:
-        assert sorted(row for _, left_out in parts for row in left_out) == sorted(learnt)
+    assert detector.offset_ == detector._calibration.offset(AUTO_LEVEL)
 
 
 def test_the_whisker_by_hand():
     scores = -np.r_[np.arange(1.0, 9.0), 100]
-    assert auto_offset(Scores(scores)) == -(7 + 2.2 * 4)
+    assert Scores(scores).offset(AUTO_LEVEL) == -(7 + 2.2 * 4)
     scores = -np.arange(1.0, 102.0)  # the whisker is beyond all of them
-    assert auto_offset(Scores(scores)) == -100
+    assert Scores(scores).offset(AUTO_LEVEL) == -100
 
 
 def test_a_row_held_out_reaches_its_own_score_whatever_rounding_does():
@@ -108,24 +96,6 @@ def test_a_single_autoencoder_stops_early_by_itself(n_estimators, early_stopping
         correlated(rng, 60)
     )
     assert (detector.validation_loss_curve_ is not None) == stops
-
-
-def test_ctrl_c_in_a_fold_keeps_the_model_and_its_threshold(rng, monkeypatch):
-    X = correlated(rng, 60)
-    fit, fits = BaseAutoencoder._fit, []
-
-    def interrupted(self, source, random_state, *callbacks):
-        fit(self, source, random_state, *callbacks)
-        fits.append(1)
-        if len(fits) == 3:
-            self.net_.interrupted_ = KeyboardInterrupt()
-
-    monkeypatch.setattr(BaseAutoencoder, "_fit", interrupted)
-    detector = AutoencoderOutlierDetector(n_estimators=2, **QUICK)
-    with pytest.raises(KeyboardInterrupt):
-        detector.fit(X)
-    assert len(fits) == 3
-    assert np.isfinite(detector.decision_function(X)).all()
 
 
 # Labels

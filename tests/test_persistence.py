@@ -28,9 +28,9 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
+from sklearn_ae._configuration import same_value
 from sklearn_ae._data.scaling import KINDS as SCALINGS
 from sklearn_ae._losses import LOSSES
-from sklearn_ae._network.values import same_value
 from sklearn_ae.architectures import Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.latents import Latent, Ordered, Sparse, Variational
