@@ -12,8 +12,7 @@ from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._data.scaling import KINDS, Scaling, fit_scaling
 from sklearn_ae._data.sources import ArraySource
 from sklearn_ae._losses import LOSSES, SquaredError
-from sklearn_ae._network.autoencoder import hide
-from sklearn_ae._network.filling import MOST_DIRECTIONS, GapFiller, normal_of
+from sklearn_ae._network.filling import MOST_DIRECTIONS, Filler, GapFiller, normal_of
 from sklearn_ae.latents import Variational
 from tests.helpers import ARCHITECTURES, CORRUPTIONS, LATENTS, QUICK, pairwise
 
@@ -364,6 +363,6 @@ def test_a_filler_that_was_not_started_gives_zeros():
 def test_what_is_hidden_was_observed(rng):
     torch.manual_seed(0)
     mask = torch.from_numpy(rng.random((4_000, 8)) < 0.8)
-    hidden = hide(mask)
+    hidden = Filler().hide(mask)
     assert not (hidden & ~mask).any()
     assert 0.1 < (mask & ~hidden).float().mean() < 0.3

@@ -85,7 +85,6 @@ def test_all_comes_back(model, table, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 @pytest.mark.parametrize("architecture", set(ARCHITECTURES) - {"Custom"})
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_combination_of_parts(kind, architecture, table, tmp_path):
