@@ -3,7 +3,6 @@
 from __future__ import annotations  # so that help() shows the names of types and not what they stand for
 
 import inspect
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Self
@@ -23,6 +22,7 @@ from sklearn_ae._data.scaling import RunningScaling, Scaling, fit_scaling
 from sklearn_ae._data.sources import Scaled, Source
 from sklearn_ae._fitted import FittedAutoencoder
 from sklearn_ae._losses import check_range
+from sklearn_ae._messages import warn
 from sklearn_ae._network.blueprint.single import Blueprint, Prepared, make_parts
 from sklearn_ae._network.checks import check_batch_norm
 from sklearn_ae._parameters import SharedParameters
@@ -133,11 +133,9 @@ class BaseAutoencoder(CallbackSupportMixin, SharedParameters, FittedAutoencoder)
         """The rows of earlier fits, with which a warm start goes on."""
         memory = getattr(self, name, None)
         if memory is None and hasattr(self, "net_"):
-            warnings.warn(
+            warn(
                 f"warm_start=True goes on from a fit that was made without {needed} and has not noted its rows. Rows that are held "
                 f"out now may have been learnt then, and judge too kindly. Set {needed} before the first fit.",
-                UserWarning,
-                stacklevel=5,
             )
         return memory or HeldOutRows()
 
@@ -284,11 +282,10 @@ class BaseAutoencoder(CallbackSupportMixin, SharedParameters, FittedAutoencoder)
         before = min(curve[-4:-1], default=np.inf)
         if self.n_iter_ < net.max_epochs or curve[-1] >= before - fall * abs(before):
             return
-        warnings.warn(
+        warn(
             f"The training loss was still falling when training reached max_epochs={net.max_epochs}; "
             "raise max_epochs or learning_rate.",
             ConvergenceWarning,
-            stacklevel=4,
         )
 
 

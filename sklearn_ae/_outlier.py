@@ -2,7 +2,6 @@
 
 from __future__ import annotations  # so that help() shows the names of types and not what they stand for
 
-import warnings
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 
@@ -16,7 +15,9 @@ from torch import nn
 
 from sklearn_ae._data.inputs import reversing_labels
 from sklearn_ae._docs import describe
+from sklearn_ae._messages import warn
 from sklearn_ae._outlier_base import BaseDetector
+from sklearn_ae._parameters import suggests_names
 from sklearn_ae.architectures import Architecture
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
@@ -155,6 +156,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseDetector):
         "max_samples": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 1, closed="right")],
     }
 
+    @suggests_names
     def __init__(
         self,
         n_components: int | str = "auto",
@@ -296,13 +298,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseDetector):
             If ``fit`` was given labels that scikit-learn's scorers, which call this method, would take the wrong way round.
         """
         if self._reversing_labels is not None:
-            warnings.warn(
+            warn(
                 f"fit was given y of {self._reversing_labels}. It does not use them, but scikit-learn's scorers take the greater "
                 "label for the positive class, which must be the inliers, so that a search by scoring='roc_auc' would prefer the "
                 "worst detector. Use scoring=sklearn_ae.metrics.make_outlier_scorer('roc_auc', outlier_label=...), or give 1 for "
                 "inliers and -1 for outliers.",
-                UserWarning,
-                stacklevel=2,
             )
         return self.score_samples(X) - self.offset_
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations  # so that help() shows the names of types and not what they stand for
 
-import warnings
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
@@ -17,6 +16,7 @@ from sklearn_ae._base import Stream
 from sklearn_ae._data.scaling import fit_scaling
 from sklearn_ae._data.sources import Scaled, Source
 from sklearn_ae._docs import describe
+from sklearn_ae._messages import warn
 from sklearn_ae._network.blueprint import Blueprint
 from sklearn_ae._network.lengths import enough_components, explained_variance
 from sklearn_ae._streams import StreamedAutoencoder
@@ -161,6 +161,6 @@ class AutoencoderTransformer(StreamedAutoencoder):
                     f"n_components={self.n_components!r}: {n_kept} components explain {explained.max():.3g} of the variance of "
                     "rows held out; all are kept. Pass a whole number for a longer code, or ask for less."
                 )
-                warnings.warn(message, UserWarning, stacklevel=5)
+                warn(message)
         self._explained_variance_ratio = np.diff(explained[:n_kept], prepend=0.0)
         return replace(blueprint, n_unused=blueprint.n_components - n_kept)

@@ -12,12 +12,12 @@ HOUSE = Path(sklearn_ae.__file__).parent
 FILES = {".".join(path.relative_to(HOUSE).with_suffix("").parts): path for path in sorted(HOUSE.rglob("*.py"))}
 
 # What each may import of the house. A name stands for a file, or for all files of a folder.
-FOUNDATION = {"_component", "_layers", "_records", "_torch", "_version"}
+FOUNDATION = {"_component", "_layers", "_messages", "_records", "_torch", "_version"}
 PARTS = {"architectures", "corruptions", "latents"}
 STAGES = {"_data", "_network", "_training"}
 ALLOWED = {
     **{name: set() for name in FOUNDATION | {"_docs"}},
-    "_component": {"_torch"},
+    "_component": {"_messages", "_torch"},
     **{name: {"_component", "_layers"} for name in PARTS},
     "_losses": FOUNDATION,
     "_calibration": {"_records"},
@@ -30,7 +30,7 @@ ALLOWED = {
     "_streams": FOUNDATION | PARTS | STAGES | {"_losses", "_fitted", "_base"},
     "_transformer": FOUNDATION | PARTS | STAGES | {"_losses", "_fitted", "_base", "_streams", "_docs"},
     "_outlier_base": FOUNDATION | PARTS | STAGES | {"_losses", "_fitted", "_base", "_streams", "_calibration"},
-    "_outlier": FOUNDATION | PARTS | STAGES | {"_outlier_base", "_docs"},
+    "_outlier": FOUNDATION | PARTS | STAGES | {"_outlier_base", "_parameters", "_docs"},
     "metrics": FOUNDATION | PARTS | STAGES | {"_losses", "_fitted"},
     "inspection": FOUNDATION | {"_fitted", "inspection", "metrics"},
     "persistence": FOUNDATION

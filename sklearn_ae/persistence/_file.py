@@ -4,7 +4,6 @@ import json
 import math
 import os
 import platform
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sklearn_ae._base import BaseAutoencoder
 from sklearn_ae._calibration import Scores
 from sklearn_ae._data.recent import Recent, Rows
+from sklearn_ae._messages import warn
 from sklearn_ae._network.blueprint import Blueprint
 from sklearn_ae._outlier import AutoencoderOutlierDetector
 from sklearn_ae._transformer import AutoencoderTransformer
@@ -126,11 +126,9 @@ def to_bytes(estimator: BaseAutoencoder) -> bytes:
             plain[name] = encoder.encode(defaults[name], name)
     check_params(type(estimator), {name: getattr(estimator, name) for name in defaults})
     if dropped:
-        warnings.warn(
+        warn(
             f"{', '.join(dict.fromkeys(dropped))} cannot be saved as plain values. Predictions do not need them, so the file has "
             "the defaults in their place: set them again after load before you fit again.",
-            UserWarning,
-            stacklevel=3,
         )
     metadata = {
         "format": NAME,
