@@ -62,8 +62,8 @@ callbacks : list of skorch callbacks or None, default=None
     Called in training, as skorch documents them. Hooks for each batch cost time; those for each epoch cost hardly any.
     scikit-learn's own, from version 1.9 on, are set by ``set_callbacks``.
 verbose : int, default=0
-    Whether training is shown. 0 is silent. 1 shows a bar with the epoch, the losses and the time left, or a few lines where the
-    output is no terminal and no notebook. 2 prints a line for each epoch.
+    Whether training is shown. 0 is silent. 1 shows a bar with the losses, the best epoch and the time left, or a few lines where
+    the output is no terminal and no notebook. 2 prints a line for each epoch.
 random_state : int, RandomState instance or None, default=None
     Seeds everything random: the same number gives the same result on the same machine in as many threads. None takes a seed
     from NumPy's global generator, as everywhere in scikit-learn.
