@@ -80,7 +80,7 @@ callbacks : list of skorch callbacks or None, default=None
     Called in training, as skorch documents them. Hooks for each batch cost time; those for each epoch cost hardly any.
     scikit-learn's own, from version 1.9 on, are set by ``set_callbacks``.
 verbose : int, default=0
-    Whether training is shown. 0 is silent. 1 shows a bar with the epoch, the losses and the time left, or a few lines where the
+    Whether training is shown. 0 is silent. 1 shows a bar with the losses, the best epoch and the time left, or a few lines where the
     output is no terminal and no notebook. 2 prints a line for each epoch.
 random_state : int, RandomState instance or None, default=None
     Seeds everything random: the same number gives the same result on the same machine in as many threads. None takes a seed
@@ -157,6 +157,7 @@ class SharedParameters(BaseEstimator):
         "random_state": ["random_state"],
     }
 
+    @suggests_names
     def __init__(
         self,
         n_components: float = 2,
@@ -227,11 +228,16 @@ class SharedParameters(BaseEstimator):
         ValueError
             If a parameter of a part is set while its slot is empty.
         """
-        for name in params:
+        for name, value in params.items():
             slot, _, parameter = name.partition("__")
+            if slot not in self._get_param_names() and (hint := suggestion(type(self), slot, value)):
+                raise ValueError(f"Invalid parameter {slot!r} for {type(self).__name__}. {hint}")
             if parameter and slot in SLOTS and params.get(slot, getattr(self, slot)) is None:
                 raise ValueError(no_part_message(slot, parameter))
         return super().set_params(**params)
+
+    def _validate_params(self) -> None:
+        validate_params(self)
 
     def _validate_parts(self) -> None:
         for slot, base in SLOTS.items():

@@ -4,6 +4,8 @@ import copy
 import inspect
 import pickle
 import pydoc
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ import torch
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.metrics import r2_score
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from skorch.callbacks import (
@@ -32,9 +35,10 @@ from skorch.exceptions import SkorchException
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._data.scaling import fit_scaling
 from sklearn_ae._data.sources import ArraySource
-from sklearn_ae.architectures import Convolutional
+from sklearn_ae.architectures import Convolutional, Dense
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.latents import Latent, LatentModule
+from sklearn_ae.persistence import save
 from tests.helpers import QUICK
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -149,6 +153,80 @@ def test_a_schedule_of_skorchs_sets_the_rate(table):
     scheduler = LRScheduler("StepLR", step_size=1, gamma=0.1)
     model = AutoencoderTransformer(2, callbacks=[scheduler], learning_rate=0.1, learning_rate_schedule="constant", **QUICK)
     np.testing.assert_allclose(model.fit(table).net_.history[:, "event_lr"], [0.1, 0.01, 0.001])
+
+
+# Names that there are not
+
+
+@pytest.mark.parametrize("kind", [AutoencoderTransformer, AutoencoderOutlierDetector])
+@pytest.mark.parametrize(
+    ("params", "hint"),
+    [
+        ({"hidden_layer_sizes": (64,)}, "pass architecture=Dense(hidden_layer_sizes=(64,)) or"),
+        ({"hidden_dims": [64]}, "pass architecture=Dense(hidden_layer_sizes=[64]) or"),
+        ({"beta": 2.0}, "pass latent=Variational(beta=2.0)."),
+        ({"n_component": 3}, "Did you mean n_components?"),
+        ({"lr": 0.1}, "Did you mean learning_rate?"),
+        ({"epochs": 5}, "Did you mean max_epochs?"),
+    ],
+)
+def test_an_unknown_parameter_names_the_nearest(kind, params, hint):
+    with pytest.raises(TypeError, match=rf"unexpected keyword argument .*{re.escape(hint)}"):
+        kind(**params)
+    with pytest.raises(ValueError, match=rf"Invalid parameter .*{re.escape(hint)}"):
+        kind().set_params(**params)
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'xyz'\.$"):
+        kind(xyz=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("loss", "mse", "'squared_error'"),
+        ("loss", "MAE", "'absolute_error'"),
+        ("loss", "binary_crossentropy", "'binary_cross_entropy'"),
+        ("optimizer", "Adam", "'adam'"),
+        ("scaling", "minmax", "'standard'"),
+        ("scaling", "StandardScaler", "'standard'"),
+        ("learning_rate", "Auto", "'auto'"),
+        ("learning_rate_schedule", "OneCycle", "'one_cycle'"),
+        ("architecture", "dense", r"architecture=Dense\(...\)"),
+        ("architecture", "cnn", r"architecture=Convolutional\(...\)"),
+        ("architecture", Dense(activation="ReLU"), "'relu'"),
+        ("latent", "variational", r"latent=Variational\(...\)"),
+        ("latent", "VAE", r"latent=Variational\(...\)"),
+        ("corruption", "gaussian", r"corruption=GaussianNoise\(...\)"),
+    ],
+)
+def test_an_unknown_value_names_the_nearest(name, value, meant, table):
+    with pytest.raises((TypeError, ValueError), match=rf"Did you mean {meant}\?"):
+        AutoencoderTransformer(**{name: value}).fit(table)
+    with pytest.raises((TypeError, ValueError), match=r"^(?!.*Did you mean)"):
+        AutoencoderTransformer(**{name: "xyz"}).fit(table)
+
+
+def falling():
+    return AutoencoderTransformer(2, max_epochs=1, early_stopping=False, batch_size=16)
+
+
+WARN = {
+    "fit": lambda X: falling().fit(X),
+    "fit_transform": lambda X: falling().fit_transform(X),
+    "pipeline": lambda X: make_pipeline(StandardScaler(), falling()).fit(X),
+    "search": lambda X: GridSearchCV(falling(), {"tol": [0, 1e-4]}, cv=2).fit(X),
+    "warm_start": lambda X: AutoencoderTransformer(2, **QUICK).fit(X).set_params(warm_start=True).fit(X),
+    "labels": lambda X: AutoencoderOutlierDetector(**QUICK).fit(X, np.arange(len(X)) < 5).decision_function(X),
+    "save": lambda X: save(AutoencoderTransformer(2, callbacks=[PrintLog()]), "model"),
+}
+
+
+@pytest.mark.filterwarnings("default::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("call", WARN)
+def test_warnings_point_at_the_line_of_the_caller(call, table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns() as caught:
+        WARN[call](table)
+    assert {Path(one.filename).name for one in caught} == {Path(__file__).name}
 
 
 # Columns that are not numbers

@@ -1,12 +1,12 @@
 """Training steps faster than a plain one: compiled, or replayed as a CUDA graph."""
 
-import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from sklearn_ae._data.batch import Batch
+from sklearn_ae._messages import warn
 
 WARM_UP = 3  # steps before a graph is captured, as torch asks for
 
@@ -22,7 +22,7 @@ def compiled(objective: Callable[[Batch], Tensor], batch: Batch, optimizer: torc
             fast(batch).mean().backward()  # the backward pass is compiled when it is first asked for
     except Exception as error:  # torch has no common type for what its compilers raise
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        warnings.warn(f"compile=True has no effect: torch.compile failed here ({reason}).", RuntimeWarning, stacklevel=2)
+        warn(f"compile=True has no effect: torch.compile failed here ({reason}).", RuntimeWarning)
         fast = objective
     optimizer.zero_grad()
     return fast

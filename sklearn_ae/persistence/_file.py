@@ -12,6 +12,7 @@ from sklearn_ae import architectures, corruptions, latents
 from sklearn_ae._configuration import Configuration
 from sklearn_ae._detector import AutoencoderOutlierDetector
 from sklearn_ae._files import read_state, shown_error, write_state
+from sklearn_ae._messages import warn
 from sklearn_ae._network.codebook import Codebook
 from sklearn_ae._records import CodeError, Decoder, Encoder, record, shown
 from sklearn_ae._scores import SCORES
@@ -79,11 +80,9 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
         ) from error
     if encoder.left_out:
         left_out = ", ".join(f"{name}={shown(value)}" for name, value in encoder.left_out.items())
-        warnings.warn(
+        warn(
             f"{left_out} cannot be saved. Predictions do not need them, so the file has the "
             "defaults in their place: set them again after load before you fit again.",
-            UserWarning,
-            stacklevel=2,
         )
     write_state(path, plain, encoder.arrays)
 
