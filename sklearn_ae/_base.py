@@ -28,10 +28,10 @@ from sklearn_ae._data.inputs import as_source, codes_source
 from sklearn_ae._data.rows import held_out_by_position
 from sklearn_ae._data.scaling import RunningScaling
 from sklearn_ae._data.sources import Scaled, Source
-from sklearn_ae._losses import check_range
 from sklearn_ae._design import Started, make_net, start_model
-from sklearn_ae._model import Model
+from sklearn_ae._losses import check_range
 from sklearn_ae._messages import warn
+from sklearn_ae._model import Model
 from sklearn_ae._network.checks import check_batch_norm
 from sklearn_ae._parameters import SharedParameters
 from sklearn_ae._records import record

@@ -16,9 +16,9 @@ from sklearn_ae._data.batch import Batch
 from sklearn_ae._data.batches import Batches
 from sklearn_ae._data.scaling import Scaling
 from sklearn_ae._data.sources import ArraySource, Scaled
+from sklearn_ae._defaults import stream_decay
 from sklearn_ae._torch import threads
 from sklearn_ae._training.loop import JUDGED_ROWS, Loop
-from sklearn_ae._defaults import stream_decay
 from sklearn_ae._training.schedules import SCHEDULES
 from sklearn_ae._training.state import TrainingState, as_arrays, improved_significantly
 
