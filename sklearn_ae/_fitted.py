@@ -180,8 +180,9 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """Draw new rows.
 
         A random training row's code (of at most 1,000 that are kept) is drawn from its posterior if the latent is variational,
-        else moved by a normal kernel of Silverman's bandwidth, and decoded. Drawing from the codes that really occur, and not
-        from the prior, leaves out the regions between them, where the decoder is unreliable.
+        else moved by a normal kernel of Silverman's bandwidth and drawn in, so that codes keep their mean and covariance. Then it
+        is decoded. Drawing from the codes that really occur, and not from the prior, leaves out the regions between them, where
+        the decoder is unreliable.
 
         Parameters
         ----------
