@@ -18,7 +18,7 @@ from sklearn_ae._version import __version__
 
 FORMAT = "sklearn_ae 1"  # the number rises when older versions can no longer read what is written
 BEGIN = f'{{"__metadata__":{{"format":"{FORMAT}"'.encode()  # of the header
-CHECKSUM = "sha256"  # the last tensor: of all bytes before it
+CHECKSUM = "__sha256__"  # the last tensor: of all bytes before it
 
 
 def write_state(path: str | os.PathLike, plain: Any, arrays: dict[str, np.ndarray]) -> None:

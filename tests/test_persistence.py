@@ -576,7 +576,7 @@ STRANGE += [{"Latent": {}}, {"Scaling": {}}, {"type": "torch.nn.ReLU"}, {"type":
 STRANGE += [{"strings": ["a"]}, {"dict": []}, {"sklearn.decomposition.PCA": {}}, {"os.system": {}}]
 
 
-@pytest.mark.parametrize("n_changes", [80, pytest.param(5_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_changes", [80, pytest.param(1_500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["detector", "stream"])
 def test_no_edited_content_is_loaded_as_something_broken(name, n_changes, small, tmp_path):
     """One place has another value, and the checksum is right.
@@ -605,7 +605,7 @@ def test_no_edited_content_is_loaded_as_something_broken(name, n_changes, small,
 
 def test_no_edited_header_is_loaded(small, tmp_path):
     header, content, tensors = parsed(small[0]["detector"])
-    for name in set(header) - {"__metadata__", "sha256"}:
+    for name in set(header) - {"__metadata__", "__sha256__"}:
         begin, end = header[name]["data_offsets"]
         edits = [{"dtype": one} for one in ("BF16", "C64", "", None)]
         edits += [{"shape": one} for one in ([2**62, 4], [-1, -1], "x", None, [1 + (end - begin)])]
