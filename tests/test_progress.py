@@ -142,7 +142,7 @@ def test_a_stream_prints_its_chunks(table, capsys):
     ]
 
 
-def test_what_is_shown_changes_nothing_and_does_not_stay(table, capsys):
+def test_verbose_does_not_change_the_fit(table, capsys):
     silent = AutoencoderTransformer(2, **QUICK).fit(table)
     shown = AutoencoderTransformer(2, verbose=1, **QUICK).fit(table)
     np.testing.assert_array_equal(silent.transform(table), shown.transform(table))

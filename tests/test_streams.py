@@ -278,7 +278,7 @@ def test_a_file_goes_on_with_a_new_optimiser(tmp_path):
     assert learn(loaded, X[1_000:], 2).score(X) > 1.25 * learn(model, X[1_000:], 2).score(X)  # scores are negative
 
 
-def test_the_nets_history_does_not_grow_for_ever(monkeypatch):
+def test_the_history_of_a_stream_is_bounded(monkeypatch):
     monkeypatch.setattr("sklearn_ae._training.net.KEPT_CHUNKS", 3)
     model = learn(AutoencoderTransformer(2, random_state=0), stream(400), 8)
     assert len(model.net_.history) == len(model.net_.state_.losses) == 3
@@ -292,7 +292,7 @@ def test_the_same_random_state_gives_the_same_numbers(estimator):
     np.testing.assert_array_equal(a, b)
 
 
-def test_the_random_numbers_of_others_are_left_alone(estimator):
+def test_the_generator_of_torch_is_unchanged(estimator):
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
@@ -393,7 +393,7 @@ def test_labels_as_in_fit(detector):
         detector.decision_function(X)
 
 
-def test_parts_of_ones_own():
+def test_chosen_parts_learn_from_a_stream():
     X = stream(600)
     model = AutoencoderTransformer(2, architecture=Dense((8,)), latent=Sparse(1e-3), random_state=0)
     assert r2_score(X, learn(model, X, 3).reconstruct(X)) > 0.5

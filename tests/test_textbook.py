@@ -47,14 +47,14 @@ def pca_error(k, X_train, X_test):
     return squared_error(X_test, pca.inverse_transform(pca.transform(X_test)))
 
 
-def test_points_near_a_line_become_one_number_and_come_back(rng):
+def test_points_near_a_line_are_reconstructed(rng):
     X = rng.normal(size=(300, 1)) * [2.0, -1.0] + 0.05 * rng.normal(size=(300, 2)) + [10, 3]
     model = AutoencoderTransformer(1, random_state=0).fit(X)
     assert model.transform(X).shape == (300, 1)
     assert r2_score(X, model.inverse_transform(model.transform(X))) > 0.99
 
 
-def test_points_near_a_curve_come_back_better_than_a_line_allows(rng):
+def test_points_near_a_curve_are_reconstructed_better_than_by_pca(rng):
     t = rng.uniform(-2, 2, size=500)
     X = np.column_stack([t, t**2]) + 0.05 * rng.normal(size=(500, 2))
     model = AutoencoderTransformer(1, random_state=0).fit(X)

@@ -162,7 +162,7 @@ def test_the_score_is_a_weighted_mean(table, rng):
         (np.r_[np.inf, np.ones(119)], "inf"),
     ],
 )
-def test_weights_that_are_none_are_refused_and_nothing_changes(estimator, method, weight, message, table):
+def test_invalid_weights_are_refused_and_nothing_changes(estimator, method, weight, message, table):
     estimator.fit(table)
     before = estimator.score_samples(table)
     with pytest.raises(ValueError, match=message):
