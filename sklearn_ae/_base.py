@@ -27,7 +27,7 @@ from sklearn_ae._network.blueprint.single import Blueprint, Prepared, make_parts
 from sklearn_ae._network.checks import check_batch_norm
 from sklearn_ae._parameters import SharedParameters
 from sklearn_ae._records import record
-from sklearn_ae._torch import available_threads, find_device, one_blas_thread, plain_torch, threads, torch_seed
+from sklearn_ae._torch import available_threads, find_device, one_blas_thread, plain_torch, torch_seed
 from sklearn_ae._training import rules
 from sklearn_ae._training.callbacks import CallbackSupportMixin, FitCallbacks, fit_callbacks
 from sklearn_ae._training.net import AutoencoderNet, GivenSplit
@@ -81,7 +81,7 @@ class BaseAutoencoder(CallbackSupportMixin, SharedParameters, FittedAutoencoder)
             it was.
         """
         callbacks = fit_callbacks(self, X, y, sample_weight)
-        with all_or_nothing(self), plain_torch(), torch.enable_grad(), threads(1):  # training may take more
+        with all_or_nothing(self), plain_torch(), torch.enable_grad():
             self._validate_parts()
             source = as_source(self, X, sample_weight, reset=True)
             source.forget_equal_weights()

@@ -235,6 +235,7 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     # Pickling: numpy arrays and plain values, the network built again on load
 
+    @plain_torch()
     def __getstate__(self):
         state = super().__getstate__().copy()
         net = state.pop("net_", None)
@@ -244,6 +245,7 @@ class FittedAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 state["_training"] = training
         return state
 
+    @plain_torch()
     def __setstate__(self, state):
         state = state.copy()
         weights, training = state.pop("_weights", None), state.pop("_training", None)

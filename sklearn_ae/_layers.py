@@ -16,6 +16,8 @@ from torch.overrides import TorchFunctionMode
 
 FAR = 10.0  # widths of the training range from it, beyond which the linear path is the one that it started as
 
+ROUNDING = 4 * torch.finfo(torch.float32).eps  # of values: a few operations in float32, with a margin
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "elu": nn.ELU,
     "gelu": nn.GELU,
@@ -143,30 +145,31 @@ def linear_of(module: nn.Module) -> nn.Linear:
 def start_at_pca(encoder: nn.Linear, decoder: nn.Linear, x: Tensor, target: Tensor, n_components: int, unit_variance: bool) -> None:
     """Set the encoder to the principal components of `x`, and the decoder to the best linear map from them to `target`.
 
-    Where the target is `x` itself, that is PCA. Components beyond the rank of the data start at zero.
+    Where the target is `x` itself, that is PCA. Components beyond the numerical rank of `x`, whose spread is only the rounding of
+    its values in float32, start at zero. All is computed in float64, which tells such a spread from none.
     """
-    encoder.weight.zero_()
-    encoder.bias.zero_()
-    decoder.weight.zero_()
+    for weight in (encoder.weight, encoder.bias, decoder.weight):
+        weight.zero_()
     decoder.bias.copy_(target.mean(0))
     n_found = min(n_components, len(x) - 1, x.shape[1])
-    if n_found < 1 or not (x.amax(0) > x.amin(0)).any():
+    if n_found < 1:
         return
+    rounding = ROUNDING * x.square().mean(0).max().sqrt()
+    centred = x.to(torch.float64, copy=True)
+    mean = centred.mean(0)
+    centred -= mean
     solver = "covariance_eigh" if x.shape[1] <= min(len(x), 1_000) else "auto"  # exact, and faster than what "auto" takes
-    with np.errstate(invalid="ignore"):  # of rows that rounding makes equal, shares of no variance are NaN
-        pca = PCA(n_found, svd_solver=solver, random_state=0).fit(x.cpu().numpy())
-    weight = torch.from_numpy(np.ascontiguousarray(pca.components_)).to(x)
-    deviation = torch.from_numpy(np.sqrt(pca.explained_variance_)).to(x)
-    varies = deviation > 1e-6 * deviation.max().clamp_min(1e-12)
-    weight = torch.where(varies[:, None], weight, 0)
+    with np.errstate(invalid="ignore"):  # of equal rows, shares of no variance are NaN
+        pca = PCA(n_found, svd_solver=solver, copy=False, random_state=0).fit(centred.numpy(force=True))
+    deviation = torch.from_numpy(np.sqrt(pca.explained_variance_)).to(centred)
+    n_found = int((deviation > rounding).sum())
+    weight = torch.from_numpy(pca.components_[:n_found]).to(centred)
     if unit_variance:
-        weight = weight / torch.where(varies, deviation, 1)[:, None]
-    mean = torch.from_numpy(pca.mean_).to(x)
+        weight = weight / deviation[:n_found, None]
     encoder.weight[:n_found] = weight
     encoder.bias[:n_found] = -weight @ mean
-    codes = (x - mean) @ weight.T
-    power = codes.square().sum(0)  # principal codes are uncorrelated, so each is regressed on by itself
-    decoder.weight[:, :n_found] = (target - target.mean(0)).T @ codes / torch.where(power > 0, power, 1)
+    codes = centred @ weight.T  # of mean 0 and uncorrelated, so each is regressed on by itself
+    decoder.weight[:, :n_found] = target.double().T @ codes / codes.square().sum(0)
 
 
 def make_activation(activation: str | Callable[[], nn.Module]) -> nn.Module:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sklearn_ae._torch import plain_torch
+
 ROUNDING = 1e-6  # by which a scaler may miss the ends of a range
 
 
@@ -172,6 +174,7 @@ def make_loss(loss: str | nn.Module | Callable[[Tensor, Tensor], Tensor]) -> Los
     return LOSSES[loss]() if isinstance(loss, str) else UserLoss(loss)
 
 
+@plain_torch()
 def check_range(loss: Loss, name: str | nn.Module | Callable, source) -> None:
     """Raise ValueError if a source of rows has values outside what the loss can compare."""
     low, high = loss.range

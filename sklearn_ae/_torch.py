@@ -40,17 +40,18 @@ class Float32Default:
 
 
 FLOAT32 = Float32Default()
+IS_FORKED = False
 
 
-def _unlock_in_child() -> None:
+def _after_fork() -> None:
     """A child process starts with no fit under way, whatever the other threads of its parent were doing."""
-    global FITTING
-    FITTING = threading.RLock()
+    global FITTING, IS_FORKED
+    FITTING, IS_FORKED = threading.RLock(), True
     FLOAT32.lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unlock_in_child)
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextmanager
@@ -98,8 +99,12 @@ class PrivateGenerator(TorchFunctionMode):
 
 @contextmanager
 def plain_torch() -> Iterator[None]:
-    """float32, the CPU, no autocast and no inference mode inside the block, whatever the caller has switched on."""
-    with FLOAT32, ExitStack() as stack:
+    """float32, the CPU, one thread, no autocast and no inference mode inside the block, whatever the caller has switched on.
+
+    Every public method that computes with torch does so inside of such a block. torch's operations in several threads hang in a
+    forked process, if there were any in its parent.
+    """
+    with FLOAT32, threads(1), ExitStack() as stack:
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
         for kind in ("cpu", "cuda"):
@@ -125,8 +130,11 @@ def available_threads() -> int:
 
 @contextmanager
 def threads(n: int | None) -> Iterator[None]:
-    """`n` threads for what this thread computes inside the block; None leaves them."""
+    """`n` threads for what this thread computes inside the block; None leaves them. In a forked process, where several may
+    hang, it is always one."""
     before, callers, nested = torch.get_num_threads(), callers_threads(), hasattr(LOCAL, "callers")
+    if IS_FORKED:
+        n = 1
     if n is None or n == before:
         yield
         return

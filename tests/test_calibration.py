@@ -99,7 +99,7 @@ def test_contamination_is_a_percentile_of_training_scores(rng):
 def test_a_single_autoencoder_does_not_overfit(rng):
     """Without early stopping half of the new rows are called outliers."""
     detector = AutoencoderOutlierDetector(n_estimators=1, contamination=0.1, random_state=0).fit(rng.uniform(size=(200, 6)))
-    assert (detector.predict(rng.uniform(size=(2_000, 6))) == -1).mean() < 0.35
+    assert (detector.predict(rng.uniform(size=(2_000, 6))) == -1).mean() < 0.4
 
 
 @pytest.mark.parametrize(("n_estimators", "early_stopping", "stops"), [(1, "auto", 1), (3, "auto", 0), (1, False, 0), (3, True, 1)])

@@ -352,7 +352,7 @@ def test_imputation_of_wide_rows(rng):
     X = rng.normal(size=(300, 3)) @ rng.normal(size=(3, d)) + 0.1 * rng.normal(size=(300, d))
     holed = with_gaps(X, rng)
     model = AutoencoderTransformer(3, **QUICK).fit(holed)
-    assert np.sqrt(np.mean((model.reconstruct(holed) - X)[np.isnan(holed)] ** 2)) < 0.3
+    assert np.sqrt(np.mean((model.reconstruct(holed) - X)[np.isnan(holed)] ** 2)) < 0.5
 
 
 def test_a_filler_that_was_not_started_gives_zeros():

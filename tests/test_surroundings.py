@@ -1,5 +1,7 @@
 """Whatever surrounds a call: torch's modes and defaults, threads, forks."""
 
+import copy
+import multiprocessing
 import os
 import pickle
 import subprocess
@@ -21,6 +23,7 @@ from sklearn_ae._training import rules
 from sklearn_ae.architectures import Convolutional, Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.latents import Contractive, Variational
+from sklearn_ae.persistence import load, save
 from tests.helpers import QUICK, Decoder, Encoder
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -267,7 +270,88 @@ def run(script, **environment):
     return subprocess.run(command, env=environment, timeout=120, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+forks = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there are no forks here")
+one_of_several_threads = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+@contextmanager
+def threads_of_torch(n):
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        torch.ones(100_000).sum()  # torch starts its threads, which a fork does not take along
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def run_in_fork(function):
+    process = multiprocessing.get_context("fork").Process(target=function)
+    process.start()
+    process.join(60)
+    process.kill()
+    process.join()
+    assert process.exitcode == 0
+
+
+def every_answer(model, X, path):
+    found = answers(model, X)
+    if isinstance(model, AutoencoderOutlierDetector):
+        found += [model.predict(X), model.p_values(X), model.feature_contributions(X)]
+    save(model, path)
+    streamed = copy.deepcopy(model).partial_fit(X).partial_fit(X)
+    others = [load(path), pickle.loads(pickle.dumps(model)), streamed, pickle.loads(pickle.dumps(streamed))]
+    return found + [other.score_samples(X) for other in others]
+
+
+FORKED = {
+    "plain": lambda: AutoencoderTransformer(2, **QUICK),
+    "wide": lambda: AutoencoderTransformer(64, architecture=Dense((600,)), **QUICK),
+    "probabilities": lambda: AutoencoderTransformer(2, loss="binary_cross_entropy", **QUICK),
+    "ensemble": lambda: AutoencoderOutlierDetector(n_estimators=3, **QUICK),
+    "one": lambda: AutoencoderOutlierDetector(n_estimators=1, **QUICK),
+    "novelty": lambda: AutoencoderOutlierDetector(novelty=True, **QUICK),
+}
+
+
+@forks
+@one_of_several_threads
+@pytest.mark.parametrize("model", ["plain", *(pytest.param(name, marks=pytest.mark.slow) for name in [*FORKED][1:])])
+def test_every_method_ends_in_a_fork(model, tmp_path):
+    X = np.random.default_rng(0).uniform(size=(1_800, 20))  # torch uses several threads for over 32,768 numbers
+    make, path = FORKED[model], tmp_path / "model"
+    with threads_of_torch(2):
+        fitted = make().fit(X)
+        expected = every_answer(fitted, X, path)
+
+        def use():
+            same(every_answer(fitted, X, path), expected)
+            same(every_answer(make().fit(X), X, path), expected)
+            assert torch.get_num_threads() == 2
+
+        run_in_fork(use)
+
+
+@forks
+@one_of_several_threads
+def test_very_large_steps_use_one_thread_in_a_fork(table, monkeypatch):
+    monkeypatch.setattr(rules, "THREADED_WORK", 1)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 3)
+
+    def n_threads():
+        notes = NotesThreads()
+        AutoencoderTransformer(2, callbacks=[notes], **QUICK).fit(table)
+        return notes.found
+
+    def check():
+        assert n_threads() == 1
+
+    with threads_of_torch(3):
+        assert n_threads() == 3
+        run_in_fork(check)
+
+
+@forks
 @pytest.mark.slow
 def test_a_fork_during_a_fit_of_another_thread():
     out = run("""

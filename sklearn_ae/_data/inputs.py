@@ -15,10 +15,12 @@ from sklearn_ae._data.columns import refuse_columns
 from sklearn_ae._data.on_disk import DiskSource, is_on_disk
 from sklearn_ae._data.scaling import FLOAT32
 from sklearn_ae._data.sources import ArraySource, Source, SparseSource, TensorSource
+from sklearn_ae._torch import plain_torch
 
 FEW_OUTLIERS = 0.4  # share of rows; classes of about equal size are not labels of outliers
 
 
+@plain_torch()
 def as_source(estimator: BaseEstimator, X: Any, sample_weight: Any = None, reset: bool = False) -> Source:
     """The rows of X that have a weight, as a source.
 
@@ -69,6 +71,7 @@ def refuse_frames(X: Any) -> None:
         raise ValueError(f"X has 0 feature(s) (shape={X.shape}) while a minimum of 1 is required.")
 
 
+@plain_torch()
 def codes_source(Z: Any, n_components: int) -> Source:
     """Codes as a source.
 

@@ -61,14 +61,14 @@ def apply_in_chunks(
         return function(*(part.to(device) for part in inputs))[:n].numpy(force=True)
 
     def fill(starts: Iterable[int]) -> None:
-        with evaluating(rows_as_columns):
+        with evaluating(rows_as_columns, torch_threads):
             for start in starts:
                 result[start : start + n_rows] = chunk(start)
 
     n_threads, before = min(available_threads(), MOST_THREADS) if on_cpu else 1, callers_threads()
-    with threads(1 if on_cpu else None):  # a chunk in two threads would round differently
-        with evaluating(rows_as_columns):
-            first = chunk(0)
+    torch_threads = 1 if on_cpu else before  # a chunk in two threads would round differently
+    with evaluating(rows_as_columns, torch_threads):
+        first = chunk(0)
         result = np.empty((source.n_rows, *first.shape[1:]), first.dtype)
         result[:n_rows] = first
         share(fill, range(n_rows, source.n_rows, n_rows), n_threads, before)
@@ -76,9 +76,9 @@ def apply_in_chunks(
 
 
 @contextmanager
-def evaluating(rows_as_columns: bool) -> Iterator[None]:
-    """No gradients inside the block, and rows as columns in linear layers that are not ours."""
-    with plain_torch(), torch.inference_mode(), RowsAsColumns() if rows_as_columns else nullcontext():
+def evaluating(rows_as_columns: bool, n_threads: int) -> Iterator[None]:
+    """No gradients inside the block, rows as columns in linear layers that are not ours, and so many threads of torch."""
+    with plain_torch(), threads(n_threads), torch.inference_mode(), RowsAsColumns() if rows_as_columns else nullcontext():
         yield
 
 
