@@ -132,7 +132,7 @@ def test_callbacks_of_all_kinds_work(model, table, tmp_path):
     assert (tmp_path / "train_end_params.pt").exists()
 
 
-def test_a_freezer_freezes(table):
+def test_skorch_freezer_keeps_weights(table):
     model = AutoencoderTransformer(2, callbacks=[Freezer("encoder.*")], early_stopping=False, **QUICK)
     frozen = model.fit(table).net_.module_.state_dict()
     start = model.set_params(callbacks=None, learning_rate=1e-12).fit(table).net_.module_.state_dict()
@@ -259,7 +259,7 @@ DAYS = pd.date_range("2026-01-01", periods=6)
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_columns_that_are_not_numbers_are_named(X, error, message, rng):
+def test_non_numeric_columns_raise_with_their_names(X, error, message, rng):
     model = AutoencoderTransformer(1, **QUICK)
     with pytest.raises(error, match=message):
         model.fit(X)
@@ -274,7 +274,7 @@ def test_columns_that_read_as_numbers_are_taken(values):
     assert AutoencoderTransformer(1, **QUICK).fit(X).transform(X).shape == (6, 1)
 
 
-def test_what_the_message_recommends_works(rng):
+def test_the_recommended_column_transformer_works(rng):
     X = pd.DataFrame(rng.normal(size=(40, 3)), columns=list("abc")).assign(kind=list("xy") * 20)
     encoded = make_column_transformer((OneHotEncoder(), ["kind"]), remainder=StandardScaler())
     assert make_pipeline(encoded, AutoencoderTransformer(2, **QUICK)).fit_transform(X).shape == (40, 2)
@@ -412,7 +412,7 @@ def test_errors_name_the_loss_that_was_fitted(rng):
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (28, 28)])
-def test_square_images_without_channels_are_asked_about(shape):
+def test_square_image_shapes_without_channels_raise(shape):
     n = shape[0]
     with pytest.raises(ValueError, match=rf"\(1, {n}, {n}\) for a grey image .* \({n}, 1, {n}\) for a sequence of {n} channels"):
         Convolutional(shape).build(n * n, 2, 2)

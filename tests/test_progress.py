@@ -161,7 +161,7 @@ def test_a_stream_prints_its_chunks(table, capsys):
     ]
 
 
-def test_what_is_shown_changes_nothing_and_does_not_stay(table, capsys):
+def test_verbose_does_not_change_the_fit(table, capsys):
     silent = AutoencoderTransformer(2, **QUICK).fit(table)
     shown = AutoencoderTransformer(2, verbose=1, **QUICK).fit(table)
     np.testing.assert_array_equal(silent.transform(table), shown.transform(table))
@@ -317,7 +317,9 @@ def test_scores_are_monitored_epoch_by_epoch(table):
     from sklearn_ae.metrics import reconstruction_r2_scorer
 
     monitor = ScoringMonitor(scoring={"r2": reconstruction_r2_scorer})
-    AutoencoderTransformer(1, architecture=Dense((8,), linear_path=False), **QUICK).set_callbacks(monitor).fit(table)
+    AutoencoderTransformer(1, architecture=Dense((8,), linear_path=False), learning_rate=0.05, **QUICK).set_callbacks(monitor).fit(
+        table
+    )
     deadline = time.monotonic() + 10  # the log is written by a thread
     while len(monitor.get_logs().data) < 4 and time.monotonic() < deadline:
         time.sleep(0.01)
