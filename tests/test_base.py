@@ -335,7 +335,7 @@ def test_ctrl_c_in_the_last_steps_keeps_the_best_weights(where, monkeypatch):
     X = np.tanh(rng.normal(size=(60, 2)) @ rng.normal(size=(2, 6)))
     alone = AutoencoderTransformer(2, random_state=0)
     with monkeypatch.context() as without:
-        without.setattr(AutoencoderTransformer, "_learns_again", lambda *args: False)
+        without.setattr(AutoencoderTransformer, "_refits_on_all_rows", lambda *args: False)
         alone.fit(X)
     nets.clear()
     monkeypatch.setattr(AutoencoderNet, where, interrupted)

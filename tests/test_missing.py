@@ -279,7 +279,7 @@ def test_complete_data_have_no_filler_and_an_empty_mask_changes_no_bit(table):
 def test_detector_and_whitening_of_complete_rows_change_no_bit(table):
     detector = AutoencoderOutlierDetector(n_estimators=3, **QUICK).fit(table)
     x = torch.from_numpy(table)
-    scale = detector._scaling.transform_for(x.dtype)
+    scale = detector._model.scaling.transform_for(x.dtype)
     assert torch.equal(scale(x), scale(x, torch.ones_like(x, dtype=torch.bool)))
 
 

@@ -12,12 +12,11 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
-from sklearn_ae._data.sources import ArraySource
 from sklearn_ae._network.stack import Stack
 from sklearn_ae.architectures import Convolutional, Custom, Dense
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Contractive, Latent, Sparse
-from tests.helpers import QUICK
+from tests.helpers import QUICK, build_net
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -222,8 +221,7 @@ def test_buffers_that_are_set_anew_are_kept(model, reads, table):
 
 def test_checks_of_modules_leave_their_statistics_unchanged():
     model = AutoencoderOutlierDetector(2, n_estimators=3, architecture=Dense((8,), normalization="batch"))
-    blueprint = model._make_blueprint(ArraySource(np.zeros((9, SEEN))), np.random.RandomState(0))
-    stack = blueprint.build()
+    stack = build_net(model, np.zeros((9, SEEN)))[1].model.network
     assert stack.mode == "vmap"
     state = stack.network.state_dict()
     assert all((state[name] == 0).all() for name in state if name.endswith(("running_mean", "num_batches_tracked")))

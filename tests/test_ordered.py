@@ -107,9 +107,9 @@ def test_a_share_of_the_variance_keeps_the_shortest_code_that_explains_it(early_
 
 def test_a_share_goes_on_in_warm_starts_and_streams(digits):
     model = AutoencoderTransformer(0.5, warm_start=True, **QUICK).fit(digits[0])
-    n_built = model._blueprint.n_components
+    n_built = model._model.configuration.n_components
     model.fit(digits[0][:500])
-    assert model._blueprint.n_components == n_built
+    assert model._model.configuration.n_components == n_built
     k = model.n_components_
     assert model.partial_fit(digits[1]).transform(digits[1]).shape == (len(digits[1]), k)
     assert model.explained_variance_ratio_.shape == (k,)
@@ -121,7 +121,7 @@ def test_a_share_that_is_not_reached_keeps_all_and_says_so(rng):
         UserWarning, match=r"n_components=0.99: \d+ components explain .* of the variance of rows held out; all are kept"
     ):
         model = AutoencoderTransformer(0.99, **QUICK).fit(X)
-    assert model.n_components_ == model._blueprint.n_components
+    assert model.n_components_ == model._model.configuration.n_components
 
 
 def test_a_share_asks_for_few_more_components_than_pca():

@@ -16,10 +16,6 @@ from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector
 from sklearn_ae._data.batch import Batch
-from sklearn_ae._data.scaling import Scaling
-from sklearn_ae._data.sources import ArraySource, Scaled
-from sklearn_ae._network.blueprint.ensemble import assign_features
-from sklearn_ae._network.blueprint.rows import subsample_rows
 from sklearn_ae.architectures import Convolutional, Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.latents import Contractive, Sparse, Variational
@@ -231,17 +227,6 @@ def test_members_that_cannot_be_batched_are_trained_one_by_one(rng):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(detector)).score_samples(X), detector.score_samples(X))
 
 
-def test_members_draw_rows_features_and_widths_of_their_own(fitted):
-    detector, _ = fitted
-    features, active = detector._blueprint.features, detector._blueprint.active
-    assert features.shape == (4, 5)  # 70% of 6
-    assert len({tuple(row) for row in features}) > 1
-    assert set(active) <= {0, 1, 2, 3}
-    assert active.count(0) == 1
-    assert detector.transform(np.zeros((2, 6))).shape == (2, sum(active))
-    assert len(detector.get_feature_names_out()) == sum(active)
-
-
 def test_trimming_leaves_out_the_worst_quarter(rng):
     X = correlated(rng, 60)
     module = AutoencoderOutlierDetector(n_estimators=2, **QUICK).fit(X).net_.module_
@@ -259,7 +244,7 @@ def test_one_member_is_a_plain_autoencoder(rng):
     detector = AutoencoderOutlierDetector(n_estimators=1, **QUICK).fit(X)
     assert type(detector.net_.module_).__name__ == "Autoencoder"
     assert detector.transform(X).shape == (200, 3)  # the root of 6 features
-    scaled = (detector.reconstruct(X) - X) / detector._scaling.scale
+    scaled = (detector.reconstruct(X) - X) / detector._model.scaling.scale
     np.testing.assert_allclose(detector.score_samples(X), -(scaled**2).mean(1), rtol=1e-3)
 
 
@@ -320,17 +305,8 @@ def test_early_stopping_works_in_an_ensemble(rng):
 def test_warm_start_keeps_the_members(rng):
     X = correlated(rng, 100)
     detector = AutoencoderOutlierDetector(n_estimators=3, warm_start=True, max_epochs=5, random_state=0).fit(X)
-    features = detector._blueprint.features
     detector.fit(X)
-    np.testing.assert_array_equal(detector._blueprint.features, features)
     assert len(detector.loss_curve_) == 10
-
-
-def test_rows_of_rows_are_the_right_ones(rng):
-    X = correlated(rng, 50)
-    rows = Scaled(ArraySource(X).subset(np.arange(10, 40)), Scaling(), torch.device("cpu"))
-    part = rows.subset(np.array([0, 5]))
-    np.testing.assert_allclose(part.take(torch.tensor([0, 1])).x, X[[10, 15]].astype(np.float32))
 
 
 def test_threads_may_share_a_detector(fitted):
@@ -354,22 +330,6 @@ def test_threads_may_fit_at_the_same_time(rng):
     for one in scores:
         np.testing.assert_allclose(one, scores[0], rtol=1e-3)
     assert torch.equal(torch.get_rng_state(), state)
-
-
-@pytest.mark.parametrize("n_drawn", [3, 50, 99, 100])
-def test_rows_are_drawn_once_and_in_random_order(n_drawn):
-    for rows in subsample_rows(ArraySource(np.zeros((100, 1))), n_drawn, 5, np.random.RandomState(0)):
-        assert len(set(rows)) == n_drawn
-        assert (np.diff(rows) < 0).any()
-
-
-@pytest.mark.parametrize(("d", "n_seen", "n_members"), [(30, 21, 2), (7, 5, 128), (5, 5, 3), (1, 1, 4)])
-def test_features_are_assigned_evenly(d, n_seen, n_members):
-    hands = assign_features(d, n_seen, n_members, np.random.RandomState(0))
-    assert hands.shape == (n_members, n_seen)
-    assert all(len(set(hand)) == n_seen for hand in hands)
-    seen = np.bincount(hands.ravel(), minlength=d)
-    assert seen.max() - seen.min() <= 2
 
 
 def test_pickles_are_small_and_give_the_same_numbers(fitted):

@@ -18,8 +18,8 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
-from sklearn_ae._torch import libraries, plain_torch, threads, torch_seed
 from sklearn_ae import _defaults as rules
+from sklearn_ae._torch import libraries, plain_torch, threads, torch_seed
 from sklearn_ae.architectures import Convolutional, Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.latents import Contractive, Variational
