@@ -320,16 +320,28 @@ def test_the_refit_on_all_rows_starts_at_the_best_weights(monkeypatch):
         torch.testing.assert_close(model.net_.module_.state_dict()[name], own, rtol=0, atol=0, equal_nan=True)
 
 
-@pytest.mark.parametrize("where", ["_note", "_train"])  # after an epoch, and before the end of the first
-def test_ctrl_c_in_the_last_steps_keeps_the_best_weights(where, monkeypatch):
-    nets, fit, method = [], AutoencoderNet.fit, getattr(AutoencoderNet, where)
-    monkeypatch.setattr(AutoencoderNet, "fit", lambda net, X: (nets.append(net), fit(net, X))[1])
+class Interrupts(Callback):
+    """Presses Ctrl-C at the end of the first epoch, or before it."""
 
-    def interrupted(net, *args):
-        result = method(net, *args)
-        if len(nets) == 2:
+    def __init__(self, after):
+        self.after = after
+
+    def on_epoch_begin(self, net, **kwargs):
+        if not self.after:
             raise KeyboardInterrupt
-        return result
+
+    def on_epoch_end(self, net, **kwargs):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("after", [True, False])
+def test_ctrl_c_in_the_last_steps_keeps_the_best_weights(after, monkeypatch):
+    nets, fit = [], AutoencoderNet.fit
+
+    def interrupted(net, X):
+        nets.append(net)
+        net.callbacks = [Interrupts(after)] if len(nets) == 2 else None
+        return fit(net, X)
 
     rng = np.random.default_rng(0)
     X = np.tanh(rng.normal(size=(60, 2)) @ rng.normal(size=(2, 6)))
@@ -337,8 +349,7 @@ def test_ctrl_c_in_the_last_steps_keeps_the_best_weights(where, monkeypatch):
     with monkeypatch.context() as without:
         without.setattr(AutoencoderTransformer, "_refits_on_all_rows", lambda *args: False)
         alone.fit(X)
-    nets.clear()
-    monkeypatch.setattr(AutoencoderNet, where, interrupted)
+    monkeypatch.setattr(AutoencoderNet, "fit", interrupted)
     model = AutoencoderTransformer(2, random_state=0)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X)

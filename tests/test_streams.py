@@ -259,14 +259,23 @@ def test_fit_after_loading_forgets_the_stream():
     np.testing.assert_array_equal(model.score_samples(X), other.score_samples(X))
 
 
-def test_a_chunk_that_fails_after_loading_changes_nothing(monkeypatch):
+class Fails(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        raise RuntimeError("failed")
+
+
+def test_a_chunk_that_fails_after_loading_changes_nothing():
     X = stream(600)
     model = pickle.loads(pickle.dumps(learn(AutoencoderTransformer(2, random_state=0), X, 3)))
     before = model.score_samples(X)
-    monkeypatch.setattr("sklearn_ae._training.loop.Loop._train", lambda self, batches: np.nan)
-    with pytest.raises(FloatingPointError):
-        model.partial_fit(X)
+    with pytest.raises(RuntimeError, match="failed"):
+        model.set_params(callbacks=[Fails()]).partial_fit(X)
     np.testing.assert_array_equal(model.score_samples(X), before)
+
+
+def test_a_stream_goes_on_where_a_fit_would_stop():
+    model = AutoencoderTransformer(2, learning_rate_schedule="plateau", n_iter_no_change=1, tol=1.0, random_state=0)
+    assert learn(model, stream(600), 6).n_iter_ == 6
 
 
 def test_a_file_goes_on_with_a_new_optimiser(tmp_path):
