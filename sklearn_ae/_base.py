@@ -3,7 +3,6 @@
 from __future__ import annotations  # so that help() shows the names of types and not what they stand for
 
 import copy
-import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,8 +28,9 @@ from sklearn_ae._data.inputs import as_source, codes_source
 from sklearn_ae._data.rows import held_out_by_position
 from sklearn_ae._data.scaling import RunningScaling
 from sklearn_ae._data.sources import Scaled, Source
-from sklearn_ae._losses import check_range
 from sklearn_ae._design import Started, make_net, start_model
+from sklearn_ae._losses import check_range
+from sklearn_ae._messages import warn
 from sklearn_ae._model import Model
 from sklearn_ae._network.checks import check_batch_norm
 from sklearn_ae._parameters import SharedParameters
@@ -236,11 +236,10 @@ class BaseAutoencoder(
         before = min(curve[-4:-1], default=np.inf)
         if self.n_iter_ < net.max_epochs or curve[-1] >= before - fall * abs(before):
             return
-        warnings.warn(
+        warn(
             f"The training loss was still falling when training reached max_epochs={net.max_epochs}; "
             "raise max_epochs or learning_rate.",
             ConvergenceWarning,
-            stacklevel=4,
         )
 
     # Streams

@@ -3,7 +3,6 @@
 from __future__ import annotations  # so that help() shows the names of types and not what they stand for
 
 import copy
-import warnings
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Self
@@ -24,7 +23,8 @@ from sklearn_ae._data.inputs import reversing_labels
 from sklearn_ae._data.recent import HeldOut
 from sklearn_ae._data.sources import Source, all_but
 from sklearn_ae._design import scaling_kind
-from sklearn_ae._parameters import describe
+from sklearn_ae._messages import warn
+from sklearn_ae._parameters import describe, suggests_names
 from sklearn_ae._scores import SCORES
 from sklearn_ae._training.callbacks import FitCallbacks
 from sklearn_ae.architectures import Architecture
@@ -172,6 +172,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     _n_streamed: int = 0
     _reversing_labels: str | None = None  # of y in the last fit
 
+    @suggests_names
     def __init__(
         self,
         n_components: int | str = "auto",
@@ -313,13 +314,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             If ``fit`` was given labels that scikit-learn's scorers, which call this method, would take the wrong way round.
         """
         if self._reversing_labels is not None:
-            warnings.warn(
+            warn(
                 f"fit was given y of {self._reversing_labels}. It does not use them, but scikit-learn's scorers take the greater "
                 "label for the positive class, which must be the inliers, so that a search by scoring='roc_auc' would prefer the "
                 "worst detector. Use scoring=sklearn_ae.metrics.make_outlier_scorer('roc_auc', outlier_label=...), or give 1 for "
                 "inliers and -1 for outliers.",
-                UserWarning,
-                stacklevel=2,
             )
         return self.score_samples(X) - self.offset_
 

@@ -18,7 +18,7 @@ from sklearn_ae._version import __version__
 
 FORMAT = "sklearn_ae 1"  # the number rises when older versions can no longer read what is written
 BEGIN = f'{{"__metadata__":{{"format":"{FORMAT}"'.encode()  # of the header
-CHECKSUM = "sha256"  # the last tensor: of all bytes before it
+CHECKSUM = "__sha256__"  # the last tensor: of all bytes before it
 
 
 def write_state(path: str | os.PathLike, plain: Any, arrays: dict[str, np.ndarray]) -> None:
@@ -108,11 +108,10 @@ def shown_error(error: Exception) -> str:
 def write_atomically(path: str | os.PathLike, *parts: Any) -> None:
     """Write bytes and arrays to a file under another name, and rename it when all of it is on disk.
 
-    Whatever happens meanwhile, the file of this name is the old one or the new one.
+    Whatever happens meanwhile, the file of this name is the old one or the new one. A process that
+    is killed leaves the other one, whose name ends in ".part".
     """
     target = Path(os.path.realpath(path))  # of a link, what it leads to is replaced
-    if target.is_dir():
-        raise IsADirectoryError(f"{os.fspath(path)!r} is a folder; give the path of a file.")
     part_file = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
     try:
         with open(part_file, "xb") as file:

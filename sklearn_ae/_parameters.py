@@ -3,9 +3,12 @@
 from __future__ import annotations  # so that help() shows the names of types and not what they stand for
 
 import inspect
+import reprlib
 from collections.abc import Callable, Sequence
+from functools import wraps
+from itertools import chain
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from numpy.random import RandomState
@@ -16,11 +19,14 @@ from torch import nn
 from sklearn_ae._component import parts_of, validate_slot
 from sklearn_ae._data.scaling import KINDS
 from sklearn_ae._losses import LOSSES
+from sklearn_ae._messages import nearest, validate_params
 from sklearn_ae._training.optimizers import OPTIMIZERS
 from sklearn_ae._training.schedules import SCHEDULES
 from sklearn_ae.architectures import Architecture
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
+
+Init = TypeVar("Init", bound=Callable)
 
 PARAMETERS = """
 architecture : part of :mod:`sklearn_ae.architectures` or None, default=None
@@ -80,8 +86,8 @@ callbacks : list of skorch callbacks or None, default=None
     Called in training, as skorch documents them. Hooks for each batch cost time; those for each epoch cost hardly any.
     scikit-learn's own, from version 1.9 on, are set by ``set_callbacks``.
 verbose : int, default=0
-    Whether training is shown. 0 is silent. 1 shows a bar with the epoch, the losses and the time left, or a few lines where the
-    output is no terminal and no notebook. 2 prints a line for each epoch.
+    Whether training is shown. 0 is silent. 1 shows a bar with the losses, the best epoch and the time left, or a few lines where
+    the output is no terminal and no notebook. 2 prints a line for each epoch.
 random_state : int, RandomState instance or None, default=None
     Seeds everything random: the same number gives the same result on the same machine in as many threads. None takes a seed
     from NumPy's global generator, as everywhere in scikit-learn.
@@ -124,6 +130,32 @@ NOTES = """
 SLOTS = {"architecture": Architecture, "corruption": Corruption, "latent": Latent}
 
 
+def suggests_names(init: Init) -> Init:
+    """Decorate ``__init__`` so that the error of an unknown keyword says what was probably meant."""
+    known = inspect.signature(init).parameters
+
+    @wraps(init)
+    def __init__(self, *args, **params):
+        for name, value in params.items():
+            if name not in known:
+                hint = suggestion(type(self), name, value)
+                raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {name!r}. {hint}".strip())
+        init(self, *args, **params)
+
+    return __init__  # type: ignore[return-value]
+
+
+def suggestion(estimator: type[BaseEstimator], name: str, value: Any) -> str:
+    """What to write in place of a parameter that an estimator does not have; empty if nothing is like it."""
+    own = estimator._get_param_names()
+    parts = {(slot, part): kind._get_param_names() for slot, base in SLOTS.items() for part, kind in parts_of(base).items()}
+    found = nearest(name, [*own, *chain.from_iterable(parts.values())])
+    if found is None or found in own:
+        return f"Did you mean {found}?" if found else ""
+    having = [f"{slot}={part}({found}={reprlib.repr(value)})" for (slot, part), names in parts.items() if found in names]
+    return f"It is for a part: pass {' or '.join(sorted(having, key=len))}."
+
+
 class SharedParameters(BaseEstimator):
     """An estimator with these parameters."""
 
@@ -157,6 +189,7 @@ class SharedParameters(BaseEstimator):
         "random_state": ["random_state"],
     }
 
+    @suggests_names
     def __init__(
         self,
         n_components: float = 2,
@@ -227,11 +260,16 @@ class SharedParameters(BaseEstimator):
         ValueError
             If a parameter of a part is set while its slot is empty.
         """
-        for name in params:
+        for name, value in params.items():
             slot, _, parameter = name.partition("__")
+            if slot not in self._get_param_names() and (hint := suggestion(type(self), slot, value)):
+                raise ValueError(f"Invalid parameter {slot!r} for {type(self).__name__}. {hint}")
             if parameter and slot in SLOTS and params.get(slot, getattr(self, slot)) is None:
                 raise ValueError(no_part_message(slot, parameter))
         return super().set_params(**params)
+
+    def _validate_params(self) -> None:
+        validate_params(self)
 
     def _validate_parts(self) -> None:
         for slot, base in SLOTS.items():

@@ -2,10 +2,8 @@
 
 from __future__ import annotations  # so that help() shows the names of types and not what they stand for
 
-import warnings
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +17,7 @@ from sklearn_ae._configuration import Configuration, copied_parts
 from sklearn_ae._data.scaling import fit_scaling
 from sklearn_ae._data.sources import Scaled, Source
 from sklearn_ae._design import Started, scaling_kind
+from sklearn_ae._messages import warn
 from sklearn_ae._network.lengths import enough_components, explained_variance
 from sklearn_ae._parameters import describe
 from sklearn_ae._scores.single import or_default
@@ -168,6 +167,6 @@ class AutoencoderTransformer(BaseAutoencoder):
                     f"n_components={self.n_components!r}: {n_kept} components explain {explained.max():.3g} of the variance of "
                     "rows held out; all are kept. Pass a whole number for a longer code, or ask for less."
                 )
-                warnings.warn(message, UserWarning, stacklevel=5)
+                warn(message)
         self._explained_variance_ratio = np.diff(explained[:n_kept], prepend=0.0)
         started.model.drop_components(configuration.n_components - n_kept)

@@ -69,7 +69,7 @@ def results(estimator, X):
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=["transformer", "detector"])
 @hypothesis.settings(max_examples=15, derandomize=True, deadline=None, database=None)
 @hypothesis.given(data=st.data())
-def test_a_finite_result_or_an_error_that_names_the_way_out(estimator, method, data):
+def test_any_table_gives_finite_results_or_a_clear_error(estimator, method, data):
     X, estimator = data.draw(tables()), clone(estimator)
     container = data.draw(st.sampled_from(list(CONTAINERS)))
     if container in ("csr", "csc") and X.dtype == np.float16:
@@ -102,7 +102,7 @@ def fitted(request):
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_is_refused_changes_nothing(fault, fitted, method, table):
+def test_refused_input_leaves_a_fitted_estimator_unchanged(fault, fitted, method, table):
     before, weight, X = results(fitted, table), None, table.copy()
     if fault == "negative weight":
         weight = np.r_[-1.0, np.ones(119)]
@@ -120,7 +120,7 @@ def test_what_is_refused_changes_nothing(fault, fitted, method, table):
         np.testing.assert_array_equal(values, before[name])
 
 
-def test_frames_in_which_there_is_nothing_to_read():
+def test_empty_and_lazy_frames_are_refused():
     pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
     with pytest.raises(ValueError, match=r"0 feature\(s\)"):
         AutoencoderTransformer(1).fit(pd.DataFrame())

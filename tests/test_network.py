@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 @pytest.mark.parametrize("n", [2, 9, 53, 400])
-def test_a_fit_trains_and_starts_on_no_row_that_it_is_judged_by(n):
+def test_held_out_rows_are_not_trained_on(n):
     X = np.arange(float(n))[:, None] * [1, -1]  # rows can be told apart
     _, (model, _, train, held_out) = build_net(AutoencoderTransformer(1, scaling=None), X)
     learnt, judged = (source.take(slice(None)).x[:, 0] for source in (train, held_out or train.subset(np.empty(0, int))))

@@ -28,9 +28,13 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
-from sklearn_ae._configuration import same_value
 from sklearn_ae._data.scaling import KINDS as SCALINGS
+from sklearn_ae._files import read_state, write_state
 from sklearn_ae._losses import LOSSES
+from sklearn_ae._network.values import same_value
+from sklearn_ae._records import Decoder as RecordDecoder
+from sklearn_ae._records import Encoder as RecordEncoder
+from sklearn_ae._training.state import as_arrays
 from sklearn_ae.architectures import Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.latents import Latent, Ordered, Sparse, Variational
@@ -105,13 +109,6 @@ def test_every_combination_of_parts(kind, architecture, table, tmp_path):
 def test_every_scaling(scaling, table, tmp_path):
     model = AutoencoderTransformer(scaling=scaling, **QUICK).fit(table / 10)
     assert_equal(model, saved_and_loaded(model, tmp_path), table / 10)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_missing_values(kind, table, tmp_path):
-    table[::3, 2] = np.nan
-    fitted = KINDS[kind]().fit(table)
-    assert_equal(fitted, saved_and_loaded(fitted, tmp_path), table)
 
 
 def test_names_and_output_config(model, table, tmp_path):
@@ -200,6 +197,24 @@ def test_a_model_of_a_gpu_comes_to_a_machine_without_one(table, tmp_path, monkey
     np.testing.assert_array_equal(copy.transform(table), model.transform(table))
 
 
+def test_a_training_state_comes_back(tmp_path):
+    """What a checkpoint holds: nested values with numbers as names, and arrays of all types."""
+    weight = nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.Adam([weight])
+    weight.sum().backward()
+    optimizer.step()
+    arrays = [np.array([[1, 0], [2, 3]]).astype(dtype) for dtype in "?bBhHiIlLefd"]
+    arrays += [np.empty((0, 3)), np.array(2.0), np.asfortranarray(arrays[0]), np.arange(4)[::-2]]
+    state = {"optimizer": as_arrays(optimizer.state_dict()), "arrays": arrays}
+    state |= {"best": (np.inf, np.nan, None), "random": torch.get_rng_state().numpy()}
+    encoder = RecordEncoder()
+    write_state(tmp_path / "state", encoder.encode(state), encoder.arrays)
+    plain, arrays = read_state(tmp_path / "state")
+    np.testing.assert_equal(RecordDecoder(arrays).decode(plain), state)
+    with pytest.raises(ValueError, match="no estimator"):
+        load(tmp_path / "state")
+
+
 # Pipelines
 
 
@@ -255,16 +270,6 @@ def test_skops_keeps_pipelines(kind, table):
     assert all(name.startswith("sklearn_ae.") for name in types)
     copy = sio.loads(data, trusted=types)
     np.testing.assert_array_equal(pipeline.score_samples(table), copy.score_samples(table))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_skops_keeps_streams(kind, table):
-    sio = pytest.importorskip("skops.io")
-    model = KINDS[kind]().partial_fit(table[:60])
-    data = sio.dumps(model)
-    copy = sio.loads(data, trusted=sio.get_untrusted_types(data=data))
-    results = (one.partial_fit(table).transform(table) for one in (model, copy))
-    np.testing.assert_array_equal(*results)
 
 
 # Code
@@ -570,7 +575,7 @@ STRANGE += [{"Latent": {}}, {"Scaling": {}}, {"type": "torch.nn.ReLU"}, {"type":
 STRANGE += [{"strings": ["a"]}, {"dict": []}, {"sklearn.decomposition.PCA": {}}, {"os.system": {}}]
 
 
-@pytest.mark.parametrize("n_changes", [150, pytest.param(5_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_changes", [80, pytest.param(1_500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["detector", "stream"])
 def test_no_edited_content_is_loaded_as_something_broken(name, n_changes, small, tmp_path):
     """One place has another value, and the checksum is right.
@@ -599,7 +604,7 @@ def test_no_edited_content_is_loaded_as_something_broken(name, n_changes, small,
 
 def test_no_edited_header_is_loaded(small, tmp_path):
     header, content, tensors = parsed(small[0]["detector"])
-    for name in set(header) - {"__metadata__", "sha256"}:
+    for name in set(header) - {"__metadata__", "__sha256__"}:
         begin, end = header[name]["data_offsets"]
         edits = [{"dtype": one} for one in ("BF16", "C64", "", None)]
         edits += [{"shape": one} for one in ([2**62, 4], [-1, -1], "x", None, [1 + (end - begin)])]

@@ -1,19 +1,17 @@
-"""Compiled steps: the same numbers, and a way back where nothing compiles."""
+"""Kinds of steps: the same numbers, and a way back where nothing compiles."""
 
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from skorch.callbacks import Callback, Freezer
 from torch import nn
 
 from sklearn_ae import AutoencoderTransformer
-from sklearn_ae._data.batch import Batch
-from sklearn_ae._training import loop
-from sklearn_ae._training.written_out import WrittenOut
 from sklearn_ae.architectures import Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise
-from sklearn_ae.latents import Variational
+from sklearn_ae.latents import Sparse, Variational
 from tests.helpers import QUICK
 
 
@@ -76,54 +74,49 @@ def test_mixed_precision_trains_in_bfloat16_and_scores_in_float32(mixed_precisio
     np.testing.assert_allclose(-scores, by_hand, rtol=1e-4)
 
 
+KINDS = {
+    "default": ({}, "WrittenOutStep"),
+    "tanh": ({"architecture": Dense((16, 8), linear_path=False, activation="tanh")}, "WrittenOutStep"),
+    "relu": ({"architecture": Dense((16,), activation="relu", decoder_hidden_layer_sizes=(8, 8))}, "WrittenOutStep"),
+    "huber": ({"loss": "huber", "corruption": GaussianNoise(0.1)}, "WrittenOutStep"),
+    "gelu": ({"architecture": Dense((8,), activation="gelu")}, "EagerStep"),
+    "tanh code": ({"architecture": Dense((8,), latent_activation="tanh")}, "EagerStep"),
+    "dropout": ({"architecture": Dense((8,), dropout=0.1)}, "EagerStep"),
+    "sparse": ({"latent": Sparse(active=0.5)}, "EagerStep"),
+    "variational": ({"latent": Variational()}, "EagerStep"),
+}
+
+
+class Kind(Callback):
+    """Notes the kinds of steps."""
+
+    def on_epoch_end(self, net, **kwargs):
+        self.kind = type(net.trainer_.step).__name__
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("weighted", [True, False])
-@pytest.mark.parametrize("masked", [True, False])
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        {},
-        {"architecture": Dense((16, 8), linear_path=False, activation="tanh")},
-        {"architecture": Dense((16,), activation="relu", decoder_hidden_layer_sizes=(8, 8, 8))},
-        {"loss": "huber", "corruption": GaussianNoise(0.1)},
-    ],
-    ids=["default", "tanh", "relu", "huber"],
-)
-def test_gradients_written_out_are_those_of_autograd(parameters, masked, weighted, table):
-    net = AutoencoderTransformer(2, max_epochs=20, random_state=0, **parameters).fit(table).net_
-    module, optimizer = net.module_.train(), net.optimizer_
-    module.learning = True
-    x, weight, mask = torch.randn(50, 6), torch.rand(50) if weighted else None, torch.rand(50, 6) > 0.2 if masked else None
-    batch = Batch(x if mask is None else torch.where(mask, x, 0), weight, mask)
-    torch.manual_seed(0)
-    mean, raw = WrittenOut(module)(batch)
-    ours = [p.grad.clone() for p in module.parameters()]
-    optimizer.zero_grad()
-    torch.manual_seed(0)
-    output = module(x) if mask is None else module(batch.x, mask)
-    expected = batch.weighted(module.objective(batch, *output)).mean()
-    expected.backward()
-    torch.testing.assert_close(raw, output[0])
-    torch.testing.assert_close(mean, expected)
-    for gradient, p in zip(ours, module.parameters(), strict=True):
-        torch.testing.assert_close(gradient, p.grad, rtol=1e-4, atol=1e-6)
+@pytest.mark.parametrize("name", KINDS)
+def test_fast_steps_give_what_autograd_and_torchs_optimizer_give(name, weighted, table, rng):
+    parameters, expected = KINDS[name]
+    weights = rng.uniform(0.5, 2.0, len(table)) if weighted else None
+    kinds, curves = [Kind(), Kind()], []
+    for optimizer, kind in zip(("adam", torch.optim.Adam), kinds, strict=True):
+        model = AutoencoderTransformer(2, optimizer=optimizer, callbacks=[kind], batch_size=20, **parameters, **QUICK)
+        curves.append(model.fit(table, sample_weight=weights).loss_curve_)
+    np.testing.assert_allclose(*curves, rtol=1e-3)
+    assert [one.kind for one in kinds] == [expected, "EagerStep"]
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize(
-    ("parameters", "expected"),
-    [
-        ({}, True),
-        ({"architecture": Dense((8,), dropout=0.1)}, False),
-        ({"architecture": Dense((8,), latent_activation="tanh")}, False),
-        ({"architecture": Dense((8,), activation="gelu")}, False),
-        ({"latent": Variational()}, False),
-        ({"optimizer": "sgd"}, False),
-    ],
-)
-def test_only_what_is_known_is_written_out(parameters, expected, table, monkeypatch):
-    seen = []
-    known = loop.can_be_written_out
-    monkeypatch.setattr(loop, "can_be_written_out", lambda *args: seen.append(known(*args)) or seen[-1])
-    AutoencoderTransformer(2, **parameters, **QUICK).fit(table)
-    assert set(seen) == {expected}
+def test_steps_follow_what_callbacks_freeze_and_free(table):
+    kinds = []
+
+    class Thaws(Freezer):
+        def on_epoch_end(self, net, **kwargs):
+            kinds.append(type(net.trainer_.step).__name__)
+            if len(kinds) == 2:
+                net.module_.requires_grad_(True)
+
+    AutoencoderTransformer(2, callbacks=[Thaws("encoder.*")], random_state=0, max_epochs=4).fit(table)
+    assert kinds == ["EagerStep"] * 2 + ["WrittenOutStep"] * 2

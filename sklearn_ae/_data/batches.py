@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._data.batch import Batch
-from sklearn_ae._data.members import Members
 from sklearn_ae._data.sources import DEVICE_BLOCK_BYTES, RESIDENT_BYTES, Scaled
 
 

@@ -297,7 +297,7 @@ def robust(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     deviation = moments_of(lambda: [(X, None)]).scale
     scale = np.maximum((high - low) / 2.5631, 0.3 * np.where(high > low, deviation, deviation / 0.3))
     least, most = np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)
-    two = ((X == least) | (X == most) | np.isnan(X)).all(axis=0) & (most > least)
+    two = ((least == X) | (most == X) | np.isnan(X)).all(axis=0) & (most > least)
     return center, np.where(two, (most - least) / LEVELS_APART, scale)
 
 

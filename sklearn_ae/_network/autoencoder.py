@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sklearn_ae._data.batch import Batch
 
+
 class Autoencoder(nn.Module):
     """An encoder and a decoder with what stands between them. Everything is in scaled units.
 

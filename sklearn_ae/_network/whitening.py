@@ -42,7 +42,7 @@ class Whitening(nn.Module):
         if not self.enabled:
             return
         Z = x.double().numpy(force=True)
-        n, d = Z.shape
+        d = Z.shape[1]
         Z = Z[:MOST_ROWS] if d > MOST_ROWS else Z
         n_directions = min(len(Z) - 1, d)
         if n_directions < 1 or not np.ptp(Z, axis=0).any():

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sklearn_ae._training.optimizers import Adam
 
 AVERAGE_DECAY = 0.98  # of the moving average of the weights, a step
-FEW_ROWS_ERRORS = 5  # standard errors by which training must win, beyond one, over the number of rows held out
+FEW_ROWS_ERRORS = 5  # over the rows held out: standard errors beyond one by which training must win
 
 
 class Snapshot(NamedTuple):
@@ -23,7 +23,7 @@ class Snapshot(NamedTuple):
 
 
 class TrainingState:
-    """Weights, their average, the optimiser's state, the position in the plan, the curves, and the best epoch so far.
+    """Weights, their average, the optimiser's state, the position in the plan, curves, best epoch.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class TrainingState:
     losses, validation_losses : list of float
         The curves.
     start, best : Snapshot or None
-        Weights from before training, and those of the best epoch, with the losses of the validation rows.
+        Weights from before training, and those of the best epoch.
     """
 
     def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer):
@@ -60,9 +60,12 @@ class TrainingState:
         self.start: Snapshot | None = None
         self.best: Snapshot | None = None
         self.values = trained_values(module, optimizer)
+        self.device = self.values[0].device
         self.average: list[Tensor] | None = None
         self.average_decay = AVERAGE_DECAY
-        self._swapped = False
+        self._averaged = False  # whether the network has the averaged weights
+
+    # The average
 
     def start_average(self) -> None:
         """From now on, keep a moving average of the weights beside them."""
@@ -75,55 +78,42 @@ class TrainingState:
 
     def end_average(self) -> None:
         """The averaged weights in place of the present ones, for good."""
-        self._swap()
-        self.average, self._swapped = None, False
+        self.use_average(True)
+        self.average, self._averaged = None, False
+
+    @torch.no_grad()
+    def use_average(self, averaged: bool) -> bool:
+        """Give the network the averaged weights, or the present ones; whether it had the former."""
+        before = self._averaged
+        if self.average is not None and averaged != before:
+            for a, b in zip(self.values, self.average, strict=True):
+                kept = a.clone()
+                a.copy_(b)
+                b.copy_(kept)
+            self._averaged = averaged
+        return before
 
     @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """The averaged weights in place of the present ones, inside the block."""
-        if self.average is None or self._swapped:
-            yield
-            return
-        self._swap()
+    def averaged(self, averaged: bool = True) -> Iterator[None]:
+        """Inside the block the network has the averaged weights, or if False the present ones."""
+        before = self.use_average(averaged)
         try:
             yield
         finally:
-            self._swap()
+            self.use_average(before)
 
-    @contextmanager
-    def present(self) -> Iterator[None]:
-        """The present weights inside the block, and the averaged ones outside of it, where the network is in use meanwhile."""
-        if self._swapped:
-            self._swap()
-        try:
-            yield
-        finally:
-            self._swap()
+    # Snapshots
 
-    @contextmanager
-    def unchanged_by_errors(self) -> Iterator[None]:
-        """Whatever goes wrong inside the block, the state is left as it was, with the weights in use that were."""
-        before, swapped = self.state_dict(), self._swapped
-        try:
-            yield
-        except BaseException:
-            self._swapped = False
-            self.load_state_dict(before)
-            if swapped:
-                self._swap()
-            raise
-
-    def snapshot(self, losses: Tensor, into: Snapshot | None = None) -> Snapshot:
+    def snapshot(self, losses: Tensor) -> Snapshot:
         """The weights as they are, with the validation rows' losses under them."""
-        weights = list(self.module.state_dict().values())
-        if into is None:
-            return Snapshot([tensor.detach().clone() for tensor in weights], losses)
-        copy_tensors(weights, into.weights)
-        return Snapshot(into.weights, losses)
+        return Snapshot(copied(list(self.module.state_dict().values())), losses)
 
+    @torch.no_grad()
     def restore(self, snapshot: Snapshot) -> None:
         """Put the weights of a snapshot back."""
-        copy_tensors(snapshot.weights, list(self.module.state_dict().values()))
+        weights = self.module.state_dict().values()
+        for value, kept in zip(weights, snapshot.weights, strict=True):
+            value.copy_(kept)
 
     # Saving
 
@@ -131,59 +121,48 @@ class TrainingState:
 
     def state_dict(self) -> dict:
         """Tensors and plain values, copied, from which ``load_state_dict`` goes on."""
-        swapped = self._swapped
-        if swapped:
-            self._swap()
-        try:
-            state = {name: getattr(self, name) for name in self.PLAIN}
-            state |= {"losses": list(self.losses), "validation_losses": list(self.validation_losses)}
-            state["module"] = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
-            state["optimizer"] = copied(self.optimizer.state_dict())
-            state["average"] = copied(self.average)
-            state["start"], state["best"] = (snapshot and tuple(copied(list(snapshot))) for snapshot in (self.start, self.best))
-            state["random"] = torch.get_rng_state()
-            if self.values and self.values[0].is_cuda:
-                state["cuda_random"] = torch.cuda.get_rng_state(self.values[0].device)
-            return state
-        finally:
-            if swapped:
-                self._swap()
+        with self.averaged(False):
+            parts: dict[str, Any] = {name: getattr(self, name) for name in self.PLAIN}
+            for name in ("losses", "validation_losses", "average"):
+                parts[name] = getattr(self, name)
+            for name in ("start", "best"):
+                snapshot = getattr(self, name)
+                parts[name] = None if snapshot is None else tuple(snapshot)
+            for name, owner in (("module", self.module), ("optimizer", self.optimizer)):
+                parts[name] = owner.state_dict()
+            parts["random"] = torch.get_rng_state()
+            if self.device.type == "cuda":
+                parts["cuda_random"] = torch.cuda.get_rng_state(self.device)
+            return copied(parts)
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on from what ``state_dict`` gave: weights, optimiser, torch's random state, and the position in the plan."""
-        for name in self.PLAIN:
-            setattr(self, name, state[name])
-        self.losses, self.validation_losses = list(state["losses"]), list(state["validation_losses"])
+        """Go on from what ``state_dict`` gave; the network then has the present weights."""
+        for name in (*self.PLAIN, "losses", "validation_losses"):
+            setattr(self, name, copied(state[name]))
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.values = trained_values(self.module, self.optimizer)
-        self.average = state["average"] and [
-            tensor.to(value.device, copy=True) for tensor, value in zip(state["average"], self.values, strict=True)
-        ]
-        self.start, self.best = (snapshot and Snapshot(*copied(list(snapshot))) for snapshot in (state["start"], state["best"]))
+        names = ("average", "start", "best")
+        self.average, *snapshots = (copied(state[name], self.device) for name in names)
+        self.start, self.best = (one and Snapshot(*one) for one in snapshots)
+        self._averaged = False
         if "random" in state:
             torch.set_rng_state(state["random"])
         if "cuda_random" in state:
-            torch.cuda.set_rng_state(state["cuda_random"], self.values[0].device)
-
-    @torch.no_grad()
-    def _swap(self) -> None:
-        assert self.average is not None
-        for a, b in zip(self.values, self.average, strict=True):
-            kept = a.clone()
-            a.copy_(b)
-            b.copy_(kept)
-        self._swapped = not self._swapped
+            torch.cuda.set_rng_state(state["cuda_random"], self.device)
 
 
 def improved_significantly(before: Tensor, after: Tensor) -> bool:
-    """Whether losses fell, in the mean over rows, and by more than a standard error when the extreme twentieths of the rows are
-    drawn in (winsorised), so that no single row far out decides. Few rows say little of their own deviation: of `n`,
-    ``1 + 5 / n`` errors are asked for."""
+    """Whether losses fell, in the mean over rows, and by more than a standard error.
+
+    The error is that of the winsorised mean, in which no single row far out decides. Few rows say
+    little of their own deviation: of `n`, ``1 + 5 / n`` errors are asked for.
+    """
     fall = (before - after).double().flatten()
-    drawn_in = fall.clamp(*torch.quantile(fall, torch.tensor([0.05, 0.95], dtype=fall.dtype, device=fall.device)))
-    n = len(fall)
-    return bool(fall.mean() > 0) and bool(drawn_in.mean() > (1 + FEW_ROWS_ERRORS / n) * drawn_in.std(correction=0) / n**0.5)
+    n, ends = len(fall), torch.quantile(fall, fall.new_tensor([0.05, 0.95]))
+    drawn_in = fall.clamp(*ends)
+    error = drawn_in.std(correction=0) / n**0.5
+    return bool(fall.mean() > 0) and bool(drawn_in.mean() > (1 + FEW_ROWS_ERRORS / n) * error)
 
 
 @torch.no_grad()
@@ -194,15 +173,9 @@ def trained_values(module: nn.Module, optimizer: torch.optim.Optimizer) -> list[
     return [parameter.detach() for parameter in module.parameters() if parameter.requires_grad]
 
 
-@torch.no_grad()
-def copy_tensors(source: list[Tensor], target: list[Tensor]) -> None:
-    for a, b in zip(source, target, strict=True):
-        b.copy_(a)
-
-
-def copied(value: Any) -> Any:
+def copied(value: Any, device: torch.device | None = None) -> Any:
     """Nested lists and dictionaries with copies of their tensors."""
-    return converted(value, Tensor, lambda tensor: tensor.detach().clone())
+    return converted(value, Tensor, lambda tensor: tensor.detach().to(device, copy=True))
 
 
 def as_arrays(value: Any) -> Any:

@@ -12,6 +12,7 @@ from sklearn_ae import architectures, corruptions, latents
 from sklearn_ae._configuration import Configuration
 from sklearn_ae._detector import AutoencoderOutlierDetector
 from sklearn_ae._files import read_state, shown_error, write_state
+from sklearn_ae._messages import warn
 from sklearn_ae._network.codebook import Codebook
 from sklearn_ae._records import CodeError, Decoder, Encoder, record, shown
 from sklearn_ae._scores import SCORES
@@ -44,7 +45,6 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     ------
     TypeError
         If the estimator holds something else, such as a module, a loss or a function of your own.
-        Use pickle or joblib then.
     ValueError
         If a parameter is not valid.
     OSError
@@ -53,8 +53,8 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     Warns
     -----
     UserWarning
-        If code that is needed for training only was left out: callbacks, a corruption, a schedule,
-        an optimizer or a random generator of your own.
+        If code that is needed for training only was left out: callbacks, a corruption, a schedule
+        or an optimizer of your own.
 
     Examples
     --------
@@ -74,16 +74,15 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     except CodeError as error:
         raise TypeError(
             f"{error} cannot be saved: a file from which loading runs no code holds plain values, "
-            "arrays, our own parts and some of scikit-learn's estimators. Use pickle or joblib "
-            "(loading such a file runs any code that is in it, so load only those you trust)."
+            "arrays, our own parts and some of scikit-learn's estimators. Use skops.io for its "
+            "others, and for code of your own pickle or joblib (loading such a file runs any code "
+            "that is in it, so load only those you trust)."
         ) from error
     if encoder.left_out:
         left_out = ", ".join(f"{name}={shown(value)}" for name, value in encoder.left_out.items())
-        warnings.warn(
+        warn(
             f"{left_out} cannot be saved. Predictions do not need them, so the file has the "
             "defaults in their place: set them again after load before you fit again.",
-            UserWarning,
-            stacklevel=2,
         )
     write_state(path, plain, encoder.arrays)
 

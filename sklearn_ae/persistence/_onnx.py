@@ -17,9 +17,9 @@ from torch.overrides import TorchFunctionMode
 from sklearn_ae._base import BaseAutoencoder
 from sklearn_ae._calibration import Scores, just_below
 from sklearn_ae._data.scaling import Scaling
+from sklearn_ae._detector import AutoencoderOutlierDetector
 from sklearn_ae._files import write_atomically
 from sklearn_ae._network.stack import Stack
-from sklearn_ae._detector import AutoencoderOutlierDetector
 from sklearn_ae._torch import plain_torch
 
 if TYPE_CHECKING:

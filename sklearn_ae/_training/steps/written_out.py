@@ -1,7 +1,8 @@
 """Training steps of plain dense networks with their gradients written out.
 
-For small layers autograd takes longer to note and to replay an operation than the operation itself takes. What `Dense` builds is a
-chain of few kinds of layers. Their gradients are computed here, by the same products, and put in place at once.
+For small layers autograd takes longer to note and to replay an operation than the operation itself
+takes. What `Dense` builds is a chain of few kinds of layers. Their gradients are computed here, by
+the same products, and put in place at once.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from sklearn_ae._layers import Linear, WithLinearPath
 from sklearn_ae._losses import SquaredError
 from sklearn_ae._network.autoencoder import Autoencoder
 from sklearn_ae._training.optimizers import Adam
+from sklearn_ae._training.steps.eager import EagerStep
 from sklearn_ae.latents import Latent
 
 aten = torch.ops.aten
@@ -28,6 +30,15 @@ ACTIVATIONS: dict[type[nn.Module], tuple[Callable, Callable]] = {
 }
 
 
+def squared_error(raw: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    error = raw - x
+    return error.square().mean(), error.mul_(2 / error.numel())
+
+
+# A loss, and what gives its mean over a batch and the gradient of that.
+OBJECTIVES: dict[type[nn.Module], Callable] = {SquaredError: squared_error}
+
+
 class Chain:
     """Linear layers with activations between them, and perhaps a linear path beside them.
 
@@ -36,19 +47,20 @@ class Chain:
 
     def __init__(self, module: Any):  # of the kinds that can_be names
         self.beside: Any = module if isinstance(module, WithLinearPath) else None
-        layers: list[Any] = list(module if self.beside is None else module.layers)
+        layers: list[Any] = list(module.layers if self.beside else module)
         self.weights: list[tuple[Any, Any]] = [(layer.weight, layer.bias) for layer in layers[::2]]
-        self.path: Any = None if self.beside is None else (self.beside.linear.weight, self.beside.linear.bias)
+        self.path: Any = self.beside and (self.beside.linear.weight, self.beside.linear.bias)
         self.activations = [type(layer) for layer in layers[1::2]]
 
     @staticmethod
     def can_be(module: Any) -> bool:
         """Whether a module is such a chain."""
-        layers: Any = module.layers if type(module) is WithLinearPath and module.activation is None else module
-        if type(layers) is not nn.Sequential or len(layers) % 2 == 0:
+        if type(module) is WithLinearPath and module.activation is None:
+            module = module.layers
+        if type(module) is not nn.Sequential or len(module) % 2 == 0:
             return False
-        kinds = [type(layer) for layer in layers]
-        return all(kind is Linear for kind in kinds[::2]) and all(kind in ACTIVATIONS for kind in kinds[1::2])
+        kinds = [type(layer) for layer in module]
+        return set(kinds[::2]) == {Linear} and set(kinds[1::2]) <= set(ACTIVATIONS)
 
     def forward(self, x: Tensor) -> Tensor:
         self.x = x
@@ -67,7 +79,7 @@ class Chain:
         return h.addmm_(x, weight.t()).add_(bias)
 
     def backward(self, gradient: Tensor, wants_input: bool) -> Any:
-        """Set the gradients of the weights from that of the output; give that of the input if it is wanted."""
+        """Set the weights' gradients from that of the output; give that of the input if wanted."""
         g = gradient
         for i in range(len(self.weights) - 1, -1, -1):
             weight, bias = self.weights[i]
@@ -83,51 +95,71 @@ class Chain:
         if not wants_input:
             return None
         g = torch.mm(g, self.weights[0][0])
-        return g if self.path is None else g.mul_(self.beside.lies_inside(self.x)).addmm_(gradient, self.path[0])
+        if self.path is not None:
+            g.mul_(self.beside.lies_inside(self.x)).addmm_(gradient, self.path[0])
+        return g
 
 
-class WrittenOut:
-    """The mean objective of a batch and the raw reconstructions of its rows; gradients are set on the way."""
+class WrittenOutStep(EagerStep):
+    """A step of a plain autoencoder of dense layers, on the CPU, with our Adam."""
 
-    def __init__(self, module: Autoencoder):
-        self.module = module
-        self.encoder, self.decoder = Chain(module.encoder), Chain(module.decoder)
+    def __init__(self, trainer: Any):
+        super().__init__(trainer)
+        self.module = trainer.module
+        self.encoder, self.decoder = Chain(self.module.encoder), Chain(self.module.decoder)
+
+    @classmethod
+    def fits(cls, trainer: Any) -> bool:
+        on_cpu = trainer.device.type == "cpu" and not trainer.mixed_precision
+        return on_cpu and is_plain(trainer.module) and trains_all(trainer.optimizer, trainer.module)
 
     @torch.no_grad()
-    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def gradients(self, batch: Batch) -> Tensor:
+        self.trainer.optimizer.collect_gradients()  # they are written to where it has them
         x = batch.x if self.module.corruption is None else self.module.corruption(batch.x)
         if batch.mask is not None:
             x = torch.where(batch.mask, x, 0)
-        raw = self.decoder.forward(self.encoder.forward(x))
-        mean, gradient = self._loss(batch, raw)
+        self.raw = self.decoder.forward(self.encoder.forward(x))
+        mean, gradient = self._objective(batch, self.raw)
         self.encoder.backward(self.decoder.backward(gradient, True), False)
-        return mean, raw
+        return mean
 
-    def _loss(self, batch: Batch, raw: Tensor) -> tuple[Tensor, Tensor]:
+    def _objective(self, batch: Batch, raw: Tensor) -> tuple[Tensor, Tensor]:
         """The mean objective, and its gradient with respect to the raw reconstructions."""
-        if type(self.module.loss) is SquaredError and batch.weight is None and batch.mask is None:
-            error = raw - batch.x
-            return error.square().mean(), error.mul_(2 / error.numel())
+        known = OBJECTIVES.get(type(self.module.loss))
+        if known is not None and batch.weight is None and batch.mask is None:
+            return known(raw, batch.x)
         with torch.enable_grad():
             mean = batch.weighted(self.module.objective(batch, raw.requires_grad_())).mean()
             (gradient,) = torch.autograd.grad(mean, raw)
         return mean.detach(), gradient
 
 
-def can_be_written_out(module: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
-    """Whether a network is a plain autoencoder of dense layers, and all that our Adam trains is theirs."""
-    if not (type(module) is Autoencoder and type(module.latent) is Latent and module.filler is None and not module.copies_input):
+def is_plain(module: Any) -> bool:
+    """Whether rows go through chains only, to a code that is what the encoder gives, and back."""
+    unchanged = has_methods_of(Autoencoder, module, "forward", "objective")
+    if not unchanged or not has_methods_of(Latent, module.latent, "code", "cost"):
         return False
-    if not (Chain.can_be(module.encoder) and Chain.can_be(module.decoder)) or any(map(has_hooks, module.modules())):
-        return False
+    plain = module.filler is None and not module.copies_input
+    listeners = any(map(has_hooks, module.modules()))
+    return plain and not listeners and Chain.can_be(module.encoder) and Chain.can_be(module.decoder)
+
+
+def trains_all(optimizer: Any, module: Any) -> bool:
+    """Whether it is our Adam, and trains all weights of encoder and decoder and no others."""
     if not isinstance(optimizer, Adam):
         return False
     parameters = [p for half in (module.encoder, module.decoder) for p in half.parameters()]
-    if not all(p.requires_grad for p in parameters):
-        return False
-    return {id(p) for p in parameters} == {id(p) for flat in optimizer.flats for p in flat.parameters}
+    trained = {id(p) for flat in optimizer.flats for p in flat.parameters}
+    return all(p.requires_grad for p in parameters) and {id(p) for p in parameters} == trained
+
+
+def has_methods_of(base: type, one: Any, *names: str) -> bool:
+    """Whether an object has these methods from a class, and none of its own in their place."""
+    return all(getattr(type(one), name, None) is getattr(base, name) for name in names)
 
 
 def has_hooks(module: nn.Module) -> bool:
     """Whether somebody listens to what goes through a module."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks)
+    forward = module._forward_hooks or module._forward_pre_hooks
+    return bool(forward or module._backward_hooks or module._backward_pre_hooks)
