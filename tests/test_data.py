@@ -10,8 +10,8 @@ from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._data import batches, sources
 from sklearn_ae._data.batch import Batch
 from sklearn_ae._data.batches import Batches
-from sklearn_ae._data.scaling import RunningScaling, Scaling, fit_scaling
 from sklearn_ae._data.members import Members
+from sklearn_ae._data.scaling import RunningScaling, Scaling, fit_scaling
 from sklearn_ae._data.sources import ArraySource, Scaled, SparseSource
 from tests.helpers import QUICK
 
