@@ -105,10 +105,10 @@ def test_what_stands_in_a_gap_does_not_change_the_scaling_of_others(kind, holed)
 
 
 def test_what_stands_in_a_gap_does_not_reach_the_network(model, holed):
-    module = model.fit(holed).net_.module_
+    score = model.fit(holed)._model.score
     x, junk, mask = (part.float() if part.is_floating_point() else part for part in with_junk(holed))
     with torch.inference_mode():
-        for method in (module.encode, module.restore, module.losses, module.contributions):
+        for method in (score.network.encode, score.network.reconstruct, score.outlyingness, score.contributions):
             assert torch.equal(method(x, mask), method(junk, mask))
 
 
@@ -271,7 +271,7 @@ def test_complete_data_have_no_filler_and_an_empty_mask_changes_no_bit(table):
     x = Scaling().transform_for(torch.float64)(torch.from_numpy(table / 100))
     mask = torch.ones_like(x, dtype=torch.bool)
     with torch.no_grad():
-        for method in (module.encode, module.reconstruct, module.restore):
+        for method in (module.encode, module.reconstruct, module.raw_output):
             assert torch.equal(method(x), method(x, mask))
 
 

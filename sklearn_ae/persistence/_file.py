@@ -134,6 +134,9 @@ class EstimatorDecoder(Decoder):
 def check_sizes(model: dict) -> None:
     """Raise an error where a network has other sizes than its weights, before any is allocated."""
     configuration: Configuration = model["configuration"]
+    weights = {name: torch.from_numpy(array) for name, array in model["weights"].items()}
+    if configuration.n_networks > sum(map(torch.numel, weights.values())):
+        raise ValueError(f"{configuration.n_networks} networks have fewer weights")
     with torch.device("meta"):
         score = SCORES[configuration.score](configuration, checked=True)
-    score.load_state_dict({name: torch.from_numpy(array) for name, array in model["weights"].items()}, assign=True)
+    score.load_state_dict(weights, assign=True)
