@@ -25,13 +25,13 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn_ae._network.values import same_value
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._data.scaling import KINDS as SCALINGS
 from sklearn_ae._files import read_state, write_state
 from sklearn_ae._losses import LOSSES
-from sklearn_ae._network.values import same_value
 from sklearn_ae._records import Decoder as RecordDecoder
 from sklearn_ae._records import Encoder as RecordEncoder
 from sklearn_ae._training.state import as_arrays

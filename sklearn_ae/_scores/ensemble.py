@@ -103,7 +103,7 @@ class Ensemble(Single):
         return max(1, round(max_samples * n)) if isinstance(max_samples, float) else min(max_samples, n)
 
     def plan(self, n: int, batch_size: int | str) -> Plan:
-        size = min(n, _defaults.MEMBER_BATCH if isinstance(batch_size, str) else batch_size)
+        size = min(n, _defaults.member_batch(self.configuration.n_features) if isinstance(batch_size, str) else batch_size)
         return Plan(_defaults.MEMBER_RATE, size, _defaults.auto_epochs(_defaults.MEMBER_STEPS, n, size))
 
     @torch.no_grad()
