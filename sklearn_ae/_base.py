@@ -41,7 +41,6 @@ from sklearn_ae._training.callbacks import CallbackSupportMixin, FitCallbacks, f
 from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae._training.schedules import last_steps
 from sklearn_ae._training.state import as_tensors
-from sklearn_ae.latents import Latent
 
 
 @record
@@ -289,7 +288,7 @@ class BaseAutoencoder(
         with torch_seed(random_state.randint(np.iinfo(np.int32).max), device):
             scaling = running.follow(before and before.scaling, source, random_state).within(loss.range)
             rows = Scaled(source, scaling, device)
-            net = getattr(self, "net_", None)
+            net: Any = getattr(self, "net_", None)
             goes_on = net is not None and net.state_ is not None  # otherwise a first chunk, or one after a fit or a file
             if before is not None and before.configuration is configuration:
                 score = before.score if goes_on else copy.deepcopy(before.score)
@@ -392,7 +391,7 @@ class BaseAutoencoder(
         if not latent.is_ordered:
             raise ValueError(
                 f"n_components={n_components!r} needs a code in order of importance; pass latent=Ordered() to the estimator "
-                f"and fit it again. Its latent is {'a plain code' if type(latent) is Latent else latent}."
+                f"and fit it again. Its latent is {latent}."
             )
         if not isinstance(n_components, Integral) or not 1 <= n_components <= most:
             raise ValueError(f"n_components must be a whole number from 1 to {most}, the length of the code, got {n_components!r}.")

@@ -33,7 +33,8 @@ START_ROWS, START_VALUES = 20_000, 2**25  # rows from which starting weights are
 INPUT_NOISE, FEW_ROWS = 0.3, 1_000  # deviations of noise in the layers' input, in training on so few rows
 
 # Networks of an ensemble
-MEMBER_RATE, MEMBER_STEPS, MEMBER_BATCH, MEMBER_ROWS = 1.5e-2, 75, 256, 256
+MEMBER_RATE, MEMBER_STEPS, MEMBER_ROWS = 1.5e-2, 75, 128
+MEMBER_VALUES, FEWEST_MEMBER_ROWS = 2**15, 32  # numbers in a batch of one of them, and rows at least
 N_ROWS = 16  # rows of a member's codebook
 WHITENING_ROWS, WHITENING_VALUES, FEWEST_WHITENING = 10_000, 2**21, 1_024
 
@@ -96,6 +97,11 @@ def last_epochs(n_planned: int, best_share: float) -> int:
 def whitening_rows(n_features: int) -> int:
     """How many rows a whitening is computed from; fewer where they are wide."""
     return min(WHITENING_ROWS, max(FEWEST_WHITENING, WHITENING_VALUES // n_features))
+
+
+def member_batch(n_features: int) -> int:
+    """Rows in a batch of a network of an ensemble; fewer where they are wide."""
+    return max(FEWEST_MEMBER_ROWS, MEMBER_VALUES // n_features)
 
 
 def n_held_out(validation: float | str, n: int, share: float = HELD_OUT, most: int = MOST_HELD_OUT) -> int:

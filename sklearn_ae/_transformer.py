@@ -4,6 +4,7 @@ from __future__ import annotations  # so that help() shows the names of types an
 
 from dataclasses import replace
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,7 +113,11 @@ class AutoencoderTransformer(BaseAutoencoder):
     def _configure(self, source: Source) -> Configuration:
         auto = "uniform" if source.is_sparse else "mixed" if self.corruption is None else "bounded"
         parts = or_default(copied_parts(self))
-        shared = {"scaling": scaling_kind(self, auto), "n_features": source.n_features, "fills_gaps": source.has_gaps}
+        shared: dict[str, Any] = {
+            "scaling": scaling_kind(self, auto),
+            "n_features": source.n_features,
+            "fills_gaps": source.has_gaps,
+        }
         if not self._asks_for_share:
             return Configuration("single", **parts, **shared, n_components=self.n_components)
         latent = Ordered() if self.latent is None else parts["latent"]

@@ -1,6 +1,5 @@
 """Steps whose forward and backward pass are compiled."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._data.batch import Batch
+from sklearn_ae._messages import warn
 from sklearn_ae._training.steps.eager import EagerStep
 
 
@@ -37,7 +37,7 @@ class CompiledStep(EagerStep):
             self.trainer.compile_step = False  # the next epoch chooses another kind
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             message = f"compile=True has no effect: torch.compile failed here ({reason})."
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
+            warn(message, RuntimeWarning)
             fast = eager
         self.trainer.optimizer.zero_grad()
         return fast
