@@ -1,6 +1,6 @@
 """Autoencoders that drop straight into scikit-learn."""
 
-from sklearn_ae._outlier import AutoencoderOutlierDetector
+from sklearn_ae._detector import AutoencoderOutlierDetector
 from sklearn_ae._transformer import AutoencoderTransformer
 from sklearn_ae._version import __version__
 

@@ -1,56 +1,82 @@
-"""How a network is fitted, from top to bottom."""
+"""What both estimators share: public methods, and the story of a fit."""
 
 from __future__ import annotations  # so that help() shows the names of types and not what they stand for
 
-import inspect
-import warnings
+import copy
+from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from numbers import Integral
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.random import RandomState
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
+from sklearn.utils.metadata_routing import UNUSED
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch import nn
 
-from sklearn_ae._data.held_out import HeldOutRows
-from sklearn_ae._data.inputs import as_source
-from sklearn_ae._data.scaling import RunningScaling, Scaling, fit_scaling
+from sklearn_ae import _defaults
+from sklearn_ae._component import DOCUMENTATION
+from sklearn_ae._configuration import Configuration
+from sklearn_ae._data.inputs import as_source, codes_source
+from sklearn_ae._data.rows import held_out_by_position
+from sklearn_ae._data.scaling import RunningScaling
 from sklearn_ae._data.sources import Scaled, Source
-from sklearn_ae._fitted import FittedAutoencoder
+from sklearn_ae._design import Started, make_net, start_model
 from sklearn_ae._losses import check_range
-from sklearn_ae._network.blueprint.single import Blueprint, Prepared, make_parts
+from sklearn_ae._messages import warn
+from sklearn_ae._model import Model
 from sklearn_ae._network.checks import check_batch_norm
 from sklearn_ae._parameters import SharedParameters
 from sklearn_ae._records import record
-from sklearn_ae._torch import available_threads, find_device, one_blas_thread, plain_torch, torch_seed
-from sklearn_ae._training import rules
+from sklearn_ae._scores import SCORES
+from sklearn_ae._torch import find_device, plain_torch, torch_seed
 from sklearn_ae._training.callbacks import CallbackSupportMixin, FitCallbacks, fit_callbacks
-from sklearn_ae._training.net import AutoencoderNet, GivenSplit
-from sklearn_ae._training.optimizers import OPTIMIZERS
-from sklearn_ae._training.progress import Progress, StreamProgress, Watcher
-from sklearn_ae._training.schedules import last_steps, warm_up
+from sklearn_ae._training.net import AutoencoderNet
+from sklearn_ae._training.schedules import last_steps
+from sklearn_ae._training.state import as_tensors
 
 
 @record
 class Stream(NamedTuple):
-    """What ``partial_fit`` goes on from, besides the network."""
+    """What ``partial_fit`` goes on from, besides the model."""
 
     random_state: RandomState
     scaling: RunningScaling
 
 
-class BaseAutoencoder(CallbackSupportMixin, SharedParameters, FittedAutoencoder):
-    """Base of the estimators."""
+class BaseAutoencoder(
+    CallbackSupportMixin,
+    SharedParameters,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+    metaclass=ABCMeta,
+):
+    """Base of the estimators. A fitted one holds a `Model`, which answers, and skorch's net, which has trained it."""
 
+    __metadata_request__inverse_transform = {"Z": UNUSED}  # codes are no metadata
+    _doc_link_module = "sklearn_ae"
+    _doc_link_template = DOCUMENTATION
+
+    _model: Model
     _stream: Stream | None = None
-    _validation_memory: HeldOutRows | None
+    _split_seed: int | None = None  # of the rows held out by position, in warm starts
+    net_: AutoencoderNet
     loss_curve_: list[float]
     validation_loss_curve_: list[float] | None
+
+    @abstractmethod
+    def _configure(self, source: Source) -> Configuration:
+        """The resolved choices for these rows."""
+
+    # Fitting
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
@@ -93,72 +119,61 @@ class BaseAutoencoder(CallbackSupportMixin, SharedParameters, FittedAutoencoder)
         return self
 
     def _fit(self, source: Source, random_state: RandomState, callbacks: FitCallbacks | None = None) -> None:
-        """Train on all rows of a source: blueprint, scaling, network, training, and what is kept of it."""
+        """Start a model from all rows of a source, train it, and keep it."""
         seed, device = random_state.randint(np.iinfo(np.int32).max), find_device(self.device)
-        blueprint = self._make_blueprint(source, random_state)
-        previous = self.net_ if self.warm_start and hasattr(self, "net_") else None
-        if previous is not None:
-            check_same(self._blueprint, blueprint)
-        loss = blueprint.make_loss()
-        check_range(loss, blueprint.loss, source)
+        configuration = self._configure(source)
+        previous = self._model if self.warm_start and hasattr(self, "net_") else None
         with torch_seed(seed, device):
-            validation: float | str | np.ndarray | None = self.validation_fraction if self._stops_early() else None
-            if self.warm_start and validation is not None:
-                n_held_out = rules.n_held_out(self.validation_fraction, source.n_rows)
-                memory = self._memory("_validation_memory", "warm_start=True and early_stopping=True")
-                validation, self._validation_memory = memory.choose(source, min(n_held_out, source.n_rows - 1), random_state)
-            else:
-                self._validation_memory = None
-            with one_blas_thread():
-                scaling = self._scaling if previous else fit_scaling(blueprint.scaling, source, random_state).within(loss.range)
-                rows = Scaled(source, scaling, device)
-                prepared = blueprint.prepare(rows, validation, previous and previous.module_, random_state)
-            net = self._make_net(blueprint, prepared, device)
+            validation = self._validation(source.n_rows, random_state)
+            started = start_model(configuration, source, previous, validation, device, random_state)
+            net = make_net(self, started)
             if callbacks is not None:
-                callbacks.watch(net, lambda twin, now: twin._keep_so_far(blueprint, scaling, now, rows, prepared))
-            net.fit(prepared.train)
-            blueprint = self._judge(blueprint, net.module_, prepared.train if prepared.held_out is None else prepared.held_out)
+                callbacks.watch(net, lambda twin, now: twin._keep_so_far(started, now))
+            net.fit(started.train)
             net.watchers = ()
+            self._choose_length(started)
             if previous is None and net.best_epoch_ == 0:
-                blueprint.restart(net.module_, rows)
-            elif self._learns_again(blueprint, net, rows.n_rows):
-                self._learn_again(blueprint, net, rows, random_state)
-            blueprint.finish(net.module_, prepared.train)
-        self._keep_fitted(blueprint, scaling, net, rows)
+                started.model.score.restart(started.rows)
+            elif self._refits_on_all_rows(started, net):
+                self._refit_on_all_rows(started, net, random_state)
+            self._keep(started, net)
+
+    def _validation(self, n: int, random_state: RandomState) -> float | str | np.ndarray | None:
+        """What is held out to choose the best epoch by; in warm starts by position, so that it stays held out."""
+        if not self._stops_early():
+            return None
+        if not self.warm_start:
+            return self.validation_fraction
+        return self._held_out(n, random_state, _defaults.n_held_out(self.validation_fraction, n))
+
+    def _held_out(self, n: int, random_state: RandomState, n_held_out: int) -> np.ndarray:
+        """Positions that are held out in every warm start, of rows that keep their places."""
+        if self._split_seed is None:
+            if hasattr(self, "net_"):
+                raise ValueError(
+                    "warm_start=True must be set before the first fit: rows that would be held out now may have been learnt by the "
+                    "last one. Set it, and fit anew."
+                )
+            self._split_seed = int(random_state.randint(np.iinfo(np.int32).max))
+        return held_out_by_position(self._split_seed, n, n_held_out / n)
 
     def _stops_early(self) -> bool:
-        return self.early_stopping
+        return bool(self.early_stopping)
 
-    def _memory(self, name: str, needed: str) -> HeldOutRows:
-        """The rows of earlier fits, with which a warm start goes on."""
-        memory = getattr(self, name, None)
-        if memory is None and hasattr(self, "net_"):
-            warnings.warn(
-                f"warm_start=True goes on from a fit that was made without {needed} and has not noted its rows. Rows that are held "
-                f"out now may have been learnt then, and judge too kindly. Set {needed} before the first fit.",
-                UserWarning,
-                stacklevel=5,
-            )
-        return memory or HeldOutRows()
+    def _choose_length(self, started: Started) -> None:
+        """Drop components that are not needed, judged by rows held out if there are any."""
 
-    def _make_blueprint(self, source: Source, random_state: RandomState) -> Blueprint:
-        """What is built, from this estimator's parameters."""
-        auto = "uniform" if source.is_sparse else "mixed" if self.corruption is None else "bounded"
-        return Blueprint(**make_parts(self, source), scaling=self._scaling_kind(auto), n_components=self.n_components)
-
-    def _judge(self, blueprint: Blueprint, module: Any, rows: Source) -> Blueprint:
-        """Look at what has been trained, on rows held out if there are any; gives the blueprint of what is kept of it."""
-        return blueprint
-
-    def _learns_again(self, blueprint: Blueprint, net: AutoencoderNet, n: int) -> bool:
+    def _refits_on_all_rows(self, started: Started, net: AutoencoderNet) -> bool:
         """Whether rows are so few that those held out are learnt too, once they have judged."""
         return False
 
-    def _learn_again(self, blueprint: Blueprint, net: AutoencoderNet, rows: Scaled, random_state: RandomState) -> None:
+    def _refit_on_all_rows(self, started: Started, net: AutoencoderNet, random_state: RandomState) -> None:
         """Go on from the best weights for a few steps, on all rows."""
-        prepared = blueprint.prepare(rows, None, net.module_, random_state)
-        again = self._make_net(blueprint, prepared, rows.device)
-        again.max_epochs = rules.last_epochs(again.max_epochs, net.best_epoch_ / net.max_epochs)
+        model, rows = started.model, started.rows
+        score = SCORES[model.configuration.score](model.configuration)
+        prepared = score.prepare(rows, None, model.network, random_state)
+        again = make_net(self, Started(Model(model.scaling, score), rows, prepared.train, None))
+        again.max_epochs = _defaults.last_epochs(again.max_epochs, net.best_epoch_ / net.max_epochs)
         if not again.max_epochs:
             return
         again.schedule, again.keep_average, again.watchers = last_steps, True, ()
@@ -173,67 +188,10 @@ class BaseAutoencoder(CallbackSupportMixin, SharedParameters, FittedAutoencoder)
         if net.interrupted_ is None:
             net.module_.load_state_dict(again.module_.state_dict())
 
-    def _make_net(self, blueprint: Blueprint, prepared: Prepared, device: torch.device, stream: bool = False) -> AutoencoderNet:
-        module, train, held_out = prepared
-        n = train.n_rows
-        batch_size = blueprint.batch_size(n) if isinstance(self.batch_size, str) else min(self.batch_size, n)
-        rate, schedule = blueprint.learning_rate(), self.learning_rate_schedule
-        if stream:
-            batch_size = rules.USUAL_BATCH if isinstance(self.batch_size, str) else self.batch_size
-            rate, schedule = rules.STREAM_RATE * rules.width_factor(blueprint.n_features), warm_up
-        check_batch_norm(module, train, batch_size)
-        n_parameters = sum(p.numel() for p in module.parameters())
-        return AutoencoderNet(
-            module.to(device),
-            criterion=nn.Identity,  # the module's objective takes its place
-            lr=rate if self.learning_rate == "auto" else self.learning_rate,
-            max_epochs=blueprint.max_epochs(n, batch_size) if self.max_epochs == "auto" else self.max_epochs,
-            batch_size=batch_size,
-            train_split=None if held_out is None else GivenSplit(train, held_out),
-            callbacks=None if self.callbacks is None else list(self.callbacks),
-            verbose=0,  # ours is shown by a watcher
-            watchers=self._watchers(stream),
-            device=device,
-            compile_step=self.compile,
-            mixed_precision=self.mixed_precision,
-            schedule=schedule,
-            patience=self._patience(held_out is not None),
-            tol=self.tol,
-            keep_best=held_out is not None,
-            max_norm=self.max_grad_norm,
-            n_threads=rules.training_threads(n_parameters, batch_size, blueprint.n_features) or available_threads(),
-            **self._optimizer_params(),
-        )
-
-    def _watchers(self, stream: bool) -> tuple[Watcher, ...]:
-        if not self.verbose:
-            return ()
-        return ((StreamProgress if stream else Progress)(type(self).__name__, int(self.verbose)),)
-
-    def _optimizer_params(self) -> dict:
-        if isinstance(self.optimizer, str):
-            optimizer, options = OPTIMIZERS[self.optimizer]
-        else:
-            optimizer, options = self.optimizer, {}
-            if not issubclass(optimizer, torch.optim.Optimizer) or issubclass(optimizer, torch.optim.LBFGS):
-                raise ValueError(
-                    f"optimizer must be one of {sorted(OPTIMIZERS)} or a class of torch.optim that takes mini-batches, "
-                    f"got {optimizer!r}."
-                )
-        offers = {"weight_decay": self.weight_decay, "max_norm": self.max_grad_norm}
-        takes = inspect.signature(optimizer).parameters
-        options = {**options, **{name: value for name, value in offers.items() if name in takes}}
-        return {"optimizer": optimizer, **{f"optimizer__{name}": value for name, value in options.items()}}
-
-    def _patience(self, held_out: bool) -> int | None:
-        if self.learning_rate_schedule == "plateau":
-            return self.n_iter_no_change or 10
-        return self.n_iter_no_change if held_out else None
-
-    def _keep_fitted(self, blueprint: Blueprint, scaling: Scaling, net: AutoencoderNet, rows: Scaled) -> None:
+    def _keep(self, started: Started, net: AutoencoderNet) -> None:
+        """Keep a model that has been trained."""
         before = (self.loss_curve_, self.validation_loss_curve_) if self.warm_start and hasattr(self, "loss_curve_") else ([], None)
         history = [epoch for epoch in net.history if "train_loss" in epoch]  # a callback may have ended an epoch before its time
-        self._blueprint, self._scaling = blueprint, scaling
         self.loss_curve_ = [*before[0], *(epoch["train_loss"] for epoch in history)]
         self.validation_loss_curve_ = None
         if net.keep_best:
@@ -241,29 +199,22 @@ class BaseAutoencoder(CallbackSupportMixin, SharedParameters, FittedAutoencoder)
         self.n_iter_ = len(history)
         self.best_epoch_ = net.best_epoch_
         net.train_split = None
-        self.net_, self._n_rows, self._stream = net, rows.n_rows, None
-        self._keep_codes(rows)
+        self.net_, self._model, self._stream = net, started.model, None
+        self._n_rows = started.rows.n_rows
+        started.model.score.learn(started.train, started.rows)
+        started.model.keep_codes(started.rows)
 
-    def _keep_so_far(self, blueprint: Blueprint, scaling: Scaling, net: AutoencoderNet, rows: Scaled, prepared: Prepared) -> None:
+    def _keep_so_far(self, started: Started, net: AutoencoderNet) -> None:
         """Keep what a fit in progress has learnt so far, without a change to its course."""
+        rows, score = started.rows, started.model.score
         devices = [rows.device] if rows.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             net = net.as_if_ended()
-            judges = prepared.train if prepared.held_out is None else prepared.held_out
-            blueprint = self._judge(blueprint, net.module_, judges)
-            blueprint.finish(net.module_, prepared.train)
-            self._keep_fitted(blueprint, scaling, net, rows)
-
-    def _keep_codes(self, rows: Scaled) -> None:
-        """Keep what the encoder gives for some rows, for `sample`."""
-        net, blueprint = self.net_, self._blueprint
-        with torch.inference_mode():
-            n_codes = blueprint.n_codes(sum(p.numel() for p in net.module_.parameters()))
-            some = torch.randperm(rows.n_rows, generator=torch.Generator().manual_seed(0))[:n_codes]
-            if rows.weight is not None:
-                some = torch.from_numpy(rows.representative(n_codes, RandomState(0)))
-            batch = rows.take(some)
-            self._codes = halved(net.module_.encoder_output(batch.x, batch.mask).cpu().numpy())
+            score = copy.deepcopy(score)
+            score.network = net.module_
+            started = started._replace(model=Model(started.model.scaling, score))
+            self._choose_length(started)
+            self._keep(started, net)
 
     def _raise_if_interrupted(self) -> None:
         """Raise the Ctrl-C that ended training, so that a search stops too; the estimator is fitted all the same."""
@@ -280,16 +231,308 @@ class BaseAutoencoder(CallbackSupportMixin, SharedParameters, FittedAutoencoder)
             return
         net, curve = self.net_, self.loss_curve_
         anneals = net.schedule in ("one_cycle", "cosine")
-        fall = rules.STILL_FALLING if anneals else self.tol
+        fall = _defaults.STILL_FALLING if anneals else self.tol
         before = min(curve[-4:-1], default=np.inf)
         if self.n_iter_ < net.max_epochs or curve[-1] >= before - fall * abs(before):
             return
-        warnings.warn(
+        warn(
             f"The training loss was still falling when training reached max_epochs={net.max_epochs}; "
             "raise max_epochs or learning_rate.",
             ConvergenceWarning,
-            stacklevel=4,
         )
+
+    # Streams
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Train on a chunk of a stream: one pass over its rows.
+
+        The first chunk builds the network and starts it; further ones go on from there, and so does a call after ``fit``. Before a
+        chunk is trained on, its loss is noted in ``validation_loss_curve_`` (progressive validation). The scaling follows the
+        rows so far, and forgets those more than about 100,000 rows back. The learning rate rises over 100 steps and then stays;
+        the other methods use a moving average of the weights.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The chunk. The first one should have some hundred rows, from which the scaling and the start are computed.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows, as in ``fit``; only their ratios within the chunk count.
+
+        Returns
+        -------
+        self : object
+        """
+        first = not self.__sklearn_is_fitted__()
+        with all_or_nothing(self), plain_torch(), torch.enable_grad():
+            self._validate_parts()
+            source = as_source(self, X, sample_weight, reset=first)
+            self._partial_fit(source)
+        return self
+
+    def _partial_fit(self, source: Source) -> None:
+        """Train on all rows of a chunk, once."""
+        if self._stream is None:
+            self._stream = self._begin_stream(source)
+        else:  # copies, so that an error leaves what was
+            self._stream = Stream(copy.deepcopy(self._stream.random_state), replace(self._stream.scaling))
+        random_state, running = self._stream
+        device, before = find_device(self.device), getattr(self, "_model", None)
+        configuration = self._configure(source) if before is None else before.configuration
+        if source.has_gaps and not configuration.fills_gaps:
+            configuration = replace(configuration, fills_gaps=True)
+        loss = configuration.make_loss()
+        check_range(loss, configuration.loss, source)
+        with torch_seed(random_state.randint(np.iinfo(np.int32).max), device):
+            scaling = running.follow(before and before.scaling, source, random_state).within(loss.range)
+            rows = Scaled(source, scaling, device)
+            net: Any = getattr(self, "net_", None)
+            goes_on = net is not None and net.state_ is not None  # otherwise a first chunk, or one after a fit or a file
+            if before is not None and before.configuration is configuration:
+                score = before.score if goes_on else copy.deepcopy(before.score)
+                train = score.chunk(rows, random_state)
+            else:
+                score, goes_on = SCORES[configuration.score](configuration), False
+                train = score.prepare(rows, None, before and before.network, random_state).train
+            started = Started(Model(scaling, score), rows, train, None)
+            if not goes_on:
+                resume_from = net.resume_from if before is not None and before.configuration is configuration else None
+                net = make_net(self, started, stream=True)
+                net.resume_from = resume_from
+            self._choose_length(started)  # judged by the chunk before it is learnt
+            check_batch_norm(net.module, train, min(net.batch_size, train.n_rows))
+            net.train_on_chunk(train)
+            self.net_, self._model = net, started.model
+            self._model.score.learn(train, rows)
+            self._model.keep_codes(rows)
+        self.loss_curve_ = [*self.loss_curve_, net.history[-1]["train_loss"]]
+        self.validation_loss_curve_ = [*(self.validation_loss_curve_ or []), net.history[-1]["valid_loss"]]
+        self.n_iter_ = self.best_epoch_ = len(self.loss_curve_)
+
+    def _begin_stream(self, source: Source) -> Stream:
+        """What a stream goes on from: the last fit, or nothing. The curves begin anew."""
+        random_state, model = check_random_state(self.random_state), getattr(self, "_model", None)
+        kind = self._configure(source).scaling if model is None else model.configuration.scaling
+        n_rows = 0 if model is None else self._n_rows
+        scaling = None if model is None else model.scaling
+        self.loss_curve_, self.validation_loss_curve_ = [], []
+        return Stream(random_state, RunningScaling.after(scaling, kind, n_rows, _defaults.STREAM_MEMORY))
+
+    # Rows through the network
+
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """Encode rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components)
+            The codes, in X's precision. Nothing random: a variational code is its posterior mean.
+        """
+        source = self._check(X)
+        return source.result(self._model.encode(source).astype(source.dtype, copy=False))
+
+    def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
+        """Decode codes.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_components)
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Reconstructions in the data's own units (probabilities for binary cross-entropy).
+
+        Raises
+        ------
+        ValueError
+            If the decoder gives NaN or infinity for a code.
+        """
+        check_is_fitted(self)
+        source = codes_source(Z, self._n_features_out)
+        return source.result(within_type(self._model.decode(source), source.dtype))
+
+    def reconstruct(self, X: ArrayLike, n_components: int | None = None) -> np.ndarray:
+        """Encode and decode rows: their denoised, compressed selves.
+
+        ``np.where(np.isnan(X), model.reconstruct(X), X)`` fills in what is missing, if the estimator was fitted on rows with gaps.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            NaN stands for a missing value.
+        n_components : int or None, default=None
+            Use the first components of the code only, as many; the latent must be `Ordered`. None uses all.
+
+        Returns
+        -------
+        X_reconstructed : ndarray of shape (n_samples, n_features)
+            In the data's own units, nothing missing. Where a value of X is missing, this is what the others make likely.
+
+        Raises
+        ------
+        ValueError
+            If the code is not ordered, or has not as many components.
+        """
+        source, k = self._check(X), self._check_length(n_components)
+        return source.result(within_type(self._model.reconstruct(source, k), source.dtype))
+
+    def _check_length(self, n_components: int | None) -> int | None:
+        """Check that codes can be cut off after as many components."""
+        latent, most = self._model.configuration.latent, self.n_components_
+        if n_components is None:
+            return None
+        if not latent.is_ordered:
+            raise ValueError(
+                f"n_components={n_components!r} needs a code in order of importance; pass latent=Ordered() to the estimator "
+                f"and fit it again. Its latent is {latent}."
+            )
+        if not isinstance(n_components, Integral) or not 1 <= n_components <= most:
+            raise ValueError(f"n_components must be a whole number from 1 to {most}, the length of the code, got {n_components!r}.")
+        return int(n_components)
+
+    def reconstruction_errors(self, X: ArrayLike) -> np.ndarray:
+        """The loss of each entry; for a single autoencoder, the mean over a row is minus its score.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        errors : ndarray of shape (n_samples, n_features), float64
+            In units of the loss, on scaled data.
+        """
+        source = self._check(X)
+        return source.result(self._model.elementwise(source).astype(np.float64))
+
+    def score_samples(self, X: ArrayLike) -> np.ndarray:
+        """Minus the reconstruction loss of each row: higher is more normal.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,), float64
+        """
+        source = self._check(X)
+        return source.result(self._score_rows(source))
+
+    def _score_rows(self, source: Source) -> np.ndarray:
+        return np.negative(self._model.outlyingness(source), dtype=np.float64)
+
+    def score(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> float:
+        """The mean of `score_samples`, so that a search needs no labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        score : float
+        """
+        scores, weights = np.asarray(self.score_samples(X)), None
+        if sample_weight is not None:
+            weights = _check_sample_weight(sample_weight, scores, dtype=np.float64, ensure_non_negative=True)
+        return float(np.average(scores, weights=weights))
+
+    def sample(self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None) -> np.ndarray:
+        """Draw new rows.
+
+        A random training row's code (of at most 1,000 that are kept) is drawn from its posterior if the latent is variational,
+        else moved by a normal kernel of Silverman's bandwidth, and decoded. Drawing from the codes that really occur, and not
+        from the prior, leaves out the regions between them, where the decoder is unreliable.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            How many rows to draw.
+        random_state : int, RandomState instance or None, default=None
+            None takes the estimator's own ``random_state``.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), float64
+            In the data's own units.
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples must be a whole number of at least 1, got {n_samples!r}.")
+        random_state = check_random_state(self.random_state if random_state is None else random_state)
+        return self._model.sample(int(n_samples), random_state)
+
+    @property
+    def n_components_(self) -> int:
+        check_is_fitted(self)
+        return self._model.configuration.n_components - self._model.configuration.n_unused
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._model.n_features_out
+
+    def _check(self, X: Any) -> Source:
+        check_is_fitted(self)
+        return as_source(self, X)
+
+    # Pickling: numpy arrays and plain values, the network built again on load
+
+    @plain_torch()
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        net = state.pop("net_", None)
+        if net is not None:
+            state["_model"] = self._model.state()
+            if (training := net.stream_state()) is not None:
+                state["_training"] = training
+        return state
+
+    @plain_torch()
+    def __setstate__(self, state):
+        state = state.copy()
+        training = state.pop("_training", None)
+        super().__setstate__(state)
+        if "_model" in state:
+            self._model = Model.from_state(state["_model"], self.device)
+            self.net_ = wrapped(self._model)
+            self.net_.resume_from = as_tensors(training)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "net_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = True
+        return tags
+
+
+def wrapped(model: Model) -> AutoencoderNet:
+    """skorch's net around a model's network that has been trained."""
+    net = AutoencoderNet(model.network, criterion=nn.Identity, device=model.device, train_split=None, verbose=0)
+    net.initialize()
+    return net
+
+
+def within_type(X: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """X in a precision whose largest numbers stand for those beyond them."""
+    if X.dtype == dtype:
+        return X
+    most = np.finfo(dtype).max
+    return X.clip(-most, most).astype(dtype)
 
 
 @contextmanager
@@ -302,20 +545,3 @@ def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
         estimator.__dict__.clear()
         estimator.__dict__.update(before)
         raise
-
-
-def halved(codes: np.ndarray) -> np.ndarray:
-    """Codes (n_rows, ...) in half precision, where that changes none by more than a hundredth of its component's deviation."""
-    with np.errstate(over="ignore"):
-        half = codes.astype(np.float16)
-    deviation = codes.std(axis=0)
-    allowed = rules.HALF_ENOUGH * np.maximum(deviation, 0.1 * deviation.mean())  # components that hardly vary need not be exact
-    return half if (np.abs(half - codes) <= allowed).all() else np.ascontiguousarray(codes)
-
-
-def check_same(before: Blueprint, now: Blueprint) -> None:
-    """Raise ValueError if a warm start would go on with another kind of network or data than the last fit's."""
-    for name, (a, b) in before.differences(now).items():
-        raise ValueError(
-            f"warm_start=True goes on from the last fit, but {name} was {a} and is {b}; set it back, or pass warm_start=False."
-        )

@@ -1,18 +1,15 @@
 """Thresholds of the detector: from scores of rows that were not trained on."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.random import RandomState
 
 from sklearn_ae._records import record
 
-ENOUGH_SCORES = 20  # of rows held out, for quartiles
+AUTO_LEVEL = 0.03  # p-values up to which ``contamination="auto"`` calls rows outliers
 ROUNDING = 1e-5  # by which scores of one row may differ between types of input, devices and runtimes, relatively
-WHISKER = 2.2  # lengths of the box, as Hoaglin and Iglewicz (1987) advise; with Tukey's 1.5, 4 to 6% of clean rows are beyond it
-N_FOLDS = 4  # besides the rows held out, which are a fold of their own
+WHISKER = 2.2  # lengths of the box, as Hoaglin and Iglewicz (1987) advise
 
 
 @record
@@ -51,46 +48,19 @@ class Scores:
             share = np.cumsum(np.r_[0.0, self.weight[order]]) * (n / max(self.weight.sum(), 1e-300))
         return just_below(self.values[order]), (share + 1) / (n + 1)
 
-    def joined(self, others: Iterable["Scores"]) -> "Scores":
-        """These and other rows' scores."""
-        parts = [self, *others]
-        weight = None
-        if any(part.weight is not None for part in parts):
-            weight = np.concatenate([np.ones(len(part.values)) if part.weight is None else part.weight for part in parts])
-        return Scores(np.concatenate([part.values for part in parts]), weight)
+    def offset(self, level: float) -> float:
+        """The score below which p-values are at most `level`.
 
-    def at(self, positions: np.ndarray | slice) -> "Scores":
-        """Those of some rows."""
-        return Scores(self.values[positions], None if self.weight is None else self.weight[positions])
-
-    def newest(self, n: int) -> "Scores":
-        """The last n of them."""
-        return self.at(slice(max(0, len(self.values) - n), None))
+        Where rows are too few for such p-values, it lies where the upper whisker of a box plot ends, but never above the lowest.
+        """
+        thresholds, values = self.p_value_steps()
+        n_below = int((values <= level).sum())
+        if n_below:
+            return float(thresholds[n_below - 1])
+        third, first = self.percentiles([25, 75])  # scores are minus the outlyingness
+        return float(min(third - WHISKER * (first - third), thresholds[0]))
 
 
 def just_below(threshold: Any) -> Any:
     """Less by rounding, so that a row with the very score of a threshold reaches it wherever it is computed."""
     return threshold - ROUNDING * np.abs(threshold)
-
-
-def auto_offset(scores: Scores) -> float:
-    """Minus the upper whisker of a box plot of the outlyingness, but never beyond its most outlying hundredth."""
-    lowest, third, first = scores.percentiles([1, 25, 75])  # scores are minus the outlyingness
-    return float(max(third - WHISKER * (first - third), lowest))
-
-
-def folds(learnt: np.ndarray, n: int, random_state: RandomState) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Parts of the rows that a model has learnt from, each with rows without them from which to learn a model like it.
-
-    Parameters
-    ----------
-    learnt : ndarray of shape (n_learnt,), integer
-        The rows that the model has learnt from; there are as many for each fold.
-    n : int
-        Number of all rows.
-    random_state : RandomState
-    """
-    for left_out in np.array_split(random_state.permutation(learnt), min(N_FOLDS, len(learnt))):
-        others = random_state.permutation(np.setdiff1d(np.arange(n), left_out))[: len(learnt)]
-        if len(others):
-            yield np.sort(others), left_out

@@ -7,6 +7,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from sklearn_ae._messages import nearest, validate_params
 from sklearn_ae._torch import plain_torch
 
 # Where a notebook finds a class described; scikit-learn shows descriptions of parameters only where there is such a link.
@@ -79,7 +80,7 @@ class Part(BaseEstimator):
         sklearn.utils._param_validation.InvalidParameterError
             If a parameter has the wrong type or lies outside its range (a ``ValueError``).
         """
-        self._validate_params()
+        validate_params(self)
 
 
 def validate_slot(name: str, part, base: type[Part], *, function: bool = False) -> None:
@@ -101,8 +102,12 @@ def validate_slot(name: str, part, base: type[Part], *, function: bool = False) 
         raise TypeError(f"{name}={part!r} is in the wrong slot; pass it as {part.slot}={part!r}.")
     if isinstance(part, type) and issubclass(part, Part):
         raise TypeError(f"{name} takes an instance, not the class {part.__name__}: pass {name}={part.__name__}(...).")
-    known = ", ".join(sorted(parts_of(base)))
-    raise TypeError(f"{name} must be None or one of sklearn_ae.{name_of_file(base)} ({known}), got {part!r}.")
+    known = sorted(parts_of(base))
+    meant = nearest(part, known) if isinstance(part, str) else None
+    raise TypeError(
+        f"{name} must be None or one of sklearn_ae.{name_of_file(base)} ({', '.join(known)}), got {part!r}."
+        + (f" Did you mean {name}={meant}(...)?" if meant else "")
+    )
 
 
 def parts_of(base: type[Part]) -> dict[str, type[Part]]:

@@ -22,7 +22,7 @@ class Loss(nn.Module):
     scales = True  # whether the data may be standardised before it is compared
     range = (-math.inf, math.inf)  # where the data must lie
 
-    def elements(self, raw: Tensor, x: Tensor) -> Tensor:
+    def elementwise(self, raw: Tensor, x: Tensor) -> Tensor:
         """The loss of each entry.
 
         Parameters
@@ -47,7 +47,7 @@ class Loss(nn.Module):
         mask : Tensor of shape (n_samples, n_features), bool, or None
             True where a value was observed. None: everywhere.
         """
-        return mean_of_observed(self.elements(raw, x), mask)
+        return mean_of_observed(self.elementwise(raw, x), mask)
 
     def inverse_link(self, raw: Tensor) -> Tensor:
         """From raw output to (scaled) data space."""
@@ -68,12 +68,12 @@ class Loss(nn.Module):
 
 
 class SquaredError(Loss):
-    def elements(self, raw: Tensor, x: Tensor) -> Tensor:
+    def elementwise(self, raw: Tensor, x: Tensor) -> Tensor:
         return (raw - x).square()
 
 
 class AbsoluteError(Loss):
-    def elements(self, raw: Tensor, x: Tensor) -> Tensor:
+    def elementwise(self, raw: Tensor, x: Tensor) -> Tensor:
         return (raw - x).abs()
 
     def negative_log_likelihood(self, loss: Tensor, n_features: int | Tensor) -> Tensor:
@@ -85,7 +85,7 @@ class AbsoluteError(Loss):
 class Huber(Loss):
     """Half the squared error up to one scaled unit, the absolute error less a half beyond."""
 
-    def elements(self, raw: Tensor, x: Tensor) -> Tensor:
+    def elementwise(self, raw: Tensor, x: Tensor) -> Tensor:
         return F.huber_loss(raw, x, reduction="none")
 
     def negative_log_likelihood(self, loss: Tensor, n_features: int | Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class BinaryCrossEntropy(Loss):
     scales = False
     range = (0.0, 1.0)
 
-    def elements(self, raw: Tensor, x: Tensor) -> Tensor:
+    def elementwise(self, raw: Tensor, x: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(raw, x, reduction="none")
 
     def inverse_link(self, raw: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class UserLoss(Loss):
         if hasattr(self.module, "reduction"):
             self.module.reduction = "none"  # torch's own losses reduce to one number by default
 
-    def elements(self, raw: Tensor, x: Tensor) -> Tensor:
+    def elementwise(self, raw: Tensor, x: Tensor) -> Tensor:
         values = self._values(raw, x)
         if values.shape != x.shape:
             raise ValueError(

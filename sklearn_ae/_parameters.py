@@ -1,10 +1,14 @@
-"""The parameters that the estimators share, and their ranges."""
+"""The parameters that the estimators share: their descriptions and their ranges."""
 
 from __future__ import annotations  # so that help() shows the names of types and not what they stand for
 
+import inspect
+import reprlib
 from collections.abc import Callable, Sequence
+from functools import wraps
+from itertools import chain
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from numpy.random import RandomState
@@ -15,13 +19,141 @@ from torch import nn
 from sklearn_ae._component import parts_of, validate_slot
 from sklearn_ae._data.scaling import KINDS
 from sklearn_ae._losses import LOSSES
+from sklearn_ae._messages import nearest, validate_params
 from sklearn_ae._training.optimizers import OPTIMIZERS
 from sklearn_ae._training.schedules import SCHEDULES
 from sklearn_ae.architectures import Architecture
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
 
+Init = TypeVar("Init", bound=Callable)
+
+PARAMETERS = """
+architecture : part of :mod:`sklearn_ae.architectures` or None, default=None
+    Encoder and decoder: `Dense`, `Convolutional` or `Custom`. {architecture}
+corruption : part of :mod:`sklearn_ae.corruptions`, callable or None, default=None
+    What is done to the input in training; the output is compared with the clean input: `GaussianNoise`, `Masking`,
+    `SaltAndPepper`, or a function from a batch to one of the same shape. None corrupts nothing.
+latent : part of :mod:`sklearn_ae.latents` or None, default=None
+    What the code is: `Ordered`, `Sparse`, `Contractive` or `Variational`. None is a plain code.
+loss : {{"squared_error", "absolute_error", "huber", "binary_cross_entropy"}} or callable, default="squared_error"
+    Reconstruction loss, a mean over features in scaled units. ``"binary_cross_entropy"`` needs data in [0, 1] and gives
+    probabilities. A function or an ``nn.Module`` is called as ``loss(raw, x)`` and must give one number per sample, or one per
+    sample and feature.
+scaling : {{"auto", "standard", "mixed", "bounded", "robust", "uniform"}} or None, default="auto"
+    A map at both ends of the network, computed from the training data. ``"standard"`` subtracts the mean and divides by the
+    standard deviation. ``"mixed"`` does so too, but divides columns of zeros and ones by one half, so that rare categories do
+    not weigh more than numbers. ``"bounded"`` does as ``"standard"``, but divides a feature that has one value in nine tenths of
+    the rows by at least half of its largest deviation. ``"robust"`` uses the median and the range from the 10% to the 90% quantile;
+    the values of a column that has only two are half a unit apart. ``"uniform"`` divides all features by one number, so that zeros
+    stay zeros. The inverse undoes all of it. None leaves the data as they are.
+    ``"auto"`` is None for cross-entropy, {scaling} otherwise.
+optimizer : {{"adam", "adamw", "sgd", "rmsprop", "nadam", "radam", "adagrad"}} or class, default="{optimizer}"
+    The optimiser, by name or as a class from ``torch.optim``. ``"sgd"`` has Nesterov momentum of 0.9.
+learning_rate : float or "auto", default="auto"
+    The largest learning rate of the schedule; ``"auto"`` is {learning_rate}.
+learning_rate_schedule : {{"one_cycle", "cosine", "constant", "plateau"}} or callable, default="one_cycle"
+    How the learning rate changes: up over the first 30% of the steps and down to zero; down to zero along half a cosine;
+    not at all; or to 0.3 of itself whenever `n_iter_no_change` epochs bring no improvement. A callable takes the share of training
+    done, in [0, 1), and gives a factor.
+weight_decay : float, default=0.0
+    Weight decay, as the optimiser defines it.
+max_grad_norm : float or None, default={max_grad_norm}
+    Gradients of a greater norm are scaled down to it; None leaves them as they are.
+max_epochs : int or "auto", default="auto"
+    Passes over the training rows. {max_epochs}
+batch_size : int or "auto", default="auto"
+    Rows in a batch. {batch_size}
+early_stopping : bool, default={early_stopping}
+    Hold out rows, and keep the weights of the epoch with the lowest loss on them, or those from before training if none was
+    better by more than 1 + 5 / n standard errors, of n rows held out; these are then computed again from all rows.
+validation_fraction : float in (0, 1) or "auto", default="auto"
+    Share of the rows held out. {validation_fraction}
+n_iter_no_change : int or None, default=None
+    With `early_stopping`, training ends after this many epochs without improvement. None trains to the end of the schedule.
+tol : float, default=1e-4
+    What counts as improvement, as a share of the loss.
+warm_start : bool, default=False
+    Start from the weights and the scaling of the last fit. Rows are identified by their position: those that were held out are
+    held out again, so rows must keep their places, and new ones are appended. Set it before the first fit.
+device : str or torch.device, default="auto"
+    Where to compute; ``"auto"`` is a GPU if there is one.
+compile : bool, default=False
+    Compile the training step with ``torch.compile``: worth its tens of seconds in long trainings only.
+mixed_precision : bool, default=False
+    Train in bfloat16 where that is safe; faster on recent GPUs, slower on most CPUs.
+callbacks : list of skorch callbacks or None, default=None
+    Called in training, as skorch documents them. Hooks for each batch cost time; those for each epoch cost hardly any.
+    scikit-learn's own, from version 1.9 on, are set by ``set_callbacks``.
+verbose : int, default=0
+    Whether training is shown. 0 is silent. 1 shows a bar with the losses, the best epoch and the time left, or a few lines where
+    the output is no terminal and no notebook. 2 prints a line for each epoch.
+random_state : int, RandomState instance or None, default=None
+    Seeds everything random: the same number gives the same result on the same machine in as many threads. None takes a seed
+    from NumPy's global generator, as everywhere in scikit-learn.
+"""
+
+ATTRIBUTES = """
+net_ : skorch.NeuralNet
+    The trained net; ``net_.module_`` is the torch module.
+n_components_ : int
+    Length of a code; in an ensemble, the most that a member's code may have.
+n_iter_ : int
+    Epochs run by the last fit.
+loss_curve_ : list of float
+    The training objective, epoch by epoch.
+validation_loss_curve_ : list of float or None
+    The same on the rows held out; None without `early_stopping`.
+best_epoch_ : int
+    The epoch whose weights were kept, from 1: the last one without `early_stopping`. 0 if those from before training were.
+n_features_in_ : int
+    Features seen in fit.
+feature_names_in_ : ndarray of shape (n_features_in_,)
+    Their names, if X had any.
+"""
+
+NOTES = """
+- **Units.** Data can be in any units: they are scaled inside, and reconstructions come in the data's own.
+- **Missing values** are NaN. Columns of text or categories are encoded first, by `sklearn.preprocessing.OneHotEncoder` for example.
+- **Progress.** ``verbose=1`` shows a bar. ``sklearn_ae.inspection.LossCurveDisplay`` shows whether training has converged.
+- **Too slow?** Lower `max_epochs`. A GPU is taken if there is one.
+- **The same result each time:** set `random_state`.
+- **The length of the code:** ``sklearn_ae.inspection.ExplainedVarianceDisplay`` compares some, `GridSearchCV` searches.
+- **More rows than memory:** pass a ``numpy.memmap``, or call ``partial_fit`` with chunks.
+- **Save:** ``sklearn_ae.persistence.save(estimator, "file.safetensors")``; loading runs no code. A pickle or a joblib
+  file runs any code that is in it: never load one from somebody you do not trust.
+- **Your own network, loss or corruption** goes into its slot: ``architecture=Custom(encoder, decoder)``, ``loss=function``.
+- **In a pipeline**, what only this estimator has is asked of the last step:
+  ``pipeline[-1].reconstruct(pipeline[:-1].transform(X))``.
+"""
+
 SLOTS = {"architecture": Architecture, "corruption": Corruption, "latent": Latent}
+
+
+def suggests_names(init: Init) -> Init:
+    """Decorate ``__init__`` so that the error of an unknown keyword says what was probably meant."""
+    known = inspect.signature(init).parameters
+
+    @wraps(init)
+    def __init__(self, *args, **params):
+        for name, value in params.items():
+            if name not in known:
+                hint = suggestion(type(self), name, value)
+                raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {name!r}. {hint}".strip())
+        init(self, *args, **params)
+
+    return __init__  # type: ignore[return-value]
+
+
+def suggestion(estimator: type[BaseEstimator], name: str, value: Any) -> str:
+    """What to write in place of a parameter that an estimator does not have; empty if nothing is like it."""
+    own = estimator._get_param_names()
+    parts = {(slot, part): kind._get_param_names() for slot, base in SLOTS.items() for part, kind in parts_of(base).items()}
+    found = nearest(name, [*own, *chain.from_iterable(parts.values())])
+    if found is None or found in own:
+        return f"Did you mean {found}?" if found else ""
+    having = [f"{slot}={part}({found}={reprlib.repr(value)})" for (slot, part), names in parts.items() if found in names]
+    return f"It is for a part: pass {' or '.join(sorted(having, key=len))}."
 
 
 class SharedParameters(BaseEstimator):
@@ -57,6 +189,7 @@ class SharedParameters(BaseEstimator):
         "random_state": ["random_state"],
     }
 
+    @suggests_names
     def __init__(
         self,
         n_components: float = 2,
@@ -127,26 +260,20 @@ class SharedParameters(BaseEstimator):
         ValueError
             If a parameter of a part is set while its slot is empty.
         """
-        for name in params:
+        for name, value in params.items():
             slot, _, parameter = name.partition("__")
+            if slot not in self._get_param_names() and (hint := suggestion(type(self), slot, value)):
+                raise ValueError(f"Invalid parameter {slot!r} for {type(self).__name__}. {hint}")
             if parameter and slot in SLOTS and params.get(slot, getattr(self, slot)) is None:
                 raise ValueError(no_part_message(slot, parameter))
         return super().set_params(**params)
 
+    def _validate_params(self) -> None:
+        validate_params(self)
+
     def _validate_parts(self) -> None:
         for slot, base in SLOTS.items():
             validate_slot(slot, getattr(self, slot), base, function=slot == "corruption")
-
-    def _scaling_kind(self, auto: str) -> str | None:
-        """The kind of scaling; `auto` is that of ``"auto"`` where the loss allows any."""
-        scales = not isinstance(self.loss, str) or LOSSES[self.loss].scales
-        if self.scaling == "auto":
-            return auto if scales else None
-        if self.scaling is not None and not scales:
-            raise ValueError(
-                f"loss={self.loss!r} compares with the data as they are; scaling={self.scaling!r} must be None or 'auto'."
-            )
-        return self.scaling
 
 
 def no_part_message(slot: str, parameter: str) -> str:
@@ -156,3 +283,15 @@ def no_part_message(slot: str, parameter: str) -> str:
     return (
         f"{slot} is None, so {slot}__{parameter} cannot be set; pass {' or '.join(f'{slot}={name}(...)' for name in having)} first."
     )
+
+
+def describe(**defaults):
+    """Fill a class's docstring with what both estimators share, `defaults` being what differs."""
+
+    def fill(cls):
+        text = inspect.cleandoc(cls.__doc__)
+        text = text.replace("<parameters>", PARAMETERS.strip().format(**defaults))
+        cls.__doc__ = text.replace("<attributes>", ATTRIBUTES.strip()).replace("<notes>", NOTES.strip())
+        return cls
+
+    return fill

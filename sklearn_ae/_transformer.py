@@ -2,7 +2,6 @@
 
 from __future__ import annotations  # so that help() shows the names of types and not what they stand for
 
-import warnings
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
@@ -13,14 +12,17 @@ from numpy.random import RandomState
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ae._base import Stream
+from sklearn_ae import _defaults
+from sklearn_ae._base import BaseAutoencoder, Stream
+from sklearn_ae._configuration import Configuration, copied_parts
 from sklearn_ae._data.scaling import fit_scaling
 from sklearn_ae._data.sources import Scaled, Source
-from sklearn_ae._docs import describe
-from sklearn_ae._network.blueprint import Blueprint
+from sklearn_ae._design import Started, scaling_kind
+from sklearn_ae._messages import warn
 from sklearn_ae._network.lengths import enough_components, explained_variance
-from sklearn_ae._streams import StreamedAutoencoder
-from sklearn_ae._training import rules
+from sklearn_ae._parameters import describe
+from sklearn_ae._scores.single import or_default
+from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae.latents import Ordered
 
 
@@ -38,7 +40,7 @@ from sklearn_ae.latents import Ordered
     'that is less. Up to 1,000 rows, and with `max_epochs` at ``"auto"``, those held out are learnt too in a few last steps after '
     "the best epoch, unless that came early, codes are ordered or random, or there are `callbacks`, a plateau or a `warm_start`.",
 )
-class AutoencoderTransformer(StreamedAutoencoder):
+class AutoencoderTransformer(BaseAutoencoder):
     r"""Dimensionality reduction by an autoencoder.
 
     An encoder maps each row to a code of `n_components` numbers, a decoder maps the code back, and both are trained so that
@@ -91,7 +93,7 @@ class AutoencoderTransformer(StreamedAutoencoder):
     _explained_variance_ratio: np.ndarray | None = None
 
     _parameter_constraints: dict = {
-        **StreamedAutoencoder._parameter_constraints,
+        **BaseAutoencoder._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 1, closed="neither")],
     }
 
@@ -108,28 +110,34 @@ class AutoencoderTransformer(StreamedAutoencoder):
     def _asks_for_share(self) -> bool:
         return not isinstance(self.n_components, Integral)
 
-    def _make_blueprint(self, source: Source, random_state: RandomState) -> Blueprint:
-        blueprint = super()._make_blueprint(source, random_state)
+    def _configure(self, source: Source) -> Configuration:
+        auto = "uniform" if source.is_sparse else "mixed" if self.corruption is None else "bounded"
+        parts = or_default(copied_parts(self))
+        shared: dict[str, Any] = {
+            "scaling": scaling_kind(self, auto),
+            "n_features": source.n_features,
+            "fills_gaps": source.has_gaps,
+        }
         if not self._asks_for_share:
-            return blueprint
-        if self.latent is None:
-            blueprint = replace(blueprint, latent=Ordered())
-        if not blueprint.latent.is_ordered:
+            return Configuration("single", **parts, **shared, n_components=self.n_components)
+        latent = Ordered() if self.latent is None else parts["latent"]
+        if not latent.is_ordered:
             raise ValueError(
                 f"n_components={self.n_components!r}, a share of the variance, needs a code in order of importance, but latent is "
                 f"{self.latent!r}; pass latent=None or Ordered(), or a whole number of components."
             )
-        return replace(blueprint, n_components=self._enough_components(blueprint, source))
+        configuration = Configuration("single", **{**parts, "latent": latent}, **shared, n_components=1)
+        return replace(configuration, n_components=self._enough_components(configuration, source))
 
-    def _enough_components(self, blueprint: Blueprint, source: Source) -> int:
+    def _enough_components(self, configuration: Configuration, source: Source) -> int:
         """How many components explain the share that is asked for, and somewhat more, if the network does no better than PCA."""
         if self.warm_start and hasattr(self, "net_"):
-            return self._blueprint.n_components
+            return self._model.configuration.n_components
         random_state = RandomState(0)  # of its own, so that nothing else depends on it
-        scaling = fit_scaling(blueprint.scaling, source, random_state).within(blueprint.make_loss().range)
-        some = random_state.permutation(source.n_rows)[: rules.ORDERED_START_ROWS]
+        scaling = fit_scaling(configuration.scaling, source, random_state).within(configuration.make_loss().range)
+        some = random_state.permutation(source.n_rows)[: _defaults.ORDERED_START_ROWS]
         rows = Scaled(source.subset(np.sort(some)), scaling, torch.device("cpu"))
-        most = max(1, min(rules.MOST_ORDERED, source.n_rows - 1))
+        most = max(1, min(_defaults.MOST_ORDERED, source.n_rows - 1))
         return enough_components(rows.take(slice(None)).x, (1 + self.n_components) / 2, most)
 
     def _begin_stream(self, source: Source) -> Stream:
@@ -140,19 +148,22 @@ class AutoencoderTransformer(StreamedAutoencoder):
             )
         return super()._begin_stream(source)
 
-    def _learns_again(self, blueprint: Blueprint, net: Any, n: int) -> bool:
+    def _refits_on_all_rows(self, started: Started, net: AutoencoderNet) -> bool:
         chosen = (self.validation_fraction, self.max_epochs, self.callbacks, self.learning_rate_schedule == "plateau")
-        latent = blueprint.latent
+        latent = started.model.configuration.latent
         plain = chosen == ("auto", "auto", None, False) and not (self.warm_start or latent.is_ordered or latent.stochastic)
-        return plain and n <= rules.DEAR_ROWS and net.keep_best and net.best_epoch_ > 0 and net.interrupted_ is None
+        few = started.rows.n_rows <= _defaults.MAX_ROWS_TO_REFIT
+        return plain and few and net.keep_best and net.best_epoch_ > 0 and net.interrupted_ is None
 
-    def _judge(self, blueprint: Blueprint, module: Any, rows: Any) -> Blueprint:
+    def _choose_length(self, started: Started) -> None:
+        """Of ordered codes, keep as many components as explain the share of the variance that was asked for."""
         self._explained_variance_ratio = None
-        if not blueprint.latent.is_ordered:
-            return blueprint
-        explained = explained_variance(module, rows)
+        configuration = started.model.configuration
+        if not configuration.latent.is_ordered:
+            return
+        explained = explained_variance(started.model.network, started.train if started.held_out is None else started.held_out)
         n_kept = len(explained)
-        if self._asks_for_share and not blueprint.n_unused:
+        if self._asks_for_share and not configuration.n_unused:
             enough = np.flatnonzero(explained >= self.n_components)
             if len(enough):
                 n_kept = int(enough[0]) + 1
@@ -161,6 +172,6 @@ class AutoencoderTransformer(StreamedAutoencoder):
                     f"n_components={self.n_components!r}: {n_kept} components explain {explained.max():.3g} of the variance of "
                     "rows held out; all are kept. Pass a whole number for a longer code, or ask for less."
                 )
-                warnings.warn(message, UserWarning, stacklevel=5)
+                warn(message)
         self._explained_variance_ratio = np.diff(explained[:n_kept], prepend=0.0)
-        return replace(blueprint, n_unused=blueprint.n_components - n_kept)
+        started.model.drop_components(configuration.n_components - n_kept)

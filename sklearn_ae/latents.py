@@ -103,7 +103,7 @@ class Latent(Part):
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Draw new codes near those of some rows.
 
-        A normal kernel of Silverman's bandwidth stands around the code of every row.
+        By default the encoder's outputs are smoothed, see `smoothed`, and turned into codes.
 
         Parameters
         ----------
@@ -118,10 +118,44 @@ class Latent(Part):
         -------
         z : Tensor of shape (n_draws, n_components)
         """
-        z = self.code(h, sample=False)
-        n, k = z.shape
-        bandwidth = (n * (k + 2) / 4) ** (-1 / (k + 4))
-        return z[rows] + bandwidth * z.std(0, correction=0) * torch.randn(len(rows), k, dtype=z.dtype, generator=generator)
+        return self.code(smoothed(h, h != 0, rows, generator), sample=False)
+
+
+def smoothed(h: Tensor, on: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
+    r"""Draw from a smoothed distribution with the mean and the covariance of `h` (smoothed bootstrap [1]_).
+
+    .. math:: \bar h + (h_i - \bar h + b\,\varepsilon) / \sqrt{1 + b^2}, \quad \varepsilon \sim N(0, \Sigma)
+
+    with Silverman's bandwidth :math:`b`. The kernel alone would add :math:`b^2 \Sigma` to the covariance :math:`\Sigma`.
+
+    Parameters
+    ----------
+    h : Tensor of shape (n_samples, n_outputs)
+    on : Tensor of shape (n_samples, n_outputs), bool
+        Entries that are in use. Means and covariances are over these.
+    rows : Tensor of shape (n_draws,), integer
+        The rows that are drawn.
+    generator : torch.Generator
+
+    Returns
+    -------
+    Tensor of shape (n_draws, n_outputs)
+        Zero where the row that was drawn is not `on`.
+
+    References
+    ----------
+    .. [1] Silverman and Young (1987), "The Bootstrap: To Smooth or Not to Smooth?", Biometrika 74.
+    """
+    n_on = on.sum(0).clamp_min(1)
+    mean = torch.where(on, h, 0).sum(0) / n_on
+    centred = torch.where(on, h - mean, 0)
+    scaled = centred.double() / n_on.sqrt()
+    variances, directions = torch.linalg.eigh(scaled.T @ scaled)
+    n, k = len(h), float(on.sum()) / len(h)  # of a row, so many entries vary
+    bandwidth = (n * (k + 2) / 4) ** (-1 / (k + 4))
+    noise = torch.randn(len(rows), h.shape[1], dtype=torch.float64, generator=generator)
+    noise = (noise * variances.clamp_min(0).sqrt() @ directions.T).to(h.dtype)
+    return torch.where(on[rows], mean + (centred[rows] + bandwidth * noise) / (1 + bandwidth**2) ** 0.5, 0)
 
 
 class LatentModule(nn.Module):
@@ -228,7 +262,7 @@ class Sparse(Latent):
         self.target = target
 
     def code(self, h: Tensor, sample: bool) -> Tensor:
-        z = torch.sigmoid(h) if self.penalty == "kl" else h
+        z = self._activate(h)
         active: Any = self.AUTO[self.penalty][1] if self.active == "auto" else self.active
         n_kept = max(1, round(active * z.shape[-1]))
         if n_kept == z.shape[-1]:
@@ -247,6 +281,14 @@ class Sparse(Latent):
         rho = self.target
         divergence = rho * torch.log(rho / rate) + (1 - rho) * torch.log((1 - rho) / (1 - rate))
         return (alpha * divergence.sum()).expand(len(h))
+
+    def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw new values for the entries that some rows keep; the others are zero."""
+        on = self.code(h, sample=False) != 0
+        return torch.where(on[rows], self._activate(smoothed(h, on, rows, generator)), 0)
+
+    def _activate(self, h: Tensor) -> Tensor:
+        return torch.sigmoid(h) if self.penalty == "kl" else h
 
 
 class Ordered(Latent):

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from sklearn_ae import architectures, corruptions, latents
-from sklearn_ae._data.scaling import fit_scaling
-from sklearn_ae._data.sources import ArraySource, Scaled
+from sklearn_ae._data.sources import ArraySource
+from sklearn_ae._design import make_net, start_model
 from sklearn_ae._torch import torch_seed
 
 QUICK = {"max_epochs": 3, "random_state": 0}
@@ -63,12 +63,23 @@ def pairwise(*axes: Sequence[Hashable]) -> list[tuple]:
     return chosen
 
 
+def check_p_values(p_values: np.ndarray, n_held_out: int) -> None:
+    """Check p-values of new rows, (n_fits, n_rows): each fit's rate of those up to t is a draw of a beta distribution.
+
+    Its mean is floor(t (n + 1)) / (n + 1) with n rows held out; that of all fits may be three standard deviations off.
+    """
+    assert ((p_values > 0) & (p_values <= 1)).all()
+    for t in (0.01, 0.05, 0.1, 0.3):
+        expected = np.floor(t * (n_held_out + 1) + 1e-9) / (n_held_out + 1)
+        variance = expected * (1 - expected) * (1 / (n_held_out + 2) + 1 / p_values.shape[1])
+        assert abs((p_values <= t).mean() - expected) <= 3 * np.sqrt(variance / len(p_values)) + 1e-12, t
+
+
 def build_net(estimator, X, seed=0):
-    """The net of an estimator, ready to train on X, and the rows to train it on: `fit` up to training."""
+    """The net of an estimator, ready to train on X, and the model with its rows: `fit` up to training."""
     random_state, device = np.random.RandomState(seed), torch.device("cpu")
     with torch_seed(seed):
-        blueprint = estimator._make_blueprint(ArraySource(X), random_state)
-        scaling = fit_scaling(blueprint.scaling, ArraySource(X), random_state)
-        validation = estimator.validation_fraction if estimator.early_stopping else None
-        prepared = blueprint.prepare(Scaled(ArraySource(X), scaling, device), validation, None, random_state)
-        return estimator._make_net(blueprint, prepared, device), prepared
+        source = ArraySource(X)
+        validation = estimator.validation_fraction if estimator._stops_early() else None
+        started = start_model(estimator._configure(source), source, None, validation, device, random_state)
+        return make_net(estimator, started), started

@@ -65,7 +65,7 @@ def test_dropout_and_normalization_are_off_by_default():
 )
 @pytest.mark.parametrize(("kernel_size", "stride"), [(3, 2), (3, 1), (5, 3), (4, 2)])
 @pytest.mark.parametrize("linear_path", [True, False])
-def test_convolutions_give_back_the_very_size(shape, kernel_size, stride, linear_path):
+def test_convolutions_restore_the_input_size(shape, kernel_size, stride, linear_path):
     architecture = Convolutional(shape, channels=(3, 4), kernel_size=kernel_size, stride=stride, linear_path=linear_path)
     n_features = int(np.prod(shape))
     assert round_trip(architecture, n_features) == ((5, 3), (5, n_features))
@@ -86,7 +86,7 @@ def test_convolutions_may_have_dense_layers_behind_them():
         (Dense(8), "hidden_layer_sizes must be a sequence of positive whole numbers"),
     ],
 )
-def test_sizes_that_do_not_fit_are_named(architecture, message):
+def test_sizes_that_do_not_fit_raise_value_error(architecture, message):
     with pytest.raises(ValueError, match=message):
         architecture.build(36, 2, 2)
 
@@ -99,7 +99,7 @@ def test_custom_copies_modules_and_calls_functions():
     assert decoder.out_features == 6
 
 
-def test_custom_wants_modules():
+def test_custom_refuses_what_is_not_a_module():
     with pytest.raises(TypeError, match="encoder must be an nn.Module or a function that gives one"):
         Custom(lambda *_: 3, nn.Linear(2, 6)).build(6, 2, 2)
 
@@ -123,7 +123,7 @@ class StartsByHand(Dense):
         super().start(encoder, decoder, data, *rest)
 
 
-def test_a_start_of_ones_own_is_called(table):
+def test_a_start_method_of_a_subclass_is_called(table):
     architecture = StartsByHand((), latent_activation="relu", linear_path=False)
     model = AutoencoderTransformer(2, architecture=architecture, learning_rate=1e-9, early_stopping=False, **QUICK).fit(table)
     assert (model.net_.module_.encoder[0].weight.abs() < 1e-6).all()
@@ -160,7 +160,7 @@ def with_path(rng, n_inputs=3):
     return encoder.eval(), torch.from_numpy(rng.uniform(-1, 1, size=(50, n_inputs)).astype(np.float32))
 
 
-def test_layers_see_their_input_cut_off_at_its_range_and_the_linear_path_does_not(rng):
+def test_layers_clip_their_input_and_the_linear_path_does_not(rng):
     encoder, x = with_path(rng)
     encoder.set_input_range(x)
     low, high = x.amin(0), x.amax(0)
@@ -191,7 +191,7 @@ def test_a_constant_input_is_not_cut_off(rng):
     assert torch.isfinite(encoder.low[[0, 2]]).all()
 
 
-def test_noise_is_in_deviations_of_the_input_and_only_for_the_layers_in_training(rng):
+def test_noise_is_added_to_the_layers_input_in_training_only(rng):
     encoder, x = with_path(rng)
     x = x * torch.tensor([1.0, 10.0, 100.0])
     encoder.set_input_range(x, noise=0.2)
@@ -218,7 +218,7 @@ def test_the_start_sets_the_range_of_both_halves(rng):
     torch.testing.assert_close(decoder.high, 2 * z.amax(0) - z.amin(0))
 
 
-def test_rows_far_out_follow_the_start():
+def test_far_rows_follow_the_initial_linear_path():
     path = WithLinearPath(nn.Sequential(nn.Linear(2, 1)), 2, 1)
     path.set_input_range(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
     start = path.linear.weight.detach().clone()

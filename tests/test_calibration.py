@@ -8,11 +8,7 @@ from sklearn.metrics import get_scorer
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
-from sklearn_ae._base import BaseAutoencoder
-from sklearn_ae._calibration import Scores, auto_offset, folds
-from sklearn_ae._data.held_out import HeldOutRows, row_keys
-from sklearn_ae._data.sources import ArraySource
-from sklearn_ae._training import rules
+from sklearn_ae._calibration import AUTO_LEVEL, Scores
 from sklearn_ae.architectures import Custom, Dense
 from tests.helpers import QUICK, Encoder
 
@@ -36,12 +32,6 @@ DISTRIBUTIONS = {
 }
 
 
-def learnt_by(detector):
-    """Keys of the rows that fits of a warm start have learnt from, and of those that they held out."""
-    memory = detector._calibration_memory
-    return memory.keys[~memory.held_out], memory.keys[memory.held_out]
-
-
 # Thresholds
 
 
@@ -59,7 +49,7 @@ def test_the_automatic_threshold_holds_for_new_rows(name, n, parameters):
         detector = AutoencoderOutlierDetector(random_state=seed, **parameters).fit(draw(rng, n))
         scores = detector.score_samples(draw(rng, 2_000))
         rates.append((scores < detector.offset_).mean())
-        whiskers.append((scores < auto_offset(Scores(scores))).mean())
+        whiskers.append((scores < Scores(scores).offset(AUTO_LEVEL)).mean())
     assert np.mean(rates) <= np.mean(whiskers) + 0.1, (rates, whiskers)
 
 
@@ -71,25 +61,14 @@ def test_the_automatic_threshold_of_very_few_rows(n, rng):
 
 def test_enough_rows_held_out_make_the_threshold_by_themselves(rng):
     detector = AutoencoderOutlierDetector(n_estimators=2, **QUICK).fit(correlated(rng, 100))
-    assert detector.offset_ == auto_offset(detector._calibration)
-
-
-@pytest.mark.parametrize(("n", "n_learnt"), [(30, 24), (2, 2), (30, 3), (30, 29), (1, 1)])
-def test_folds_leave_each_learnt_row_out_once(n, n_learnt):
-    learnt = np.random.default_rng(0).permutation(n)[:n_learnt]
-    parts = list(folds(learnt, n, np.random.RandomState(0)))
-    for others, left_out in parts:
-        assert not set(others) & set(left_out)
-        assert len(others) == min(n_learnt, n - len(left_out))
-    if n > 1:
-        assert sorted(row for _, left_out in parts for row in left_out) == sorted(learnt)
+    assert detector.offset_ == detector._calibration.offset(AUTO_LEVEL)
 
 
 def test_the_whisker_by_hand():
     scores = -np.r_[np.arange(1.0, 9.0), 100]
-    assert auto_offset(Scores(scores)) == -(7 + 2.2 * 4)
+    assert Scores(scores).offset(AUTO_LEVEL) == -(7 + 2.2 * 4)
     scores = -np.arange(1.0, 102.0)  # the whisker is beyond all of them
-    assert auto_offset(Scores(scores)) == -100
+    assert Scores(scores).offset(AUTO_LEVEL) == -100
 
 
 def test_a_row_held_out_reaches_its_own_score_whatever_rounding_does():
@@ -117,24 +96,6 @@ def test_a_single_autoencoder_stops_early_by_itself(n_estimators, early_stopping
         correlated(rng, 60)
     )
     assert (detector.validation_loss_curve_ is not None) == stops
-
-
-def test_ctrl_c_in_a_fold_keeps_the_model_and_its_threshold(rng, monkeypatch):
-    X = correlated(rng, 60)
-    fit, fits = BaseAutoencoder._fit, []
-
-    def interrupted(self, source, random_state, *callbacks):
-        fit(self, source, random_state, *callbacks)
-        fits.append(1)
-        if len(fits) == 3:
-            self.net_.interrupted_ = KeyboardInterrupt()
-
-    monkeypatch.setattr(BaseAutoencoder, "_fit", interrupted)
-    detector = AutoencoderOutlierDetector(n_estimators=2, **QUICK)
-    with pytest.raises(KeyboardInterrupt):
-        detector.fit(X)
-    assert len(fits) == 3
-    assert np.isfinite(detector.decision_function(X)).all()
 
 
 # Labels
@@ -165,8 +126,7 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("named", REVERSING)
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(("method", "named"), [*(("fit", named) for named in REVERSING), ("partial_fit", "words")])
 def test_labels_that_reverse_a_search_warn_where_scorers_ask(named, method, rng):
     X = correlated(rng, 60)
     detector = getattr(AutoencoderOutlierDetector(n_estimators=2, **QUICK), method)(X, REVERSING[named])
@@ -247,25 +207,6 @@ def changes(rng, X):
 CHANGES = list(changes(np.random.default_rng(0), np.zeros((2, 6))))
 
 
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("n_estimators", [1, 3])
-def test_rows_held_out_were_never_learnt(change, n_estimators, rng):
-    X = correlated(rng, 100)
-    detector = AutoencoderOutlierDetector(n_estimators=n_estimators, warm_start=True, **QUICK).fit(X)
-    learnt, held_out = learnt_by(detector)
-    Y = changes(rng, X)[change]
-    detector.fit(Y)
-    keys = row_keys(ArraySource(Y))
-    scores = detector.score_samples(Y)
-    calibrating = set(keys[np.isin(scores, detector._calibration.values)])
-    assert len(calibrating) == len(detector._calibration.values) > 0
-    assert not calibrating & set(learnt)
-    if change in ("the same", "shuffled", "in another precision", "grown"):
-        assert set(held_out) <= calibrating
-    if change in ("grown", "new", "half of them replaced"):
-        assert len(calibrating) == round(0.2 * len(Y))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_p_values_do_not_lie_after_a_warm_start(change):
@@ -300,33 +241,6 @@ def test_p_values_do_not_lie_where_rows_repeat(change):
     assert (np.mean(rates, axis=0) <= thresholds + 3 * error).all(), (np.mean(rates, axis=0), error)
 
 
-@pytest.mark.parametrize(
-    "estimator", [AutoencoderTransformer(2), AutoencoderOutlierDetector(2, n_estimators=3)], ids=["one", "many"]
-)
-def test_rows_that_validated_validate_again(estimator, rng):
-    X = correlated(rng, 120)
-    model = sklearn.clone(estimator).set_params(warm_start=True, early_stopping=True, **QUICK).fit(X)
-    memory = model._validation_memory
-    assert memory.held_out.sum() == rules.n_held_out("auto", len(memory.keys))
-    model.set_params(random_state=1).fit(rng.permutation(X))
-    again = model._validation_memory
-    assert set(again.keys[again.held_out]) == set(memory.keys[memory.held_out])
-    assert len(again.keys) == len(memory.keys)
-    assert len(model.validation_loss_curve_) == 6
-
-
-def test_the_rows_that_validate_are_those_held_out(table, monkeypatch):
-    from sklearn_ae._network.blueprint import single
-
-    seen, split = [], single.split
-    monkeypatch.setattr(single, "split", lambda *args: seen.append(split(*args)) or seen[-1])
-    model = AutoencoderTransformer(2, warm_start=True, **QUICK).fit(table).fit(table)
-    memory = model._validation_memory
-    for train, held_out in seen:
-        assert set(row_keys(held_out.source)) == set(memory.keys[memory.held_out])
-        assert set(row_keys(train.source)) == set(memory.keys[~memory.held_out])
-
-
 @pytest.mark.parametrize("estimator", [AutoencoderTransformer(2), AutoencoderOutlierDetector(n_estimators=3)], ids=["one", "many"])
 def test_going_on_with_a_fit_that_did_not_note_its_rows_warns(estimator, rng):
     X = correlated(rng, 60)
@@ -348,26 +262,3 @@ def test_a_warm_start_keeps_the_noise_of_the_layers_input(estimator, rng):
         x = torch.zeros(3, 6)
         with torch.no_grad():
             assert not torch.equal(encoder.train()(x), encoder(x))
-
-
-def test_equal_rows_are_told_apart_by_their_number():
-    X = np.repeat(np.eye(3), [50, 30, 20], axis=0)
-    held_out, memory = HeldOutRows().choose(ArraySource(X), 20, np.random.RandomState(0))
-    before = np.sort(row_keys(ArraySource(X[held_out])))
-    for seed in range(3):
-        again, memory = memory.choose(ArraySource(X[::-1].copy()), 20, np.random.RandomState(seed))
-        np.testing.assert_array_equal(np.sort(row_keys(ArraySource(X[::-1].copy()[again]))), before)
-    assert len(memory.keys) == 100
-    more, memory = memory.choose(ArraySource(np.r_[X, X[:1]]), 21, np.random.RandomState(0))
-    assert len(more) == 21  # the 51st copy is new
-    assert len(memory.keys) == 101
-
-
-def test_rows_held_out_are_chosen_evenly():
-    """Each row as often as any other, whatever its values."""
-    X = np.random.default_rng(0).integers(2, size=(40, 3)).astype(float)
-    counts, random_state = np.zeros(40), np.random.RandomState(0)
-    for _ in range(1_000):
-        _, memory = HeldOutRows().choose(ArraySource(X), 10, random_state)
-        counts[memory.choose(ArraySource(X), 10, random_state)[0]] += 1
-    assert np.abs(counts - 250).max() < 5 * np.sqrt(1_000 * 0.25 * 0.75)

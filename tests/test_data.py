@@ -10,7 +10,7 @@ from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._data import batches, sources
 from sklearn_ae._data.batch import Batch
 from sklearn_ae._data.batches import Batches
-from sklearn_ae._data.scaling import RunningScaling, Scaling, Whitening, fit_scaling
+from sklearn_ae._data.scaling import RunningScaling, Scaling, fit_scaling
 from sklearn_ae._data.sources import ArraySource, Members, Scaled, SparseSource
 from tests.helpers import QUICK
 
@@ -241,10 +241,9 @@ def test_rows_for_another_device_come_in_the_order_they_were_asked_for():
 # Scaling
 
 
-@pytest.mark.parametrize("kind", ["standard", "robust", "whitened", None])
+@pytest.mark.parametrize("kind", ["standard", "robust", None])
 def test_a_scaling_is_undone_by_its_inverse(kind, table):
     scaling = fit_scaling(kind, ArraySource(table), np.random.RandomState(0))
-    assert isinstance(scaling, Whitening) == (kind == "whitened")
     x = torch.from_numpy(table)
     back = scaling.inverse(scaling.transform_for(x.dtype)(x))
     assert back.dtype == torch.float64
@@ -284,22 +283,6 @@ def test_zeros_and_ones_are_known_in_a_stream_and_after_a_fit():
         np.testing.assert_allclose(scaling.center, whole.center)
 
 
-def test_a_whitening_of_more_features_than_rows_is_undone_too(rng):
-    wide = rng.normal(size=(20, 50)) * 10.0 + 3
-    scaling = fit_scaling("whitened", ArraySource(wide), np.random.RandomState(0))
-    x = torch.from_numpy(np.r_[wide, rng.normal(size=(5, 50)) * 20])  # also what lies outside of the directions
-    np.testing.assert_allclose(scaling.inverse(scaling.transform_for(x.dtype)(x)), x, atol=1e-2)
-
-
-def test_a_whitening_leaves_columns_partly_decorrelated(table):
-    scaling = fit_scaling("whitened", ArraySource(table), np.random.RandomState(0))
-    x = torch.from_numpy(table)
-    before, after = (np.abs(np.corrcoef(rows.T)).mean() for rows in (table, scaling.transform_for(x.dtype)(x).numpy()))
-    assert after < before
-    assert not np.array_equal(scaling.gains, np.ones_like(scaling.gains))
-
-
 def test_the_default_detector_reconstructs_in_the_datas_units(table):
     detector = AutoencoderOutlierDetector(n_estimators=32, random_state=0).fit(table)
-    assert isinstance(detector._scaling, Whitening)
     assert r2_score(table, detector.reconstruct(table), multioutput="raw_values").min() > 0.5

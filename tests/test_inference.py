@@ -13,6 +13,7 @@ from sklearn_ae.architectures import Convolutional, Custom, Dense
 from sklearn_ae.latents import Variational
 from tests.helpers import QUICK, Decoder, Encoder
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 FLAT = {"architecture": Convolutional((1, 9), channels=(2,), linear_path=False), "latent": Variational()}
 
 

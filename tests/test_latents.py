@@ -8,7 +8,12 @@ import torch
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
+from sklearn_ae import AutoencoderTransformer
+from sklearn_ae.architectures import Dense
 from sklearn_ae.latents import Contractive, Latent, Ordered, Sparse, Variational, squared_gradient_norms
+from tests.helpers import LATENTS
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs
 
 
 @pytest.fixture
@@ -141,11 +146,82 @@ def test_warm_up_raises_the_weight_from_nothing():
     assert Variational().cost_weight(0.0) == 1.0
 
 
+# Draws
+
+
+@pytest.fixture
+def correlated():
+    """Encoder's outputs of 500 rows whose four components are correlated, skewed and of means of their own."""
+    rng = np.random.default_rng(0)
+    h = rng.gamma(2.0, size=(500, 4)) @ rng.normal(size=(4, 4)) + [0, 1, 10, -5]
+    return torch.from_numpy(h.astype(np.float32))
+
+
+def draw(latent, h, n=40_000):
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(len(h), (n,), generator=generator)
+    return latent.sample_codes(h, rows, generator).double().numpy()
+
+
+def test_draws_have_the_mean_and_the_covariance_of_the_codes(correlated):
+    z, h = draw(Latent(), correlated), correlated.double().numpy()
+    np.testing.assert_allclose((z.mean(0) - h.mean(0)) / h.std(0), np.zeros(4), atol=0.02)  # four standard errors
+    np.testing.assert_allclose(z.std(0) / h.std(0), np.ones(4), atol=0.04)
+    np.testing.assert_allclose(np.corrcoef(z.T), np.corrcoef(h.T), atol=0.02)
+
+
 def test_draws_stand_around_the_codes():
-    torch.manual_seed(0)
-    h = torch.cat([torch.zeros(50, 2), torch.ones(50, 2)])
-    rows = torch.zeros(2_000, dtype=torch.long)
-    z = Latent().sample_codes(h, rows, torch.Generator().manual_seed(0))
-    assert z.shape == (2_000, 2)
-    assert abs(float(z.mean())) < 0.05
-    assert 0.1 < float(z.std()) < 0.4  # Silverman's bandwidth of 100 points with deviation 0.5: 0.23
+    h = torch.tensor([[1.0], [2.0]]).repeat(50, 1)
+    bandwidth = 75 ** (-1 / 5)  # Silverman's, of 100 points
+    z = Latent().sample_codes(h, torch.zeros(4_000, dtype=torch.long), torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(z.mean(), 1.5 - 0.5 / (1 + bandwidth**2) ** 0.5, atol=0.01)
+    np.testing.assert_allclose(z.std(), 0.5 * bandwidth / (1 + bandwidth**2) ** 0.5, rtol=0.05)
+
+
+def test_draws_of_components_that_depend_on_one_another_do_too(correlated):
+    h = torch.cat([correlated, correlated[:, :1] - correlated[:, 1:2], torch.zeros(500, 1)], 1)
+    z = draw(Latent(), h)
+    np.testing.assert_allclose(z[:, 4], z[:, 0] - z[:, 1], atol=1e-4)
+    assert (z[:, 5] == 0).all()
+
+
+def test_sparse_draws_have_the_zeros_of_the_codes(correlated):
+    latent = Sparse(active=0.5)
+    h = correlated - correlated.mean(0)
+    z, codes = draw(latent, h), latent.code(h, sample=False).double().numpy()
+    np.testing.assert_allclose((z == 0).mean(0), (codes == 0).mean(0), atol=0.01)
+    assert ((z == 0).sum(1) == 2).all()
+    np.testing.assert_allclose((z.mean(0) - codes.mean(0)) / codes.std(0), np.zeros(4), atol=0.02)
+    np.testing.assert_allclose(z.std(0) / codes.std(0), np.ones(4), atol=0.04)
+    np.testing.assert_allclose(np.corrcoef(z.T), np.corrcoef(codes.T), atol=0.1)
+
+
+def test_draws_of_activation_rates_are_rates(correlated):
+    z = draw(Sparse(penalty="kl"), correlated)
+    assert ((z >= 0) & (z <= 1)).all()
+
+
+def test_variational_draws_are_from_the_posteriors():
+    h = torch.tensor([[-1.0, 2 * math.log(0.5)], [1.0, 2 * math.log(2.0)]])
+    z = draw(Variational(), h)
+    np.testing.assert_allclose(z.mean(), 0, atol=0.04)
+    np.testing.assert_allclose(z.var(), 1 + (0.25 + 4) / 2, rtol=0.05)
+
+
+@pytest.mark.parametrize("k", [2, 10, 30])
+def test_rows_drawn_from_linear_codes_have_the_moments_of_the_reconstructions(k):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(800, 30)) @ rng.normal(size=(30, 30)) + rng.normal(size=30)
+    model = AutoencoderTransformer(k, architecture=Dense(()), max_epochs=1, random_state=0).fit(X)
+    drawn, R = model.sample(20_000, random_state=0), model.reconstruct(X)
+    np.testing.assert_allclose(drawn.var(0).sum() / R.var(0).sum(), 1, atol=0.04)
+    np.testing.assert_allclose(np.corrcoef(drawn.T), np.corrcoef(R.T), atol=0.05)
+
+
+@pytest.mark.parametrize("latent", [None, *LATENTS])
+def test_drawn_rows_have_the_moments_of_the_data(latent, table):
+    latent = latent and LATENTS[latent]()
+    drawn = AutoencoderTransformer(4, latent=latent, max_epochs=40, random_state=0).fit(table).sample(4_000, random_state=0)
+    np.testing.assert_allclose((drawn.mean(0) - table.mean(0)) / table.std(0), np.zeros(6), atol=0.2)
+    np.testing.assert_allclose(drawn.std(0) / table.std(0), np.ones(6), atol=0.25)
+    np.testing.assert_allclose(np.corrcoef(drawn.T), np.corrcoef(table.T), atol=0.2)

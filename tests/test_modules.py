@@ -12,12 +12,11 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
-from sklearn_ae._data.sources import ArraySource
 from sklearn_ae._network.stack import Stack
 from sklearn_ae.architectures import Convolutional, Custom, Dense
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Contractive, Latent, Sparse
-from tests.helpers import QUICK
+from tests.helpers import QUICK, build_net
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -110,7 +109,7 @@ MODELS = {
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("slots", IN_PLACE)
-def test_what_works_in_place_gives_the_numbers_of_its_twin(slots, model, table):
+def test_in_place_modules_give_equal_results(slots, model, table):
     a, b = (MODELS[model](IN_PLACE[slots](in_place)).fit(table) for in_place in (True, False))
     assert a.loss_curve_ == b.loss_curve_
     assert a.validation_loss_curve_ == b.validation_loss_curve_
@@ -124,7 +123,7 @@ def test_what_works_in_place_gives_the_numbers_of_its_twin(slots, model, table):
 
 
 @pytest.mark.parametrize("model", ["ensemble"])
-def test_one_by_one_as_in_a_batch(model, table):
+def test_looped_and_batched_members_agree(model, table):
     a, b, c = (MODELS[model]({"architecture": halving(p, reads)}).fit(table) for p, reads in ((1, 1), (0, 1), (0, 0)))
     np.testing.assert_array_equal(a.score_samples(table), b.score_samples(table))
     np.testing.assert_allclose(b.score_samples(table), c.score_samples(table), rtol=1e-4)
@@ -220,10 +219,9 @@ def test_buffers_that_are_set_anew_are_kept(model, reads, table):
     assert (largest > 0.5).all()
 
 
-def test_trials_leave_statistics_as_they_are():
+def test_checks_of_modules_leave_their_statistics_unchanged():
     model = AutoencoderOutlierDetector(2, n_estimators=3, architecture=Dense((8,), normalization="batch"))
-    blueprint = model._make_blueprint(ArraySource(np.zeros((9, SEEN))), np.random.RandomState(0))
-    stack = blueprint.build()
+    stack = build_net(model, np.zeros((9, SEEN)))[1].model.network
     assert stack.mode == "vmap"
     state = stack.network.state_dict()
     assert all((state[name] == 0).all() for name in state if name.endswith(("running_mean", "num_batches_tracked")))
@@ -269,7 +267,7 @@ class AcrossRows(nn.Module):
     ],
 )
 @pytest.mark.parametrize("estimator", [AutoencoderTransformer, AutoencoderOutlierDetector])
-def test_rows_that_would_depend_on_their_neighbours_are_refused(estimator, architecture, message, table):
+def test_modules_that_mix_rows_are_refused(estimator, architecture, message, table):
     with pytest.raises(ValueError, match=message):
         estimator(2, architecture=architecture, **QUICK).fit(table)
 

@@ -11,7 +11,9 @@ from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._data.sources import ArraySource
+from sklearn_ae._network.filling import GapFiller
 from sklearn_ae._network.stack import Stack
+from sklearn_ae._scores.single import build_autoencoder
 from sklearn_ae.architectures import Convolutional, Dense
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.latents import Sparse, Variational
@@ -24,14 +26,14 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 @pytest.mark.parametrize("n", [2, 9, 53, 400])
-def test_a_fit_trains_and_starts_on_no_row_that_it_is_judged_by(n):
+def test_held_out_rows_are_not_trained_on(n):
     X = np.arange(float(n))[:, None] * [1, -1]  # rows can be told apart
-    _, (module, train, held_out) = build_net(AutoencoderTransformer(1, scaling=None), X)
+    _, (model, _, train, held_out) = build_net(AutoencoderTransformer(1, scaling=None), X)
     learnt, judged = (source.take(slice(None)).x[:, 0] for source in (train, held_out or train.subset(np.empty(0, int))))
     assert not set(learnt.tolist()) & set(judged.tolist())
     assert set(learnt.tolist()) | set(judged.tolist()) == set(range(n))
     assert len(judged) == round(max(n / 10, min(100, n / 5)))
-    assert module.decoder.linear.bias[0].item() == pytest.approx(learnt.mean().item())  # where PCA starts
+    assert model.network.decoder.linear.bias[0].item() == pytest.approx(learnt.mean().item())  # where PCA starts
 
 
 # Stacks
@@ -41,7 +43,7 @@ def autoencoder(seed=0, architecture=None, latent=None, corruption=None):
     model = AutoencoderTransformer(2, architecture=architecture or Dense((8,)), latent=latent, corruption=corruption)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return model._make_blueprint(ArraySource(np.zeros((1, 4))), np.random.RandomState(0)).build().eval()
+        return build_autoencoder(model._configure(ArraySource(np.zeros((1, 4)))), GapFiller, checked=False).eval()
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def autoencoder(seed=0, architecture=None, latent=None, corruption=None):
 )
 def test_each_network_of_a_stack_can_be_taken_out(parts, mode):
     networks = [autoencoder(seed, **parts) for seed in range(3)]
-    stack = Stack(copy.deepcopy(networks), 4).eval()
+    stack = Stack(copy.deepcopy(networks), 4, 2, whitens=False).eval()
     assert stack.mode == mode
     x = torch.rand(3, 7, 4, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -71,7 +73,7 @@ def test_each_network_of_a_stack_can_be_taken_out(parts, mode):
 
 def test_the_weights_of_a_stack_are_one_networks_with_an_axis_before():
     networks = [autoencoder(seed) for seed in range(3)]
-    stack = Stack(networks, 4)
+    stack = Stack(networks, 4, 2, whitens=False)
     own = dict(networks[0].named_parameters())
     stacked = dict(stack.named_parameters())
     assert stacked.keys() == {f"network.{name}" for name in own}
@@ -82,7 +84,7 @@ def test_the_weights_of_a_stack_are_one_networks_with_an_axis_before():
 def test_stacking_leaves_the_networks_as_they_are():
     networks = [autoencoder(seed, Dense((8,), normalization="batch")) for seed in range(3)]
     before = copy.deepcopy([network.state_dict() for network in networks])
-    stack = Stack(networks, 4)
+    stack = Stack(networks, 4, 2, whitens=False)
     with torch.no_grad():
         for p in stack.parameters():
             p.zero_()

@@ -1,38 +1,47 @@
 """Files: what was saved comes back to the last bit, and nothing else comes back."""
 
 import errno
+import hashlib
 import itertools
 import json
+import os
 import pickle
-import struct
+import random
+import signal
 import subprocess
 import sys
 import warnings
-from functools import partial
-from pathlib import Path
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.numpy import save as to_safetensors
 from sklearn.base import clone
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.decomposition import PCA
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn_ae._network.values import same_value
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
-from sklearn_ae._component import Part
-from sklearn_ae._data.recent import Rows
-from sklearn_ae._network.values import PARTS, same_value
+from sklearn_ae._data.scaling import KINDS as SCALINGS
+from sklearn_ae._files import read_state, write_state
+from sklearn_ae._losses import LOSSES
+from sklearn_ae._records import Decoder as RecordDecoder
+from sklearn_ae._records import Encoder as RecordEncoder
+from sklearn_ae._training.state import as_arrays
 from sklearn_ae.architectures import Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.latents import Latent, Ordered, Sparse, Variational
-from sklearn_ae.persistence import _file, _safetensors, load, save
-from tests.helpers import QUICK, Decoder, Encoder
+from sklearn_ae.persistence import load, save
+from tests.helpers import ARCHITECTURES, CORRUPTIONS, LATENTS, QUICK, Decoder, Encoder
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # three epochs
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 KINDS = {
     "transformer": lambda **params: AutoencoderTransformer(2, **QUICK | params),
@@ -42,15 +51,15 @@ KINDS = {
 }
 
 
-def saved_and_loaded(model, path):
-    save(model, path / "model.safetensors")
-    return load(path / "model.safetensors")
+def saved_and_loaded(model, folder):
+    save(model, folder / "model.safetensors")
+    return load(folder / "model.safetensors")
 
 
 def assert_equal(a, b, X):
     """Every attribute and every method gives the same bits."""
     assert type(a) is type(b)
-    assert same_params(a, b)
+    assert repr(a.get_params()) == repr(b.get_params())
     for name, value in vars(a).items():
         if name.endswith("_") and name != "net_":
             assert same_value(value, getattr(b, name)), name
@@ -58,16 +67,13 @@ def assert_equal(a, b, X):
     if isinstance(a, AutoencoderOutlierDetector):
         methods += ["predict", "decision_function", "p_values", "feature_contributions"]
     for method in methods:
-        np.testing.assert_array_equal(getattr(a, method)(X), getattr(b, method)(X), err_msg=method)
+        for rows in (X, X.astype(np.float32)):
+            results = getattr(a, method)(rows), getattr(b, method)(rows)
+            np.testing.assert_array_equal(*results, err_msg=method)
     Z = np.asarray(a.transform(X))
     np.testing.assert_array_equal(a.inverse_transform(Z), b.inverse_transform(Z))
     np.testing.assert_array_equal(a.sample(7, random_state=3), b.sample(7, random_state=3))
     np.testing.assert_array_equal(a.get_feature_names_out(), b.get_feature_names_out())
-
-
-def same_params(a, b):
-    a, b = a.get_params(deep=False), b.get_params(deep=False)
-    return a.keys() == b.keys() and all(repr(a[name]) == repr(b[name]) and type(a[name]) is type(b[name]) for name in a)
 
 
 @pytest.fixture(params=KINDS)
@@ -82,34 +88,28 @@ def test_all_comes_back(model, table, tmp_path):
     assert_equal(model, saved_and_loaded(model, tmp_path), table)
 
 
-def test_float32_rows_give_the_same_bits(model, table, tmp_path):
-    assert_equal(model, saved_and_loaded(model, tmp_path), table.astype(np.float32))
-
-
-def scalings():
-    from sklearn_ae._data.scaling import KINDS as SCALINGS
-
-    return [None, *SCALINGS]
-
-
-@pytest.mark.parametrize("scaling", scalings())
-def test_every_scaling(scaling, table, tmp_path):
-    for kind in KINDS.values():
-        fitted = kind(scaling=scaling).fit(table / 10)
-        assert_equal(fitted, saved_and_loaded(fitted, tmp_path), table / 10)
-
-
+@pytest.mark.slow
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("architecture", set(ARCHITECTURES) - {"Custom"})
 @pytest.mark.parametrize("kind", KINDS)
-def test_missing_values(kind, table, tmp_path):
-    table[::3, 2] = np.nan
-    fitted = KINDS[kind]().fit(table)
-    assert_equal(fitted, saved_and_loaded(fitted, tmp_path), table)
+def test_every_combination_of_parts(kind, architecture, table, tmp_path):
+    X = (table - table.min(0)) / np.ptp(table, axis=0)
+    parts = itertools.product([None, *CORRUPTIONS], [None, *LATENTS], LOSSES)
+    for corruption, latent, loss in parts:
+        fitted = KINDS[kind](
+            architecture=ARCHITECTURES[architecture](6),
+            corruption=corruption and CORRUPTIONS[corruption](),
+            latent=latent and LATENTS[latent](),
+            loss=loss,
+            max_epochs=1,
+        ).fit(X)
+        assert_equal(fitted, saved_and_loaded(fitted, tmp_path), X)
 
 
-def test_defaults(table, tmp_path):
-    for default in (AutoencoderTransformer, AutoencoderOutlierDetector, partial(AutoencoderTransformer, latent=Ordered())):
-        fitted = default(random_state=0).fit(table)
-        assert_equal(fitted, saved_and_loaded(fitted, tmp_path), table)
+@pytest.mark.parametrize("scaling", [None, *SCALINGS])
+def test_every_scaling(scaling, table, tmp_path):
+    model = AutoencoderTransformer(scaling=scaling, **QUICK).fit(table / 10)
+    assert_equal(model, saved_and_loaded(model, tmp_path), table / 10)
 
 
 def test_names_and_output_config(model, table, tmp_path):
@@ -121,74 +121,48 @@ def test_names_and_output_config(model, table, tmp_path):
     assert copy.feature_names_in_.dtype == object
 
 
-def test_unfitted_estimators(tmp_path):
-    before = AutoencoderTransformer(
-        3, architecture=Dense([4, 2], activation=nn.PReLU), latent=Variational(0.5), device=torch.device("cpu")
-    )
-    after = saved_and_loaded(before, tmp_path)
-    assert same_params(before, after)
-    assert after.architecture.activation is nn.PReLU
-    assert not hasattr(after, "net_")
-
-
 @pytest.mark.parametrize(
     "params",
     [
-        {"tol": 0.0, "learning_rate": np.float32(0.01), "n_components": np.int64(2)},
+        {"n_components": 0.9, "latent": Ordered()},
+        {"n_components": np.int64(2), "tol": 0.0, "learning_rate": np.float32(0.01)},
         {"optimizer": torch.optim.RMSprop, "weight_decay": 1e-300},
-        {"architecture": Dense(np.array([5, 4])), "random_state": None},
-        {"architecture": Dense((5,), normalization="batch", dropout=0.1), "early_stopping": False},
+        {"architecture": Dense(np.array([5, 4]), activation=nn.PReLU), "random_state": None},
+        {"architecture": Dense([5], normalization="batch", dropout=0.1), "early_stopping": False},
+        {"device": torch.device("cpu"), "latent": Variational(0.5)},
     ],
 )
-def test_params_of_all_types(params, table, tmp_path):
-    model = AutoencoderTransformer(**{"max_epochs": 2, "random_state": 0} | params).fit(table)
-    copy = saved_and_loaded(model, tmp_path)
-    for name in params:
-        assert type(getattr(copy, name)) is type(getattr(model, name))
-    assert_equal(model, copy, table)
-
-
-def test_arrays_keep_their_order_in_memory(table, tmp_path):
-    model = AutoencoderTransformer(2, **QUICK).fit(table)
-    model._codes = np.asfortranarray(model._codes)
-    copy = saved_and_loaded(model, tmp_path)
-    assert copy._codes.flags.f_contiguous
-    assert_equal(model, copy, table)
+def test_parameters_of_all_types(params, table, tmp_path):
+    model = AutoencoderTransformer(**{"max_epochs": 2, "random_state": 0} | params)
+    for one in (model, model.fit(table)):
+        copy = saved_and_loaded(one, tmp_path)
+        for name, value in params.items():
+            found = getattr(copy, name)
+            assert repr(found) == repr(value) or found in (value, str(value))
+    np.testing.assert_array_equal(model.transform(table), copy.transform(table))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_training_goes_on_from_a_file(kind, table, tmp_path):
-    model = KINDS[kind]().set_params(warm_start=True).fit(table)
+def test_a_warm_start_goes_on_from_a_file(kind, table, tmp_path):
+    model = KINDS[kind](warm_start=True).fit(table)
     copy = saved_and_loaded(model, tmp_path)
     assert_equal(model.fit(table), copy.fit(table), table)
 
 
-def test_random_states_are_saved_where_they_stand(table, tmp_path):
-    model = AutoencoderTransformer(2, max_epochs=3, random_state=np.random.RandomState(3)).fit(table)
-    copy = saved_and_loaded(model, tmp_path)
-    np.testing.assert_array_equal(model.sample(5), copy.sample(5))
-    np.testing.assert_array_equal(model.random_state.rand(3), copy.random_state.rand(3))
-    assert_equal_states(model.fit(table), copy.fit(table), table)
-
-
-def assert_equal_states(a, b, X):
-    np.testing.assert_array_equal(a.transform(X), b.transform(X))
-
-
 @pytest.mark.parametrize("kind", KINDS)
-def test_streams_go_on_as_from_a_pickle_with_a_new_optimizer(kind, table, tmp_path):
+def test_a_stream_goes_on_from_a_file_as_if_nothing_had_been(kind, table, tmp_path):
     table[::3, 2] = np.nan
     model = KINDS[kind]().partial_fit(table[:60])
-    copy, pickled = saved_and_loaded(model, tmp_path), pickle.loads(pickle.dumps(model))
-    assert_equal(model, copy, table)
-    pickled.net_.resume_from = None  # a file has no state of the optimizer
-    assert_equal(pickled.partial_fit(table[60:]), copy.partial_fit(table[60:]), table)
-
-
-def test_random_states_that_are_one_stay_one(table, tmp_path):
-    model = AutoencoderTransformer(2, random_state=np.random.RandomState(0)).partial_fit(table[:60])
     copy = saved_and_loaded(model, tmp_path)
-    assert copy._stream.random_state is copy.random_state
+    assert_equal(model, copy, table)
+    assert_equal(model.partial_fit(table[60:]), copy.partial_fit(table[60:]), table)
+
+
+def test_a_random_state_goes_on_where_it_stood(table, tmp_path):
+    model = KINDS["transformer"](random_state=np.random.RandomState(3)).fit(table)
+    copy = saved_and_loaded(model, tmp_path)
+    np.testing.assert_array_equal(model.sample(5), copy.sample(5))
+    np.testing.assert_array_equal(model.fit_transform(table), copy.fit_transform(table))
 
 
 def test_a_second_save_writes_the_same_bytes(model, tmp_path):
@@ -199,48 +173,110 @@ def test_a_second_save_writes_the_same_bytes(model, tmp_path):
 
 def test_files_are_small(tmp_path, rng):
     X = rng.normal(size=(200, 64))
-    for model in (
-        AutoencoderTransformer(2, random_state=0, max_epochs=1),
-        AutoencoderOutlierDetector(random_state=0, max_epochs=1),
-        AutoencoderOutlierDetector(novelty=True, random_state=0, max_epochs=1),
-    ):
-        save(model.fit(X), tmp_path / "model")
+    for kind in KINDS.values():
+        model = kind(max_epochs=1).fit(X)
+        save(model, tmp_path / "model")
         n_bytes = sum(tensor.nbytes for tensor in model.net_.module_.state_dict().values())
-        assert (tmp_path / "model").stat().st_size < 1.2 * n_bytes
-        assert len(pickle.dumps(model)) < 1.2 * n_bytes
+        assert (tmp_path / "model").stat().st_size < 1.2 * n_bytes + 10_000
 
 
 def test_other_tools_read_the_tensors(model, tmp_path):
+    safetensors = pytest.importorskip("safetensors")
     save(model, tmp_path / "model.safetensors")
-    with safe_open(tmp_path / "model.safetensors", "np") as file:
-        names = {name for name in file.keys() if name.startswith("_weights.")}  # noqa: SIM118
-        assert names == {f"_weights.{name}" for name in model.net_.module_.state_dict()}
+    with safetensors.safe_open(tmp_path / "model.safetensors", "np") as file:
+        for name, tensor in model.net_.module_.state_dict().items():
+            np.testing.assert_array_equal(file.get_tensor(f"_weights.{name}"), tensor)
         assert json.loads(file.metadata()["versions"])["torch"] == torch.__version__
 
 
-def test_models_of_a_gpu_come_to_machines_without_one(table, tmp_path, monkeypatch):
+def test_a_model_of_a_gpu_comes_to_a_machine_without_one(table, tmp_path, monkeypatch):
     model = AutoencoderTransformer(2, **QUICK).fit(table)
     model.device = "cuda"  # as if it had been fitted there
-    data = pickle.dumps(model)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    for copy in (saved_and_loaded(model, tmp_path), pickle.loads(data)):
-        assert copy.device == "cuda"
-        assert copy.net_.device == torch.device("cpu")
-        np.testing.assert_array_equal(copy.transform(table), model.transform(table))
+    copy = saved_and_loaded(model, tmp_path)
+    assert copy.device == "cuda"
+    np.testing.assert_array_equal(copy.transform(table), model.transform(table))
+
+
+def test_a_training_state_comes_back(tmp_path):
+    """What a checkpoint holds: nested values with numbers as names, and arrays of all types."""
+    weight = nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.Adam([weight])
+    weight.sum().backward()
+    optimizer.step()
+    arrays = [np.array([[1, 0], [2, 3]]).astype(dtype) for dtype in "?bBhHiIlLefd"]
+    arrays += [np.empty((0, 3)), np.array(2.0), np.asfortranarray(arrays[0]), np.arange(4)[::-2]]
+    state = {"optimizer": as_arrays(optimizer.state_dict()), "arrays": arrays}
+    state |= {"best": (np.inf, np.nan, None), "random": torch.get_rng_state().numpy()}
+    encoder = RecordEncoder()
+    write_state(tmp_path / "state", encoder.encode(state), encoder.arrays)
+    plain, arrays = read_state(tmp_path / "state")
+    np.testing.assert_equal(RecordDecoder(arrays).decode(plain), state)
+    with pytest.raises(ValueError, match="no estimator"):
+        load(tmp_path / "state")
+
+
+# Pipelines
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pipeline_comes_back(kind, table, tmp_path):
+    table[::5, 1] = np.nan
+    pipeline = make_pipeline(SimpleImputer(), StandardScaler(), PCA(4), KINDS[kind]()).fit(table)
+    copy = saved_and_loaded(pipeline, tmp_path)
+    np.testing.assert_array_equal(pipeline.score_samples(table), copy.score_samples(table))
+    copy.fit(table)
+    np.testing.assert_array_equal(pipeline.score_samples(table), copy.score_samples(table))
+
+
+def test_columns_and_labels_of_all_types_come_back(table, tmp_path):
+    X = pd.DataFrame(table, columns=list("abcdef"))
+    X["kind"] = np.where(X["a"] > 0, "x", "y")
+    y = np.where(X["b"] > 0, "yes", "no")
+    codes = make_union(AutoencoderTransformer(2, **QUICK), "passthrough")
+    columns = make_column_transformer(
+        (make_pipeline(StandardScaler(), codes), make_column_selector(dtype_include=np.number)),
+        (OneHotEncoder(), ["kind"]),
+        ("drop", ["a"]),
+    )
+    pipeline = make_pipeline(columns, LogisticRegression()).fit(X, y)
+    copy = saved_and_loaded(pipeline, tmp_path)
+    np.testing.assert_array_equal(pipeline.predict(X), copy.predict(X))
+    np.testing.assert_array_equal(pipeline.predict_proba(X), copy.predict_proba(X))
+    names = (one[0].get_feature_names_out() for one in (pipeline, copy))
+    np.testing.assert_array_equal(*names)
+    assert copy.predict(X).dtype == pipeline.predict(X).dtype
+
+
+@pytest.mark.parametrize(
+    ("step", "place"),
+    [
+        (FunctionTransformer(np.log1p), r"steps\.0\.1\.func"),
+        (RandomForestClassifier(), r"steps\.0\.1="),
+    ],
+)
+def test_a_step_that_holds_other_things_is_named(step, place, tmp_path):
+    with pytest.raises(TypeError, match=f"{place}.*pickle or joblib"):
+        save(make_pipeline(step, AutoencoderTransformer()), tmp_path / "model")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_skops_keeps_pipelines(kind, table):
+    sio = pytest.importorskip("skops.io")
+    table[::5, 1] = np.nan
+    last = KINDS[kind](latent=Variational(), corruption=GaussianNoise())
+    pipeline = make_pipeline(StandardScaler(), last).fit(table)
+    data = sio.dumps(pipeline)
+    types = sio.get_untrusted_types(data=data)
+    assert all(name.startswith("sklearn_ae.") for name in types)
+    copy = sio.loads(data, trusted=types)
+    np.testing.assert_array_equal(pipeline.score_samples(table), copy.score_samples(table))
 
 
 # Code
 
 
-def schedule(t):
-    return 1.0
-
-
 class OwnLatent(Latent):
-    pass
-
-
-class OwnArchitecture(Dense):
     pass
 
 
@@ -258,15 +294,15 @@ class Spy(nn.Tanh):
         {"architecture": Custom(Encoder, Decoder)},
         {"architecture": Custom(nn.Linear(6, 2), nn.Linear(2, 6))},
         {"architecture": Dense((3,), activation=Spy)},
-        {"architecture": OwnArchitecture((3,))},
         {"latent": OwnLatent()},
         {"loss": nn.HuberLoss()},
     ],
 )
 def test_code_that_predictions_need_is_refused(params, table, tmp_path):
     model = AutoencoderTransformer(2, **params, **QUICK).fit(table)
+    (name,) = params
     for one in (model, clone(model)):
-        with pytest.raises(TypeError, match=f"{next(iter(params))}.*pickle or joblib .*runs any code"):
+        with pytest.raises(TypeError, match=f"^{name}.*pickle or joblib .*runs any code"):
             save(one, tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
@@ -276,10 +312,9 @@ def test_code_that_training_needs_is_left_out(table, tmp_path):
 
     params = {
         "callbacks": [EpochTimer()],
-        "learning_rate_schedule": schedule,
+        "learning_rate_schedule": lambda t: 1.0,
         "optimizer": OwnOptimizer,
         "corruption": lambda x: x,
-        "random_state": np.random.RandomState(np.random.PCG64(0)),
     }
     model = AutoencoderTransformer(2, max_epochs=2, **params).fit(table)
     with pytest.warns(UserWarning, match="Predictions do not need them") as caught:
@@ -287,24 +322,24 @@ def test_code_that_training_needs_is_left_out(table, tmp_path):
     assert all(name in str(caught[0].message) for name in params)
     assert caught[0].filename == __file__
     copy = load(tmp_path / "model")
-    assert_equal_states(model, copy, table)
-    assert (copy.callbacks, copy.corruption, copy.learning_rate_schedule, copy.optimizer) == (None, None, "one_cycle", "adamw")
-    copy.set_params(corruption=params["corruption"]).fit(table)
+    np.testing.assert_array_equal(model.transform(table), copy.transform(table))
+    assert (copy.callbacks, copy.corruption) == (None, None)
+    assert (copy.learning_rate_schedule, copy.optimizer) == ("one_cycle", "adamw")
 
 
-@pytest.mark.parametrize("thing", [make_pipeline(AutoencoderTransformer()), None, {"a": 1}, Part()])
+@pytest.mark.parametrize("thing", [None, {"a": 1}, np.zeros(3), AutoencoderTransformer])
 def test_other_things_are_refused(thing, tmp_path):
-    with pytest.raises(TypeError, match="save takes AutoencoderTransformer or AutoencoderOutlierDetector"):
+    with pytest.raises(TypeError, match="save takes an estimator"):
         save(thing, tmp_path / "model")
 
 
-def test_subclasses_are_refused(table, tmp_path):
-    class AutoencoderTransformer2(AutoencoderTransformer):
+def test_subclasses_are_refused(tmp_path):
+    class Own(AutoencoderTransformer):
         pass
 
-    AutoencoderTransformer2.__name__ = "AutoencoderTransformer"
-    with pytest.raises(TypeError, match="save takes"):
-        save(AutoencoderTransformer2(), tmp_path / "model")
+    Own.__name__ = "AutoencoderTransformer"
+    with pytest.raises(TypeError, match="cannot be saved"):
+        save(Own(), tmp_path / "model")
 
 
 def test_invalid_parameters_are_not_saved(tmp_path):
@@ -313,72 +348,104 @@ def test_invalid_parameters_are_not_saved(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_every_part_of_the_package_can_be_saved():
-    for name, part in PARTS.items():
-        assert part.__module__.startswith("sklearn_ae."), name
-
-
 # Writing
 
 
-def test_paths_of_all_kinds(table, tmp_path):
-    model = AutoencoderTransformer(2, **QUICK).fit(table)
+def test_paths_of_all_kinds(tmp_path):
     for path in (str(tmp_path / "a"), tmp_path / "ü b"):
-        save(model, path)
-        assert_equal_states(model, load(path), table)
+        save(AutoencoderTransformer(7), path)
+        assert load(path).n_components == 7
     assert len(list(tmp_path.iterdir())) == 2
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "none")
     with pytest.raises(FileNotFoundError):
-        save(model, tmp_path / "no folder" / "model")
+        save(AutoencoderTransformer(), tmp_path / "no folder" / "model")
     with pytest.raises(IsADirectoryError):
-        save(model, tmp_path)
+        save(AutoencoderTransformer(), tmp_path)
 
 
-def test_links_stay_and_permissions_too(tmp_path):
-    model = AutoencoderTransformer(2)
-    save(model, tmp_path / "model")
-    assert (tmp_path / "model").stat().st_mode & 0o777 == 0o666 & ~_safetensors.umask()
+def test_links_and_permissions_stay(tmp_path):
+    save(AutoencoderTransformer(2), tmp_path / "model")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "model").stat().st_mode == (tmp_path / "plain").stat().st_mode
     (tmp_path / "model").chmod(0o640)
     (tmp_path / "link").symlink_to(tmp_path / "model")
-    save(model.set_params(n_components=7), tmp_path / "link")
+    save(AutoencoderTransformer(7), tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "model").stat().st_mode & 0o777 == 0o640
     assert load(tmp_path / "model").n_components == 7
 
 
-@pytest.mark.parametrize("broken", ["fsync", "replace", "chmod"])
-def test_a_write_that_fails_leaves_the_old_file(broken, tmp_path, monkeypatch):
-    save(AutoencoderTransformer(3), tmp_path / "model")
-
+@pytest.mark.parametrize("broken", ["fsync", "replace"])
+def test_a_save_that_fails_leaves_the_old_file(broken, tmp_path, monkeypatch):
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(f"sklearn_ae.persistence._safetensors.os.{broken}", full)
+    save(AutoencoderTransformer(3), tmp_path / "model")
+    monkeypatch.setattr(f"os.{broken}", full)
     with pytest.raises(OSError, match="No space left"):
         save(AutoencoderTransformer(4), tmp_path / "model")
-    monkeypatch.undo()
     assert load(tmp_path / "model").n_components == 3
     assert [one.name for one in tmp_path.iterdir()] == ["model"]
 
 
+def test_a_full_disk_leaves_the_old_file(tmp_path):
+    resource = pytest.importorskip("resource")
+    save(AutoencoderTransformer(3), tmp_path / "model")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))  # the system writes no more
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save(AutoencoderTransformer(4), tmp_path / "model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert load(tmp_path / "model").n_components == 3
+    assert [one.name for one in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_folder_that_must_not_be_written_to(tmp_path):
+    save(AutoencoderTransformer(3), tmp_path / "model")
+    tmp_path.chmod(0o555)
+    if os.access(tmp_path, os.W_OK):
+        pytest.skip("this user may write anywhere")
+    with pytest.raises(PermissionError):
+        save(AutoencoderTransformer(4), tmp_path / "model")
+    assert load(tmp_path / "model").n_components == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@pytest.mark.parametrize("place", ["fsync", "replace"])
+def test_a_kill_while_writing_leaves_the_old_file(place, tmp_path, monkeypatch):
+    save(AutoencoderTransformer(3), tmp_path / "model")
+    if not (child := os.fork()):
+        monkeypatch.setattr(f"os.{place}", lambda *args: os.kill(os.getpid(), signal.SIGKILL))
+        try:
+            save(AutoencoderTransformer(4), tmp_path / "model")
+        finally:
+            os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert load(tmp_path / "model").n_components == 3
+
+
 @pytest.mark.slow
-def test_a_kill_leaves_the_old_file_or_the_new_one(tmp_path):
-    """Processes that save again and again are killed at random; a full file is there always."""
+def test_a_kill_at_any_time_leaves_a_whole_file(tmp_path):
+    """Processes that save again and again are killed at random."""
     script = (
-        "import sys\nfrom sklearn_ae import AutoencoderTransformer\nfrom sklearn_ae.persistence import save\n"
-        "import numpy as np\nmodel = AutoencoderTransformer(2, max_epochs=1, random_state=0).fit(np.random.rand(50, 300))\n"
-        "while True:\n    model.n_iter_ += 1\n    save(model, sys.argv[1])\n    print('x', flush=True)\n"
+        "import sys\nimport numpy as np\nfrom sklearn_ae import AutoencoderTransformer\n"
+        "from sklearn_ae.persistence import save\n"
+        "model = AutoencoderTransformer(max_epochs=1).fit(np.random.rand(50, 300))\n"
+        "while True:\n"
+        "    model.n_iter_ += 1\n    save(model, sys.argv[1])\n    print('x', flush=True)\n"
     )
+    command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path / "model")]
     rng = np.random.default_rng(0)
     for _ in range(3):
-        process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", script, str(tmp_path / "model")], stdout=subprocess.PIPE)
-        process.stdout.readline()
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(rng.uniform(0.0, 0.1))
-        process.kill()
-        process.wait()
-        process.stdout.close()
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(rng.uniform(0.0, 0.1))
+            process.kill()
         assert load(tmp_path / "model").n_iter_ > 1
 
 
@@ -386,31 +453,38 @@ def test_a_kill_leaves_the_old_file_or_the_new_one(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def small():
-    """The bytes of a small detector's file, and its scores."""
-    rng = np.random.default_rng(0)
-    X = pd.DataFrame(rng.normal(size=(40, 3)), columns=["a", "b", "c"])
+def small(tmp_path_factory):
+    """The bytes of files of two small models by name, and rows for them."""
+    path = tmp_path_factory.mktemp("small") / "model"
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)), columns=["a", "b", "c"])
+    parts = {"architecture": Dense((2,)), "latent": Sparse(), "corruption": GaussianNoise()}
+    models = {
+        "detector": AutoencoderOutlierDetector(1, n_estimators=2, max_epochs=1, **parts),
+        "stream": AutoencoderTransformer(1, random_state=np.random.RandomState(0), **parts),
+    }
+    files = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = AutoencoderOutlierDetector(
-            1, n_estimators=2, architecture=Dense((2,)), latent=Sparse(), corruption=GaussianNoise(), max_epochs=1, random_state=0
-        ).fit(X)
-        model._codes = model._codes[:3]
-    return _file.to_bytes(model), model, X
+        save(models["detector"].fit(X), path)
+        files["detector"] = path.read_bytes()
+        save(models["stream"].partial_fit(X), path)
+        files["stream"] = path.read_bytes()
+    return files, X
 
 
 def parsed(data):
-    end = 8 + struct.unpack("<Q", data[:8])[0]
-    return json.loads(data[8:end]), data[end:]
+    """The header of a file, the content in it, and the tensors."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    return header, json.loads(header["__metadata__"]["content"]), data[end:-32]
 
 
-def assembled(header, body, with_sum=True):
-    if with_sum:
-        header = {**header, "__metadata__": {**header["__metadata__"], "sha256": _safetensors.NO_SUM}}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    data = struct.pack("<Q", len(text)) + text + body
-    return _safetensors.with_sum(data) if with_sum else data
+def assembled(header, content, tensors):
+    """A file with a right checksum."""
+    metadata = {**header["__metadata__"], "content": json.dumps(content)}
+    text = json.dumps({**header, "__metadata__": metadata}, separators=(",", ":")).encode()
+    data = len(text).to_bytes(8, "little") + text + tensors
+    return data + hashlib.sha256(data).digest()
 
 
 def refused(data, path, match=None):
@@ -418,69 +492,75 @@ def refused(data, path, match=None):
     with pytest.raises(ValueError, match=match) as caught:
         load(path)
     assert repr(str(path)) in str(caught.value)
-    return str(caught.value)
+    assert not any(word in str(caught.value) for word in ("MemoryError", "allocate"))
 
 
-def scores_of(model, X):
-    """Scores, whatever names the columns have."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "X does not have valid feature names")
-        return model.score_samples(X.to_numpy())
+@contextmanager
+def limited_memory(n_bytes):
+    """Inside the block the process gets no more than so many bytes."""
+    resource = pytest.importorskip("resource")
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def test_assembled_files_load(small):
-    header, body = parsed(small[0])
-    assert isinstance(_file.from_bytes(assembled(header, body)), AutoencoderOutlierDetector)
+def test_an_assembled_file_loads(small, tmp_path):
+    for data in small[0].values():
+        (tmp_path / "model").write_bytes(assembled(*parsed(data)))
+        load(tmp_path / "model")
 
 
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda data: b"", "no safetensors file"),
-        (lambda data: b"hello, world", "no safetensors file"),
-        (lambda data: pickle.dumps({"a": 1}), "pickle.*only those you trust"),
-        (lambda data: b"PK\x03\x04" + data, "zip archive"),
-        (lambda data: to_safetensors({"a": np.zeros(3)}), "not one that sklearn_ae"),
-        (lambda data: to_safetensors({"a": np.zeros(3)}, {"format": "pt"}), "not one that sklearn_ae"),
-        (lambda data: data[:-1], "checksum|damaged"),
-        (lambda data: data + b"\0", "checksum|damaged"),
-        (lambda data: data[: len(data) // 10], "truncated"),
-        (lambda data: struct.pack("<Q", 2**63) + data[8:], "truncated or damaged"),
-        (lambda data: data.replace(b'"format_version":"1"', b'"format_version":"7"'), "format 7.*upgrade sklearn-ae"),
-        (lambda data: data.replace(b'"format_version":"1"', b'"format_version":"x"'), "format number is damaged"),
+        (lambda data: b"", "was not written by sklearn_ae"),
+        (lambda data: b"hello, world", "was not written by sklearn_ae"),
+        (lambda data: pickle.dumps({"a": 1}), "was not written by sklearn_ae.*joblib.load"),
+        (lambda data: data.replace(b"sklearn_ae 1", b"sklearn_ae 9", 1), "or by one after"),
+        (lambda data: data[:-1], "cut off"),
+        (lambda data: data + b"\0", "was changed"),
+        (lambda data: data[: len(data) // 10], "cut off"),
+        (lambda data: b"\xff" * 8 + data[8:], "was changed"),
+        (lambda data: assembled(*parsed(data))[:-32] + bytes(32), "was changed"),
     ],
 )
 def test_the_message_says_what_is_wrong(make, match, small, tmp_path):
-    refused(make(small[0]), tmp_path / "model", match)
+    refused(make(small[0]["detector"]), tmp_path / "model", match)
 
 
-def test_no_truncated_file_is_loaded(small, tmp_path):
-    data = small[0]
-    end = 8 + struct.unpack("<Q", data[:8])[0]
-    header, _ = parsed(data)
-    ends = [end + at for name, one in header.items() if name != "__metadata__" for at in one["data_offsets"]]
-    lengths = {*range(0, 20), *range(0, end, 97), *ends, *(one - 1 for one in ends), end - 1, len(data) - 1} - {len(data)}
-    for n in sorted(lengths):
-        refused(data[:n], tmp_path / "model")
+def test_no_random_change_is_loaded(small, tmp_path):
+    """Bytes that are changed, taken away or put in, and ends that are missing."""
+    generator = random.Random(0)
+    for i in range(400):
+        data = bytearray(small[0]["detector"])
+        at, byte = generator.randrange(len(data)), generator.randrange(256)
+        if i % 4 == 0:
+            data[at] ^= byte or 1
+        elif i % 4 == 1:
+            data.insert(at, byte)
+        elif i % 4 == 2:
+            del data[at]
+        else:
+            del data[at:]
+        refused(data, tmp_path / "model")
 
 
 def places(plain, path=()):
     """All places in nested JSON."""
     yield path
-    if isinstance(plain, dict):
-        for key, one in plain.items():
+    if isinstance(plain, (dict, list)):
+        for key, one in plain.items() if isinstance(plain, dict) else enumerate(plain):
             yield from places(one, (*path, key))
-    if isinstance(plain, list):
-        for i, one in enumerate(plain):
-            yield from places(one, (*path, i))
 
 
 def replaced(plain, path, value):
     """A copy of nested JSON with another value in one place; `...` takes it away."""
-    plain = json.loads(json.dumps(plain))
-    if not path:
-        return value
-    inner = plain
+    plain = inner = json.loads(json.dumps(plain))
     for key in path[:-1]:
         inner = inner[key]
     if value is ...:
@@ -490,234 +570,111 @@ def replaced(plain, path, value):
     return plain
 
 
-STRANGE = [..., None, True, -1, 0, 10**12, 1e308, "x", "os.system", [], {}, [[[]]], {"part": "Latent", "params": {"dict": {}}}]
-STRANGE += [{"array": "_codes"}, {"record": "Scaling", "fields": {}}, {"float": "nan"}, {"tuple": [1] * 1000}]
+STRANGE = [..., None, True, -1, 0, 1_000, 10**6, 10**12, 1e308, np.nan, "x", "os.system", [], {}]
+STRANGE += [{"tuple": [1] * 1000}, {"tuple": [10**5] * 3}, {"array": "_codes"}, {"array": "?"}]
+STRANGE += [{"Latent": {}}, {"Scaling": {}}, {"type": "torch.nn.ReLU"}, {"type": "os.system"}]
+STRANGE += [{"strings": ["a"]}, {"dict": []}, {"sklearn.decomposition.PCA": {}}, {"os.system": {}}]
 
 
-@pytest.mark.parametrize("step", [pytest.param(3, marks=pytest.mark.slow), 16])
-def test_no_edited_field_is_loaded_as_something_broken(step, small):
-    """Each place of the JSON is given each of some strange values, with a checksum that is right.
+@pytest.mark.parametrize("n_changes", [80, pytest.param(1_500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["detector", "stream"])
+def test_no_edited_content_is_loaded_as_something_broken(name, n_changes, small, tmp_path):
+    """One place has another value, and the checksum is right.
 
-    Either the file is refused, or what comes back works: a parameter that training alone reads may be any valid one.
+    The file is refused, or what comes back works: what only training reads may be any valid value.
     """
-    data, _model, X = small
-    header, body = parsed(data)
-    estimator = json.loads(header["__metadata__"]["estimator"])
-    n_loaded = n_refused = 0
-    for i, path in enumerate(places(estimator)):
-        for value in STRANGE[i % step :: step]:
-            metadata = header["__metadata__"] | {
-                "estimator": json.dumps(replaced(estimator, path, value) if path or value is not ... else None)
-            }
+    files, X = small
+    header, content, tensors = parsed(files[name])
+    everywhere, generator = list(places(content))[1:], random.Random(0)
+    loaded, messages = [], []
+    with limited_memory(2**30):
+        for _ in range(n_changes):
+            edited = replaced(content, generator.choice(everywhere), generator.choice(STRANGE))
+            (tmp_path / "model").write_bytes(assembled(header, edited, tensors))
             try:
-                loaded = _file.from_bytes(assembled(header | {"__metadata__": metadata}, body))
-            except ValueError:
-                n_refused += 1
-                continue
-            n_loaded += 1
-            assert type(loaded) in _file.ESTIMATORS.values()
-            if hasattr(loaded, "net_"):
-                assert np.shape(scores_of(loaded, X)) == (40,)
-    assert n_loaded + n_refused > 3_000 / step
-    assert n_refused > n_loaded
+                loaded.append(load(tmp_path / "model"))
+            except ValueError as error:
+                messages.append(str(error))
+    assert len(messages) > n_changes / 2
+    assert not [text for text in messages if "MemoryError" in text or "allocate" in text]
+    for model in loaded:
+        if hasattr(model, "net_"):
+            vars(model).pop("feature_names_in_", None)
+            assert model.score_samples(X.to_numpy()).shape == (40,)
 
 
-def test_no_edited_header_is_loaded_as_something_broken(small):
-    data, _model, _X = small
-    header, body = parsed(data)
-    tensors = [name for name in header if name != "__metadata__"]
-    other = {
-        "dtype": ["F64", "F32", "I64", "BF16", "U8", "C64", "", None, 3],
-        "shape": [[], [0], [2**62, 4], [-1], [1, 1], "x", None],
-    }
-    for name in tensors:
-        start, end = header[name]["data_offsets"]
-        mutated = [{**header[name], key: value} for key, values in other.items() for value in values if value != header[name][key]]
-        mutated += [
-            {**header[name], "data_offsets": one} for one in ([start, end + 8], [end, start], [0, 2**63], [-8, 8], [start], None)
-        ]
-        mutated += [{}, None, 3, []]
-        for one in mutated:
-            with pytest.raises(ValueError, match="valid|damaged|unknown type|tensors|no safetensors"):
-                _file.from_bytes(assembled(header | {name: one}, body))
-        with pytest.raises(ValueError, match="missing|damaged"):
-            _file.from_bytes(assembled({key: one for key, one in header.items() if key != name}, body))
-
-
-def test_swapped_tensors_are_not_loaded(small):
-    """The checksum tells; with a new one shapes and types do, where they differ."""
-    data, _, _ = small
-    header, body = parsed(data)
-    tensors = [name for name in header if name != "__metadata__"]
-    for a, b in itertools.pairwise(tensors):
-        swapped = header | {a: header[b], b: header[a]}
-        with pytest.raises(ValueError, match="checksum"):
-            _file.from_bytes(assembled(swapped, body, with_sum=False))
-        if header[a]["shape"] != header[b]["shape"] and {"_codes", "_calibration.values"}.isdisjoint({a, b}):
-            with pytest.raises(ValueError, match="valid"):
-                _file.from_bytes(assembled(swapped, body))
+def test_no_edited_header_is_loaded(small, tmp_path):
+    header, content, tensors = parsed(small[0]["detector"])
+    for name in set(header) - {"__metadata__", "__sha256__"}:
+        begin, end = header[name]["data_offsets"]
+        edits = [{"dtype": one} for one in ("BF16", "C64", "", None)]
+        edits += [{"shape": one} for one in ([2**62, 4], [-1, -1], "x", None, [1 + (end - begin)])]
+        edits += [{"data_offsets": one} for one in ([begin, end + 8], [end, begin], [begin], None)]
+        for edit in (*edits, {"more": 1}):
+            edited = {**header, name: {**header[name], **edit}}
+            if edited != header:
+                refused(assembled(edited, content, tensors), tmp_path / "model", "not valid")
+        left = {key: one for key, one in header.items() if key != name}
+        refused(assembled(left, content, tensors), tmp_path / "model", "not valid")
 
 
 @pytest.mark.parametrize(
-    "make",
+    "edit",
     [
-        lambda e: e["state"]["_blueprint"]["fields"].update(n_components=10**15),
-        lambda e: e["state"]["_blueprint"]["fields"].update(n_features=10**15),
-        lambda e: e["state"]["_blueprint"]["fields"]["architecture"]["params"].update(hidden_layer_sizes={"tuple": [10**6, 10**6]}),
-        lambda e: e["state"]["_blueprint"]["fields"]["architecture"]["params"].update(hidden_layer_sizes={"tuple": [10**5] * 50}),
-        lambda e: e["state"]["_blueprint"]["fields"].update(active={"tuple": [1] * 10**5}),
-        lambda e: e["state"]["_blueprint"]["fields"].update(active={"tuple": [1, 10**12]}),
+        {"n_components": 10**15},
+        {"n_components": 10**9},
+        {"n_features": 10**15},
+        {"n_features": 10**9},
+        {"architecture": {"Dense": {"hidden_layer_sizes": {"tuple": [10**5] * 50}}}},
+        {"active": {"tuple": [1] * 10**5}},
+        {"active": {"tuple": [1, 10**12]}},
     ],
 )
-def test_huge_declared_sizes_are_not_allocated(make, small):
-    header, body = parsed(small[0])
-    estimator = json.loads(header["__metadata__"]["estimator"])
-    make(estimator)
-    metadata = header["__metadata__"] | {"estimator": json.dumps(estimator)}
-    with pytest.raises(ValueError, match="content is not valid"):
-        _file.from_bytes(assembled(header | {"__metadata__": metadata}, body))
+def test_sizes_that_a_file_declares_are_not_allocated(edit, small, tmp_path):
+    header, content, tensors = parsed(small[0]["detector"])
+    blueprint = next(iter(content["AutoencoderOutlierDetector"]["_blueprint"].values()))
+    if "architecture" in edit:
+        blueprint["architecture"]["Dense"] |= edit["architecture"]["Dense"]
+    else:
+        blueprint.update(edit)
+    with limited_memory(2**30):
+        refused(assembled(header, content, tensors), tmp_path / "model", "not valid")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("random_state", {"os.system": {}}),
+        ("random_state", {"sklearn.pipeline.clone": {}}),
+        ("random_state", {"sklearn.utils.Bunch": {}}),
+        ("random_state", {"type": "builtins.eval"}),
+        ("random_state", {"tuple": 5}),
+        ("transform", "x"),
+        ("__class__", "x"),
+        ("net_", None),
+        ("n_components", -1),
+        ("n_features_in_", 10**12),
+        ("architecture", {"Dense": {"hidden_layer_sizes": -1}}),
+    ],
+)
+def test_what_a_file_cannot_hold(name, value, small, tmp_path):
+    header, content, tensors = parsed(small[0]["detector"])
+    content["AutoencoderOutlierDetector"][name] = value
+    refused(assembled(header, content, tensors), tmp_path / "model", "not valid")
+
+
+@pytest.mark.parametrize("position", [-1, 625, 10**9, None, "x"])
+def test_a_random_state_does_not_read_beyond_its_key(position, small, tmp_path):
+    header, content, tensors = parsed(small[0]["stream"])
+    text = json.dumps(content)
+    assert '["pos", ' in text
+    edited = json.loads(text.replace('["pos", ', f'["pos", {json.dumps(position)}], ["x", '))
+    refused(assembled(header, edited, tensors), tmp_path / "model", "not valid")
 
 
 def test_deep_nesting_is_refused(small, tmp_path):
-    header, body = parsed(small[0])
-    metadata = header["__metadata__"] | {"estimator": "[" * 100_000 + "]" * 100_000}
-    refused(assembled(header | {"__metadata__": metadata}, body), tmp_path / "model", "not valid")
-    deep = b"[" * 100_000
-    refused(struct.pack("<Q", len(deep) + 1) + b"{" + deep, tmp_path / "model")
-
-
-@pytest.mark.parametrize("name", ["transform", "predict", "__class__", "_apply", "score", "a b", "_n_features_out", "get_params"])
-def test_methods_cannot_be_hidden(name, small, tmp_path):
-    header, body = parsed(small[0])
-    estimator = json.loads(header["__metadata__"]["estimator"])
-    estimator["state"][name] = "x"
-    metadata = header["__metadata__"] | {"estimator": json.dumps(estimator)}
-    refused(assembled(header | {"__metadata__": metadata}, body), tmp_path / "model", "no fitted attribute")
-
-
-@pytest.mark.slow
-def test_random_bytes(small, monkeypatch):
-    """10,000 files with a few random bytes changed, taken away or put in: none loads, and none runs code."""
-    data, _, _ = small
-    rng = np.random.default_rng(0)
-
-    def forbidden(*args, **kwargs):
-        raise AssertionError("code was run")
-
-    for name in ("builtins.eval", "builtins.exec", "os.system", "pickle.loads", "pickle.load", "subprocess.Popen"):
-        monkeypatch.setattr(name, forbidden)
-    for i in range(10_000):
-        mutated = bytearray(data)
-        for _ in range(rng.integers(1, 4)):
-            at, byte = int(rng.integers(len(mutated))), int(rng.integers(256))
-            if i % 3 == 0:
-                mutated[at] = byte
-            elif i % 3 == 1:
-                mutated.insert(at, byte)
-            else:
-                del mutated[at]
-        if mutated == data:
-            continue
-        with pytest.raises(ValueError, match="."):
-            _file.from_bytes(bytes(mutated))
-
-
-@pytest.mark.slow
-def test_random_bytes_with_a_right_checksum(small, monkeypatch):
-    """1,000 changes of the header, which somebody has given a new checksum: refused, or a model that works."""
-    data, _, X = small
-    rng = np.random.default_rng(1)
-    end = _safetensors.header_end(data)
-    stated = json.loads(data[8:end])["__metadata__"]["sha256"].encode()
-    zeroed = data.replace(stated, _safetensors.NO_SUM.encode())
-    n_loaded = 0
-    for _ in range(1_000):
-        mutated = bytearray(zeroed)
-        mutated[int(rng.integers(8, end))] = int(rng.integers(32, 127))
-        try:
-            loaded = _file.from_bytes(_safetensors.with_sum(bytes(mutated)))
-        except ValueError:
-            continue
-        n_loaded += 1
-        assert scores_of(loaded, X).shape == (40,)
-    assert n_loaded < 500
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        {"learnt": Rows(np.zeros((3, 2)))},
-        {"learnt": Rows(np.zeros((3, 3), np.int64))},
-        {"held_out": Rows(np.zeros((3, 3)), np.zeros(2, np.float32))},
-        {"held_out": None},
-        {"most": -1},
-        {"n_new": 0.5},
-        {"scores": np.zeros((2, 2))},
-        {"random_state": 0},
-    ],
-)
-def test_a_streams_rows_that_do_not_fit_are_refused(broken, rng):
-    model = AutoencoderOutlierDetector(n_estimators=2, **QUICK).partial_fit(rng.normal(size=(40, 3)))
-    assert isinstance(_file.from_bytes(_file.to_bytes(model)), AutoencoderOutlierDetector)
-    vars(model._recent).update(broken)
-    with pytest.raises(ValueError, match="_recent cannot be what was saved"):
-        _file.from_bytes(_file.to_bytes(model))
-
-
-# skops
-
-SKOPS_TRUSTS = "sklearn_ae."
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_skops_keeps_pipelines(kind, table):
-    sio = pytest.importorskip("skops.io")
-    table[::5, 1] = np.nan
-    pipeline = make_pipeline(StandardScaler(), KINDS[kind](latent=Variational(), corruption=GaussianNoise()))
-    pipeline.set_params(**{f"{pipeline.steps[-1][0]}__warm_start": True}).fit(table)
-    data = sio.dumps(pipeline)
-    types = sio.get_untrusted_types(data=data)
-    assert types
-    assert all(name.startswith(SKOPS_TRUSTS) for name in types), types
-    copy = sio.loads(data, trusted=types)
-    assert_equal(pipeline[-1], copy[-1], StandardScaler().fit_transform(table))
-    np.testing.assert_array_equal(pipeline.score_samples(table), copy.score_samples(table))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_skops_keeps_streams(kind, table):
-    sio = pytest.importorskip("skops.io")
-    model = KINDS[kind]().partial_fit(table[:60])
-    data = sio.dumps(model)
-    types = sio.get_untrusted_types(data=data)
-    assert all(name.startswith(SKOPS_TRUSTS) for name in types), types
-    copy = sio.loads(data, trusted=types)
-    pickled = pickle.loads(pickle.dumps(model))
-    assert_equal_states(pickled.partial_fit(table[60:]), copy.partial_fit(table[60:]), table)
-
-
-# Released files
-
-DATA = Path(__file__).parent / "data"
-
-
-def rows_of_released_files():
-    return np.linspace(-1, 1, 40).reshape(10, 4) ** 3
-
-
-@pytest.mark.parametrize("name", ["transformer", "detector"])
-def test_files_of_this_release_load(name):
-    X = rows_of_released_files()
-    models = [load(DATA / f"{name}_0.1.0.safetensors")]
-    if int(np.__version__.partition(".")[0]) >= 2:  # pickles of arrays that a later numpy wrote cannot be read by an earlier one
-        with open(DATA / f"{name}_0.1.0.pickle", "rb") as file:
-            models.append(pickle.load(file))
-    expected = json.loads((DATA / f"{name}_0.1.0.json").read_text())
-    for model in models:
-        np.testing.assert_allclose(model.score_samples(X), expected["scores"], rtol=1e-5)
-        np.testing.assert_allclose(model.transform(X), expected["codes"], rtol=1e-4, atol=1e-5)
-        assert model.sample(3).shape == (3, 4)
-
-
-def test_released_files_are_small():
-    assert sum(file.stat().st_size for file in DATA.iterdir()) < 150_000  # a detector keeps rows and margins too
+    header, _, tensors = parsed(small[0]["detector"])
+    metadata = {**header["__metadata__"], "content": "[" * 100_000}
+    text = json.dumps({**header, "__metadata__": metadata}, separators=(",", ":")).encode()
+    data = len(text).to_bytes(8, "little") + text + tensors
+    refused(data + hashlib.sha256(data).digest(), tmp_path / "model", "not valid")

@@ -3,9 +3,11 @@
 import contextlib
 import io
 import pickle
+import re
 import time
 import types
 import warnings
+from itertools import count
 
 import numpy as np
 import pytest
@@ -41,10 +43,27 @@ def test_verbose_2_prints_a_line_an_epoch_and_how_it_ended(table, capsys):
     AutoencoderTransformer(2, verbose=2, **QUICK).fit(table)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(",")[0] for line in lines[:3]] == [f"AutoencoderTransformer: epoch {i}/3" for i in (1, 2, 3)]
-    assert all(" loss " in line and "validation loss" in line and line.endswith(" left") for line in lines[:3])
+    assert all(" loss " in line and "validation loss" in line for line in lines[:3])
     assert "3 epochs in" in lines[3]
     assert lines[3].endswith(" kept")
     assert len(lines) == 4
+
+
+def test_lines_say_which_epoch_is_the_best(table, capsys):
+    random_start = Dense((8,), linear_path=False)  # that every epoch improves on
+    model = AutoencoderTransformer(2, architecture=random_start, verbose=2, max_epochs=10, random_state=0).fit(table)
+    lines, curve = capsys.readouterr().out.splitlines(), model.validation_loss_curve_
+    for n, line in enumerate(lines[:10], 1):
+        assert f", best: epoch {np.argmin(curve[:n]) + 1}" in line
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.01, ""), (1.0, ", 2.0 s left"), (60.0, ", 2 min left")])
+def test_the_time_left_is_shown_from_a_second_on(seconds, shown, table, capsys, monkeypatch):
+    clock = count(0, seconds)
+    monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    AutoencoderTransformer(2, verbose=2, early_stopping=False, **QUICK).fit(table)
+    first = capsys.readouterr().out.splitlines()[0]
+    assert re.fullmatch(rf"AutoencoderTransformer: epoch 1/3, loss \d+\.\d+{shown}", first)
 
 
 def test_lines_name_no_validation_where_there_is_none(table, capsys):
@@ -76,7 +95,7 @@ def test_a_terminal_has_one_bar_with_losses_and_time_left(table, capsys, monkeyp
     pictures = shown.split("\r")
     assert capsys.readouterr().out == ""
     assert shown.count("\n") == 1  # each picture is over the last
-    assert any("epoch 2/3" in p and "validation loss" in p and p.rstrip().endswith("left") for p in pictures)
+    assert any("epoch 2/3" in p and "validation loss" in p and "best: " in p for p in pictures)
     assert "epoch 3/3" in pictures[-1]
     assert "kept" in pictures[-1]
 
@@ -142,7 +161,7 @@ def test_a_stream_prints_its_chunks(table, capsys):
     ]
 
 
-def test_what_is_shown_changes_nothing_and_does_not_stay(table, capsys):
+def test_verbose_does_not_change_the_fit(table, capsys):
     silent = AutoencoderTransformer(2, **QUICK).fit(table)
     shown = AutoencoderTransformer(2, verbose=1, **QUICK).fit(table)
     np.testing.assert_array_equal(silent.transform(table), shown.transform(table))
@@ -298,7 +317,9 @@ def test_scores_are_monitored_epoch_by_epoch(table):
     from sklearn_ae.metrics import reconstruction_r2_scorer
 
     monitor = ScoringMonitor(scoring={"r2": reconstruction_r2_scorer})
-    AutoencoderTransformer(1, architecture=Dense((8,), linear_path=False), **QUICK).set_callbacks(monitor).fit(table)
+    AutoencoderTransformer(1, architecture=Dense((8,), linear_path=False), learning_rate=0.05, **QUICK).set_callbacks(monitor).fit(
+        table
+    )
     deadline = time.monotonic() + 10  # the log is written by a thread
     while len(monitor.get_logs().data) < 4 and time.monotonic() < deadline:
         time.sleep(0.01)

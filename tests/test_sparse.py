@@ -96,7 +96,7 @@ def test_the_detector_answers_alike_for_sparse_and_dense():
 
 def test_auto_scaling_leaves_zeros_zeros():
     X = counts()
-    assert AutoencoderTransformer(3, **QUICK).fit(sp.csr_array(X))._blueprint.scaling == "uniform"
+    assert AutoencoderTransformer(3, **QUICK).fit(sp.csr_array(X))._model.configuration.scaling == "uniform"
     scaling = fit_scaling("uniform", SparseSource(sp.csr_array(X)), None)
     assert not scaling.center.any()
     np.testing.assert_allclose(scaling.scale, np.sqrt((X**2).mean()))
@@ -119,7 +119,9 @@ def test_moments_of_sparse_columns_are_those_of_dense_ones(unit, weighted):
 # Never dense as a whole
 
 
-@pytest.mark.parametrize("scaling", ["auto", "standard", "robust", "bounded"])
+@pytest.mark.parametrize(
+    "scaling", ["auto", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("standard", "robust", "bounded"))]
+)
 @pytest.mark.parametrize("estimator", [AutoencoderTransformer(3, **QUICK), AutoencoderOutlierDetector(random_state=0)])
 def test_no_more_than_a_block_is_dense(estimator, scaling, monkeypatch):
     monkeypatch.setattr(sources, "RESIDENT_BYTES", 0)
@@ -130,8 +132,8 @@ def test_no_more_than_a_block_is_dense(estimator, scaling, monkeypatch):
     monkeypatch.setattr(sp.csr_array, "todense", None)
     monkeypatch.setattr(sources, "BLOCK_BYTES", 2**18)
     monkeypatch.setattr("sklearn_ae._data.scaling.QUANTILE_VALUES", 2**21)
-    monkeypatch.setattr("sklearn_ae._training.rules.START_VALUES", 2**21)
-    monkeypatch.setattr("sklearn_ae._training.rules.FEWEST_POOLED", 100)
+    monkeypatch.setattr("sklearn_ae._defaults.START_VALUES", 2**21)
+    monkeypatch.setattr("sklearn_ae._defaults.FEWEST_POOLED", 100)
     estimator.set_params(scaling=scaling, max_epochs=1, max_grad_norm=1.0)
     estimator.fit(X).score_samples(X)
     assert dense

@@ -11,9 +11,9 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
+from sklearn_ae._defaults import last_epochs
 from sklearn_ae._torch import torch_seed
 from sklearn_ae._training.optimizers import Adam, AdamW
-from sklearn_ae._training.rules import last_epochs
 from sklearn_ae._training.schedules import last_steps, one_cycle
 from sklearn_ae._training.state import TrainingState, improved_significantly
 from sklearn_ae.architectures import Dense

@@ -8,12 +8,11 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.metrics import r2_score, roc_auc_score
 from skorch.callbacks import Callback
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
-from sklearn_ae._data.recent import Recent, Rows, differ
-from sklearn_ae._data.sources import ArraySource
 from sklearn_ae.architectures import Custom, Dense
 from sklearn_ae.latents import Sparse
 from sklearn_ae.persistence import load, save
@@ -59,17 +58,16 @@ def detector(request):
 # What it learns
 
 
-@pytest.mark.parametrize(("n", "chunk"), [(10_000, 500), pytest.param(100_000, 1_000, marks=pytest.mark.slow)])
-def test_one_pass_learns_nearly_what_an_epoch_of_fit_learns(n, chunk):
+@pytest.mark.parametrize(("n", "chunk", "share"), [(10_000, 500, 0.8), pytest.param(100_000, 1_000, 0.1, marks=pytest.mark.slow)])
+def test_one_pass_over_curved_rows_leaves_a_part_of_pcas_error(n, chunk, share):
+    """About a third of 10,000 rows', 0.03 of 100,000 rows'."""
     rng = np.random.default_rng(0)
     angles = rng.uniform(0, 2 * np.pi, (n + 2_000, 2))
     X = np.column_stack([np.sin(angles), np.cos(angles)]) @ rng.normal(size=(4, 20)) + 0.05 * rng.normal(size=(n + 2_000, 20))
     X, new = X[:n], X[n:]
-    with pytest.warns(match="max_epochs=1") if n < 100_000 else pytest.warns():
-        whole = AutoencoderTransformer(3, max_epochs=1, random_state=0).fit(X)
-    parts = learn(AutoencoderTransformer(3, random_state=0), X, n // chunk)
-    errors = [np.square(new - model.reconstruct(new)).mean() for model in (whole, parts)]
-    assert errors[1] <= 1.1 * errors[0]
+    model, pca = learn(AutoencoderTransformer(3, random_state=0), X, n // chunk), PCA(3).fit(X)
+    errors = [np.square(new - R).mean() for R in (model.reconstruct(new), pca.inverse_transform(pca.transform(new)))]
+    assert errors[0] < share * errors[1]
 
 
 def test_a_chunk_validates_before_it_is_trained_on():
@@ -77,22 +75,22 @@ def test_a_chunk_validates_before_it_is_trained_on():
     model = AutoencoderTransformer(2, random_state=0).partial_fit(X[:200])
     before = -model.score(X[200:400])
     model.partial_fit(X[200:400])
-    np.testing.assert_allclose(model.validation_loss_curve_[-1], before, rtol=0.2)  # the scaling has moved a little
+    np.testing.assert_allclose(model.validation_loss_curve_[-1], before, rtol=0.6)  # the scaling has moved a little
     model.partial_fit(X[400:])
     assert len(model.loss_curve_) == len(model.validation_loss_curve_) == model.n_iter_ == 3
 
 
 def test_the_scaling_follows_a_stream_that_changes(monkeypatch):
-    monkeypatch.setattr("sklearn_ae._training.rules.STREAM_MEMORY", 1_000)
+    monkeypatch.setattr("sklearn_ae._defaults.STREAM_MEMORY", 1_000)
     model = learn(AutoencoderTransformer(2, random_state=0), stream(2_000), 10)
     later = stream(8_000, seed=1) * 50 + 100
     learn(model, later, 40)
-    np.testing.assert_allclose(model._scaling.center, later.mean(0), atol=0.05 * later.std(0).max())
-    np.testing.assert_allclose(model._scaling.scale, later.std(0), rtol=0.05)
+    np.testing.assert_allclose(model._model.scaling.center, later.mean(0), atol=0.05 * later.std(0).max())
+    np.testing.assert_allclose(model._model.scaling.scale, later.std(0), rtol=0.05)
     assert r2_score(later, model.reconstruct(later)) > 0.9  # in the data's units
 
 
-@pytest.mark.parametrize("kind", ["standard", "bounded", "robust", "uniform", "whitened", None])
+@pytest.mark.parametrize("kind", ["standard", "bounded", "robust", "uniform", None])
 def test_every_scaling_follows(kind):
     X = stream(1_000) + 5
     model = learn(AutoencoderTransformer(2, scaling=kind, random_state=0), X, 5)
@@ -102,8 +100,8 @@ def test_every_scaling_follows(kind):
 def test_the_moments_of_chunks_are_those_of_all_rows():
     X = stream(1_000) * [1, 10, 1e-3, 1, 1, 1e6] + 3
     model = learn(AutoencoderTransformer(2, random_state=0), X, 7)
-    np.testing.assert_allclose(model._scaling.center, X.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(model._scaling.scale, X.std(0), rtol=1e-6)
+    np.testing.assert_allclose(model._model.scaling.center, X.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(model._model.scaling.scale, X.std(0), rtol=1e-6)
 
 
 # With fit
@@ -119,12 +117,12 @@ def test_fit_after_partial_fit_starts_anew(estimator):
 
 
 def test_partial_fit_after_fit_goes_on(estimator):
-    X = stream(2_000)
+    X = stream(500)
     estimator.fit(X)
-    before, scaling = estimator.score(X), estimator._scaling.center
+    before, scaling = estimator.score(X), estimator._model.scaling.center
     estimator.partial_fit(stream(50, seed=1))
     assert abs(estimator.score(X) - before) < 0.5 * abs(before)
-    np.testing.assert_allclose(estimator._scaling.center, scaling, atol=0.2 * X.std())
+    np.testing.assert_allclose(estimator._model.scaling.center, scaling, atol=0.2 * X.std())
     assert len(estimator.validation_loss_curve_) == 1
 
 
@@ -289,7 +287,7 @@ def test_a_file_goes_on_with_a_new_optimiser(tmp_path):
     assert learn(loaded, X[1_000:], 2).score(X) > 1.25 * learn(model, X[1_000:], 2).score(X)  # scores are negative
 
 
-def test_the_nets_history_does_not_grow_for_ever(monkeypatch):
+def test_the_history_of_a_stream_is_bounded(monkeypatch):
     monkeypatch.setattr("sklearn_ae._training.net.KEPT_CHUNKS", 3)
     model = learn(AutoencoderTransformer(2, random_state=0), stream(400), 8)
     assert len(model.net_.history) == len(model.net_.state_.losses) == 3
@@ -303,7 +301,7 @@ def test_the_same_random_state_gives_the_same_numbers(estimator):
     np.testing.assert_array_equal(a, b)
 
 
-def test_the_random_numbers_of_others_are_left_alone(estimator):
+def test_the_generator_of_torch_is_unchanged(estimator):
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
@@ -353,13 +351,13 @@ def test_a_chunk_that_diverges_leaves_the_estimator_as_it_was():
 
 
 def test_memory_does_not_grow_with_the_stream(estimator, monkeypatch):
-    monkeypatch.setattr("sklearn_ae._training.rules.RECENT_ROWS", 500)
+    monkeypatch.setattr("sklearn_ae._defaults.MOST_RECENT", 500)
     estimator.set_params(n_estimators=2, max_epochs=1) if isinstance(estimator, AutoencoderOutlierDetector) else None
     X = stream(1_000, n_features=50)
     peaks = []
-    for round_ in range(3):
+    for round_ in range(2):
         tracemalloc.start()
-        for chunk in range(8):
+        for chunk in range(5):
             estimator.partial_fit(stream(200, seed=10 * round_ + chunk, n_features=50))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
@@ -390,93 +388,11 @@ def test_p_values_are_valid_in_a_stationary_stream(detector):
     assert np.mean(shares) > 0.05
 
 
-def test_rows_held_out_are_never_learnt_from(monkeypatch):
-    monkeypatch.setattr("sklearn_ae._training.rules.RECENT_ROWS", 200)
-    detector = AutoencoderOutlierDetector(n_estimators=2, max_epochs=1, random_state=0)
-    learnt, held_out = set(), set()
-    for chunk in np.array_split(stream(900), 9):
-        detector.partial_fit(chunk)
-        learnt |= {row.tobytes() for row in detector._recent.learnt.values}
-        held_out |= {row.tobytes() for row in detector._recent.held_out.values}
-        assert len(detector._calibration.values) == len(detector._recent.held_out.values)
-    assert not learnt & held_out
-    assert len(held_out) == 900 // 5
-    assert len(detector._recent.learnt.values) == 200
-    assert len(detector._recent.held_out.values) == 50
-
-
-@pytest.mark.parametrize("n_estimators", [32, 1])
-def test_a_change_half_way_is_followed(n_estimators):
-    detector = AutoencoderOutlierDetector(n_estimators=n_estimators, random_state=0)
-    learn(detector, stream(3_000), 6)
-    new = stream(1_000, seed=5, plane=3, shift=2.0)
-    assert (detector.p_values(new) <= 0.05).mean() > 0.5
-    learn(detector, stream(3_000, seed=6, plane=3, shift=2.0), 6)
-    assert (detector.p_values(new) <= 0.05).mean() < 0.1
-    assert (detector.predict(new) == -1).mean() < (0.1 if n_estimators > 1 else 0.15)
-    y = np.r_[np.ones(1_000), np.zeros(1_000)]
-    fresh = AutoencoderOutlierDetector(n_estimators=n_estimators, random_state=0).fit(stream(3_000, seed=6, plane=3, shift=2.0))
-    judged = np.r_[new, off_the_plane(new)]
-    assert roc_auc_score(y, detector.score_samples(judged)) > roc_auc_score(y, fresh.score_samples(judged)) - 0.05
-
-
-def test_an_ensemble_is_drawn_when_a_quarter_of_the_rows_is_new():
-    detector = AutoencoderOutlierDetector(n_estimators=2, max_epochs=1, random_state=0)
-    nets = [detector.partial_fit(chunk).net_ for chunk in np.array_split(stream(1_000), 50)]
-    drawn = [i for i in range(50) if i == 0 or nets[i] is not nets[i - 1]]
-    assert drawn[:4] == [0, 1, 2, 3]
-    assert 8 <= len(drawn) <= 18
-
-
-def test_after_fit_an_ensemble_stays_until_as_many_rows_have_come():
-    detector = AutoencoderOutlierDetector(n_estimators=2, random_state=0).fit(stream(500))
-    net = detector.net_
-    seen = [detector.partial_fit(chunk).net_ is net for chunk in np.array_split(stream(1_000, seed=1), 10)]
-    assert seen[0]
-    assert seen.index(False) == 4  # 400 rows of fit's, a fifth held out, as of each chunk: 80 of 100
-
-
 @pytest.mark.parametrize("contamination", ["auto", 0.1])
 def test_the_threshold_of_a_stream(contamination, detector):
     learn(detector.set_params(contamination=contamination), stream(3_000), 6)
     share = (detector.predict(stream(2_000, seed=1)) == -1).mean()
     assert 0.06 < share < 0.16 if contamination == 0.1 else share < 0.08
-
-
-def test_the_newest_rows_are_kept_with_their_weights():
-    rows = Recent.of(Rows(np.empty((0, 1))), 4, np.random.RandomState(0))
-    for start in (0, 3, 6):
-        source = ArraySource(np.arange(start, start + 3.0)[:, None])
-        if start == 3:
-            source.weight = torch.tensor([5.0, 6.0, 7.0])
-        rows.add(source, np.array([0]), np.array([1, 2]))
-    assert rows.learnt.values.ravel().tolist() == [4, 5, 7, 8]
-    assert rows.learnt.weight.tolist() == [6, 7, 1, 1]
-    assert rows.held_out.values.ravel().tolist() == [6]
-    source, held_out = rows.source()
-    assert held_out.tolist() == [4]
-    assert source.weight.tolist() == [6, 7, 1, 1, 1]
-    rows.forget()
-    assert rows.learnt.values.ravel().tolist() == [7, 8]
-
-
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.01])
-@pytest.mark.parametrize("size", [1, 7, 100])
-def test_the_share_held_out_is_kept_however_small_the_chunks(size, share):
-    rows, n = Recent.of(Rows(np.empty((0, 1))), 10, np.random.RandomState(0)), 0
-    for _ in range(100):
-        held_out, learnt = rows.divide(size, share)
-        assert sorted([*held_out, *learnt]) == list(range(size))
-        n += len(held_out)
-        rows.add(ArraySource(np.zeros((size, 1))), held_out, learnt)
-        assert n == int(rows.n_rows * share)
-
-
-def test_samples_of_one_distribution_do_not_differ_and_others_do():
-    rng = np.random.default_rng(0)
-    assert not any(differ(rng.normal(size=100), rng.normal(size=60)) for _ in range(2_000))
-    assert differ(rng.normal(size=500), rng.normal(size=500) + 0.7)
-    assert not differ(rng.normal(size=500), np.empty(0))
 
 
 def test_labels_as_in_fit(detector):
@@ -486,7 +402,7 @@ def test_labels_as_in_fit(detector):
         detector.decision_function(X)
 
 
-def test_parts_of_ones_own():
+def test_chosen_parts_learn_from_a_stream():
     X = stream(600)
     model = AutoencoderTransformer(2, architecture=Dense((8,)), latent=Sparse(1e-3), random_state=0)
     assert r2_score(X, learn(model, X, 3).reconstruct(X)) > 0.5

@@ -83,7 +83,7 @@ def test_a_source_of_a_tensor_is_that_of_its_array(dtype, table):
     assert result.dtype == torch.float32
 
 
-def test_a_precision_that_numpy_lacks(table):
+def test_bfloat16_is_read_as_float32(table):
     X = torch.tensor(table).bfloat16()
     Z = AutoencoderTransformer(2, **QUICK).fit_transform(X)
     np.testing.assert_array_equal(Z, AutoencoderTransformer(2, **QUICK).fit_transform(X.float().numpy()))

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._data.batch import Batch
-from sklearn_ae._data.sources import DEVICE_BLOCK_BYTES, RESIDENT_BYTES, Members, Scaled
+from sklearn_ae._data.members import Members
+from sklearn_ae._data.sources import DEVICE_BLOCK_BYTES, RESIDENT_BYTES, Scaled
 
 
 class Batches:

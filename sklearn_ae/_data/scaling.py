@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
@@ -18,17 +17,14 @@ if TYPE_CHECKING:
 
 LIMIT = 1e15  # far enough, and squares stay finite in float32
 QUANTILE_ROWS, QUANTILE_VALUES = 10_000, 2**25  # enough for quantiles to be known to a hundredth; fewer rows where they are wide
-FARTHEST = float(np.arcsinh(LIMIT))  # in whitened units
-MOST_WHITENED = 1_000  # with more features than this, a whitening is computed from as many rows
-HALF_WHITENED = 64  # features with which data are whitened by half
-SQUASHED = 200  # whitened values of some 1 + SQUASHED / n_features are drawn in
 COMMON = 0.9  # share of the rows that have the same value where a feature counts as nearly constant
 BOUND = 2.0  # largest scaled value of such a feature
 SQUARABLE = 1e-140, 1e140  # magnitudes whose squares, and sums of them, are exact in float64
 FLOAT32 = 1e-36, 1e36  # magnitudes that are safe in float32
 EPS = np.finfo(np.float64).eps
+LEVELS_APART = 0.5  # robust units between the values of a feature that has two of them
 ZERO_ONE = 0.5  # what columns of zeros and ones are divided by: their greatest standard deviation
-KINDS = ("standard", "mixed", "bounded", "robust", "uniform", "whitened", "standard_whitened")
+KINDS = ("standard", "mixed", "bounded", "robust", "uniform")
 
 
 @record
@@ -75,63 +71,14 @@ class Scaling:
         return x * as_tensor(self.scale).to(x) + as_tensor(self.center).to(x)
 
 
-@dataclass(frozen=True)
-class Whitening(Scaling):
-    r"""A scaling, then whitened in part and squashed: ``c * arcsinh(scaled @ W / c)``.
-
-    :math:`W = \Sigma^{-p/2}`, symmetric, so that column j is still feature j, partly decorrelated from the others. The power
-    :math:`p = d / (d + 64)` grows with the number of features: few are left almost as they are, hundreds nearly whitened.
-    ``arcsinh`` leaves the bulk as it is and draws in what lies beyond :math:`c = 1 + 200 / d`: few features keep their extremes, of
-    hundreds no single one decides.
-
-    Attributes
-    ----------
-    directions : ndarray of shape (n_features, n_directions), float32
-        Principal directions of the scaled data.
-    gains : ndarray of shape (n_directions,), float32
-        The factor of each direction.
-    rest : float
-        The factor of all that lies outside of them.
-    """
-
-    directions: np.ndarray = field(kw_only=True)
-    gains: np.ndarray = field(kw_only=True)
-    rest: float = field(kw_only=True)
-
-    @property
-    def bend(self) -> float:
-        """Where values begin to be drawn in."""
-        return 1 + SQUASHED / len(self.directions)
-
-    def transform_for(self, dtype: torch.dtype) -> Callable[..., Tensor]:
-        scale = super().transform_for(dtype)
-
-        def transform(x: Tensor, mask: Tensor | None = None) -> Tensor:
-            scaled = scale(x) if mask is None else torch.where(mask, scale(x), 0)
-            return self._mix(scaled, self.gains, self.rest).div_(self.bend).asinh_().mul_(self.bend)
-
-        return transform
-
-    def inverse(self, x: Tensor) -> Tensor:
-        x = torch.sinh((x.double() / self.bend).clamp(-FARTHEST, FARTHEST)) * self.bend
-        return super().inverse(self._mix(x.float(), 1 / self.gains, 1 / self.rest))
-
-    def _mix(self, x: Tensor, gains: np.ndarray, rest: float) -> Tensor:
-        """Rows, mixed in float32: products in float64 round differently at the edge of a block on some processors."""
-        directions, factors = as_tensor(self.directions).to(x), as_tensor(gains).to(x)
-        along = directions.T @ x.T  # rows as columns: see _layers
-        return x * rest + (directions @ (along * (factors - rest)[:, None])).T
-
-
 def fit_scaling(kind: str | None, source: "Source", random_state: np.random.RandomState) -> Scaling:
     """Compute a scaling from data.
 
     Parameters
     ----------
-    kind : {"standard", "mixed", "bounded", "robust", "uniform", "whitened", "standard_whitened"} or None
+    kind : {"standard", "mixed", "bounded", "robust", "uniform"} or None
         Mean and standard deviation; that, but one half for columns of zeros and ones; the first, nearly constant features
-        bounded; median and spread of the middle; one factor for all features, so that zeros stay zeros; the fourth, or the
-        first, and whitened in part; or no scaling.
+        bounded; median and spread of the middle; one factor for all features, so that zeros stay zeros; or no scaling.
     source : Source
         Rows in the data's own units.
     random_state : RandomState
@@ -150,11 +97,7 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
     some = few_rows(source, random_state)
     if kind == "bounded":
         return Scaling(*bounded(some, source.moments()))
-    center, scale = robust(some)
-    if kind == "standard_whitened":
-        moments = source.moments()
-        center, scale = moments.mean, moments.scale
-    return Scaling(center, scale) if kind == "robust" else whitening(some, center, scale)
+    return Scaling(*robust(some))
 
 
 @record
@@ -163,7 +106,7 @@ class RunningScaling:
     """A scaling that follows a stream: of all rows so far, or of about the last `memory`.
 
     ``"standard"``, ``"mixed"``, ``"bounded"`` and ``"uniform"`` follow the moments of the rows, ``"robust"`` moves towards each
-    chunk's quantiles, and ``"whitened"`` stays that of the first chunk.
+    chunk's quantiles.
 
     Parameters
     ----------
@@ -200,7 +143,7 @@ class RunningScaling:
             The chunk, in the data's own units.
         random_state : RandomState
         """
-        if self.kind is None or self.kind == "whitened":
+        if self.kind is None:
             return fit_scaling(self.kind, source, random_state) if scaling is None else scaling
         if self.kind == "robust":
             center, deviation = robust(few_rows(source, random_state))
@@ -347,11 +290,15 @@ def robust(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Medians, and the spread from the 10% to the 90% quantile, as a normal distribution's standard deviation.
 
     The spread is at least 0.3 standard deviations, so that a feature most of whose values are one does not explode, and 1 for
-    constant features.
+    constant features. Where a feature has two values only, they are half a unit apart: a category that a fifth of the rows have is
+    not far out.
     """
     low, center, high = quantiles(X.astype(np.float64, copy=False), [0.1, 0.5, 0.9])
     deviation = moments_of(lambda: [(X, None)]).scale
-    return center, np.maximum((high - low) / 2.5631, 0.3 * np.where(high > low, deviation, deviation / 0.3))
+    scale = np.maximum((high - low) / 2.5631, 0.3 * np.where(high > low, deviation, deviation / 0.3))
+    least, most = np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)
+    two = ((least == X) | (most == X) | np.isnan(X)).all(axis=0) & (most > least)
+    return center, np.where(two, (most - least) / LEVELS_APART, scale)
 
 
 def quantiles(X: np.ndarray, shares: list[float]) -> np.ndarray:
@@ -361,24 +308,6 @@ def quantiles(X: np.ndarray, shares: list[float]) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
         return np.nanquantile(X, shares, axis=0)
-
-
-def whitening(X: np.ndarray, center: np.ndarray, scale: np.ndarray) -> Whitening:
-    """Whiten scaled data in part; a tenth of the covariance is replaced by a multiple of the identity, so that no direction
-    is amplified too much."""
-    x = torch.from_numpy(X)
-    Z = Scaling(center, scale).transform_for(x.dtype)(x).nan_to_num_(0.0).numpy()
-    if Z.shape[1] > MOST_WHITENED:
-        Z = Z[:MOST_WHITENED]  # its rows are in random order
-    n_directions = min(len(Z) - 1, Z.shape[1])
-    if n_directions < 1 or not np.ptp(Z, axis=0).any():
-        return Whitening(center, scale, directions=np.zeros((Z.shape[1], 0), np.float32), gains=np.zeros(0, np.float32), rest=1.0)
-    pca = PCA(n_directions, svd_solver="full" if Z.shape[1] > len(Z) else "covariance_eigh").fit(Z)
-    variances = np.append(pca.explained_variance_, 0) / Z.var(0).mean()
-    power = Z.shape[1] / (Z.shape[1] + HALF_WHITENED)
-    gains = ((0.9 * variances + 0.1) ** (-power / 2)).astype(np.float32)
-    directions = np.ascontiguousarray(pca.components_.T, np.float32)
-    return Whitening(center, scale, directions=directions, gains=gains[:-1], rest=float(gains[-1]))
 
 
 def few_rows(source: "Source", random_state: np.random.RandomState) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Sources of rows: the one way in which scaling, training, validation, calibration and inference read data.
 
 A source has ``n_rows`` and ``n_features``, and gives a `Batch` by ``take``. Nothing else knows how the data lie in memory: another
-container is another class here. `Scaled` and `Members` are sources too; they give what networks are trained on.
+container is another class here. `Scaled` is a source too; it gives what networks are trained on.
 """
 
 import copy
@@ -276,45 +276,6 @@ class Scaled(Source):
             if block.mask is not None and resident.mask is not None:
                 resident.mask[start : start + step] = block.mask
         return resident
-
-
-class Members(Source):
-    """Rows for networks side by side, each with rows and features of its own.
-
-    Parameters
-    ----------
-    source : Scaled
-        Where the rows come from.
-    positions : Tensor of shape (n_networks, n_rows), integer
-        Which rows each network has.
-    features : Tensor of shape (n_networks, n_seen), integer
-        Which features each network sees.
-    """
-
-    def __init__(self, source: Scaled, positions: Tensor, features: Tensor):
-        self.source, self.positions, self.device = source, positions, source.device
-        self.features = features.to(source.device)
-        self.n_rows, self.n_features, self.dtype = positions.shape[1], source.n_features, source.dtype
-        self.has_gaps, self.weight = source.has_gaps, source.weight
-        self.row_bytes = (5 if self.has_gaps else 4) * features.numel()
-        self.resident: Batch | None = None
-        if self.row_bytes * self.n_rows <= room(self.device):
-            self.resident = self._read(positions)
-
-    def shuffled(self, n_together: int) -> Tensor:
-        return torch.randperm(self.n_rows, device="cpu" if self.resident is None else self.device)
-
-    def take(self, rows: Tensor | slice) -> Batch:
-        return self._read(self.positions[:, rows]) if self.resident is None else self.resident.take(rows)
-
-    def _read(self, positions: Tensor) -> Batch:
-        batches: list[Any] = [self.source.take(rows) for rows in positions]  # all have a weight or none, and so for a mask
-        pairs = list(zip(batches, self.features, strict=True))
-        return Batch(
-            torch.stack([batch.x.index_select(1, features) for batch, features in pairs]),
-            None if self.weight is None else torch.stack([batch.weight for batch in batches]),
-            torch.stack([batch.mask.index_select(1, features) for batch, features in pairs]) if self.has_gaps else None,
-        )
 
 
 def all_but(positions: np.ndarray, n_rows: int) -> np.ndarray:

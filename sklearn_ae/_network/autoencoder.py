@@ -8,9 +8,6 @@ from torch import Tensor, nn
 
 from sklearn_ae._data.batch import Batch
 
-MOST_HIDDEN = 0.3  # of the values of a row that are hidden in training, where data have gaps
-AS_OTHERS = 0.5  # of the rows in training hide what another row lacks, for gaps that go together
-
 
 class Autoencoder(nn.Module):
     """An encoder and a decoder with what stands between them. Everything is in scaled units.
@@ -32,7 +29,7 @@ class Autoencoder(nn.Module):
         Applied to the input in training.
     copies_input : bool
         Whether encoder and decoder get copies of what they map, since they may work in place or ask for rows that are contiguous.
-    filler : GapFiller, MeanFiller or None
+    filler : GapFiller, MeanFiller, MaskFiller or None
         Fills gaps where training rows have some. In training a share of the values is then hidden too, and has to be told from the
         others. Where the filler learns from what is hidden, its values take the place of the decoder's in the gaps.
     n_unused : int
@@ -40,8 +37,6 @@ class Autoencoder(nn.Module):
     """
 
     cost_weight: Tensor
-
-    hidden_share = (0.0, 0.5)
 
     def __init__(self, encoder, decoder, latent, loss, corruption=None, copies_input=False, filler=None, n_unused=0):
         super().__init__()
@@ -61,7 +56,7 @@ class Autoencoder(nn.Module):
         if self.learning and self.corruption is not None:
             x = self.corruption(x)
         if self.learning and self.filler is not None:
-            mask = self._hide(torch.ones_like(x, dtype=torch.bool) if mask is None else mask)
+            mask = self.filler.hide(torch.ones_like(x, dtype=torch.bool) if mask is None else mask)
         x, values = self._fill(x, mask)
         h = self._encoded(x)
         z = self.latent.code(h, sample=self.learning)
@@ -80,10 +75,6 @@ class Autoencoder(nn.Module):
     def encoder_output(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """What the encoder gives (n_samples, n_outputs)."""
         return self._encoded(self._fill(x, mask)[0])
-
-    def _hide(self, mask: Tensor) -> Tensor:
-        """What is hidden in training."""
-        return hide(mask)
 
     def _fill(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Rows without gaps for the encoder, and the raw output for the gaps if the filler has learnt one."""
@@ -109,7 +100,7 @@ class Autoencoder(nn.Module):
         """Codes (n_samples, n_components)."""
         return self._in_use(self.latent.code(self.encoder_output(x, mask), sample=False))
 
-    def reconstruct(self, x: Tensor, mask: Tensor | None = None, n_components: int | None = None) -> Tensor:
+    def raw_output(self, x: Tensor, mask: Tensor | None = None, n_components: int | None = None) -> Tensor:
         """Raw reconstructions (n_samples, n_features), of missing values too; from the first components of an ordered code."""
         x, values = self._fill(x, mask)
         z = self.latent.code(self._encoded(x), sample=False)
@@ -117,9 +108,9 @@ class Autoencoder(nn.Module):
             z = self.latent.truncate(z, z.shape[-1] - self.n_unused if n_components is None else n_components)
         return self._with_values(self.decoder(self._own(z)), values, mask)
 
-    def restore(self, x: Tensor, mask: Tensor | None = None, n_components: int | None = None) -> Tensor:
+    def reconstruct(self, x: Tensor, mask: Tensor | None = None, n_components: int | None = None) -> Tensor:
         """Reconstructions (n_samples, n_features) in scaled units, of missing values too."""
-        return self.loss.inverse_link(self.reconstruct(x, mask, n_components))
+        return self.loss.inverse_link(self.raw_output(x, mask, n_components))
 
     def decode(self, z: Tensor) -> Tensor:
         """Reconstructions (n_samples, n_features) in scaled units."""
@@ -135,21 +126,10 @@ class Autoencoder(nn.Module):
     def _in_use(self, z: Tensor) -> Tensor:
         return z[..., : z.shape[-1] - self.n_unused]
 
-    def elements(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def elementwise(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The loss of each entry (n_samples, n_features); NaN where it is missing."""
-        losses = self.loss.elements(self.reconstruct(x, mask), x)
+        losses = self.loss.elementwise(self.raw_output(x, mask), x)
         return losses if mask is None else torch.where(mask, losses, torch.nan)
-
-    def losses(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The loss of each row (n_samples,), over what was observed of it."""
-        return self.loss(self.reconstruct(x, mask), x, mask)
-
-    def contributions(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The part of each feature in a row's loss (n_samples, n_features); the sum over a row is the loss."""
-        losses = self.loss.elements(self.reconstruct(x, mask), x)
-        if mask is None:
-            return losses / x.shape[1]
-        return torch.where(mask, losses, 0) / mask.sum(1, keepdim=True).clamp_min(1)
 
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Random codes near those of some rows of `h`, which ``encoder_output`` gave."""
@@ -157,10 +137,3 @@ class Autoencoder(nn.Module):
         if isinstance(latent, nn.Module):
             latent = copy.deepcopy(latent).to(h.device)
         return self._in_use(latent.sample_codes(h, rows, generator))
-
-
-def hide(mask: Tensor) -> Tensor:
-    """A mask in which more of each row is hidden: a random share, from none to `MOST_HIDDEN`, or what another row lacks."""
-    share, which = (torch.rand_like(mask[..., :1], dtype=torch.float32) for _ in range(2))
-    kept = torch.rand_like(mask, dtype=torch.float32) >= MOST_HIDDEN * share
-    return mask & torch.where(which < AS_OTHERS, mask.roll(1, -2), kept)

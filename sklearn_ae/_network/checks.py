@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from sklearn_ae._data.sources import Members, Scaled
+from sklearn_ae._data.members import Members
+from sklearn_ae._data.sources import Scaled
 from sklearn_ae.architectures import Architecture
 
 

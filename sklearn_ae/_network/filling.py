@@ -14,11 +14,27 @@ FILL_UNITS = 128  # of the layer that corrects what is filled in
 EM_ROUNDS, EM_WORK = 25, 2**30  # rounds, and multiplications of one at most: rows beyond that are left out
 WIDE_ROUNDS, WIDE_WORK = 5, 2**34  # the same with more than `MOST_DIRECTIONS` features
 EM_BLOCK = 2**21  # numbers in a block of matrices
+MOST_HIDDEN = 0.3  # of the values of a row that are hidden in training, where data have gaps
+AS_OTHERS = 0.5  # of the rows in training hide what another row lacks, for gaps that go together
+LEAST_MASKED, MOST_MASKED = 0.1, 0.7  # share of a row's values that a masked autoencoder predicts in training
 LEAST_NOISE = 1e-5  # variance of what a feature has of its own
 PRIOR_ROWS = 1.0  # as many rows of independent features are added to a covariance
 
 
-class MeanFiller(nn.Module):
+class Filler(nn.Module):
+    """Base of what fills gaps. In training, more values are hidden, so that it learns to fill them."""
+
+    def hide(self, mask: Tensor) -> Tensor:
+        """A mask (..., n_samples, n_features) in which more of each row is hidden: a random share, or what another row lacks."""
+        share, which = (torch.rand_like(mask[..., :1], dtype=torch.float32) for _ in range(2))
+        kept = torch.rand_like(mask, dtype=torch.float32) >= MOST_HIDDEN * share
+        return mask & torch.where(which < AS_OTHERS, mask.roll(1, -2), kept)
+
+    def start(self, x: Tensor, mask: Tensor) -> None:
+        """Compute starting values from scaled rows in random order; by default there are none."""
+
+
+class MeanFiller(Filler):
     """Fills the gaps of a row for the encoder: ``x + (1 - mask) @ weight``, with learnt weights that start at zero.
 
     Gaps arrive as zeros, which is the mean of a standardised feature. What is added depends on which values are missing. With many
@@ -44,7 +60,17 @@ class MeanFiller(nn.Module):
         return x + gaps * self.weight.unsqueeze(-2), None
 
 
-class GapFiller(nn.Module):
+class MaskFiller(MeanFiller):
+    """Tells the encoder of a masked autoencoder what is hidden: in training a tenth to seven tenths of each row."""
+
+    most_mixed = 256
+
+    def hide(self, mask: Tensor) -> Tensor:
+        share = LEAST_MASKED + (MOST_MASKED - LEAST_MASKED) * torch.rand_like(mask[..., :1], dtype=torch.float32)
+        return mask & (torch.rand_like(mask, dtype=torch.float32) >= share)
+
+
+class GapFiller(Filler):
     r"""Fills the gaps of a row by what its other values make likely.
 
     First by the conditional mean of a normal distribution,

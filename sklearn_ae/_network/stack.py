@@ -8,31 +8,38 @@ from torch import Tensor, nn
 from sklearn_ae._data.batch import Batch
 from sklearn_ae._layers import ACTIVATIONS
 from sklearn_ae._network.autoencoder import Autoencoder
+from sklearn_ae._network.whitening import Whitening
 
 M = TypeVar("M", bound=nn.Module)
 
 ENTRY_BY_ENTRY = {*ACTIVATIONS.values(), nn.Dropout, nn.Sequential}
+TRIMMED = 0.5  # share of a batch's rows, those with the largest losses, that a network does not learn from
 
 
 class Stack(nn.Module):
-    """`n_networks` autoencoders side by side: one autoencoder whose weights and buffers have a first axis of that length.
+    """`n_networks` autoencoders side by side: one autoencoder whose weights have a first axis of that length.
 
     If all of its layers take stacked weights, it is called as it is. Otherwise it is called by ``torch.vmap``, which costs a third
-    more, or network by network where ``vmap`` cannot be used.
+    more, or network by network where ``vmap`` cannot be used. All see all features, whitened in part. Its code is the networks'
+    codes side by side, and its reconstruction the mean of theirs.
 
     Parameters
     ----------
     networks : list of Autoencoder
         With equal modules; only their weights and buffers differ.
-    n_inputs : int
-        Features that each sees.
+    n_features : int
+    n_components : int
+        Length of each network's code.
+    whitens : bool
+        Whether the networks see whitened rows.
     """
 
-    def __init__(self, networks: list[Autoencoder], n_inputs: int):
+    def __init__(self, networks: list[Autoencoder], n_features: int, n_components: int, whitens: bool):
         super().__init__()
-        self.n_networks = len(networks)
+        self.n_networks, self.n_components = len(networks), n_components
+        self.whitening = Whitening(n_features, whitens)
         self.network = stacked(networks)
-        self.mode = self._find_mode(n_inputs)
+        self.mode = self._find_mode(n_features)
 
     @property
     def latent(self):
@@ -54,19 +61,72 @@ class Stack(nn.Module):
     def cost_weight(self) -> Tensor:
         return self.network.cost_weight
 
+    # Training, on whitened rows of each network's own, of shape (n_networks, n_samples, n_features)
+
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Raw reconstructions and, if any, costs (n_networks, n_samples) of batches (n_networks, n_samples, n_inputs)."""
+        """Raw reconstructions and, if any, costs (n_networks, n_samples)."""
         return self.each("forward", x, mask)
 
-    def losses_and_costs(self, batch: Batch, raw: Tensor, cost: Tensor | None) -> Tensor:
-        """Loss and cost of each network's rows (n_networks, n_samples)."""
+    def objective(self, batch: Batch, raw: Tensor, cost: Tensor | None = None) -> Tensor:
+        """Loss and cost of each network's rows (n_networks, n_samples); those of the largest have no weight."""
+        loss, n = self._losses_and_costs(batch, raw, cost), batch.n_rows
+        n_kept = max(1, n - int(TRIMMED * n))
+        kept = loss <= loss.detach().kthvalue(n_kept, dim=1, keepdim=True).values
+        return torch.where(kept, loss, 0) * (n / n_kept)
+
+    def _losses_and_costs(self, batch: Batch, raw: Tensor, cost: Tensor | None) -> Tensor:
         mask = None if batch.mask is None else batch.mask.flatten(0, 1)
         loss = self.loss(raw.flatten(0, 1), batch.x.flatten(0, 1), mask).view(batch.x.shape[:2])
         if self.latent.stochastic:
-            n_inputs = batch.x.shape[2]
-            observed = [n_inputs] * len(loss) if batch.mask is None else batch.mask.sum(2)
+            observed = [batch.x.shape[2]] * len(loss) if batch.mask is None else batch.mask.sum(2)
             loss = torch.stack([self.loss.negative_log_likelihood(*one) for one in zip(loss, observed, strict=True)])
         return loss if cost is None else loss + self.cost_weight[:, None] * cost
+
+    # Nothing random from here on, on rows of shape (n_samples, n_features)
+
+    def encoder_output(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What the encoders give (n_samples, n_networks, n_outputs)."""
+        return self.each("encoder_output", *self.shared(x, mask)).transpose(0, 1)
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The networks' codes side by side (n_samples, n_networks * n_components)."""
+        return self.each("encode", *self.shared(x, mask)).transpose(0, 1).flatten(1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The mean of the networks' reconstructions (n_samples, n_features) in scaled units."""
+        codes = z.unflatten(1, (self.n_networks, self.n_components)).transpose(0, 1).contiguous()
+        return self.whitening.inverse(self.each("decode", codes).mean(0))
+
+    def reconstruct(self, x: Tensor, mask: Tensor | None = None, n_components: int | None = None) -> Tensor:
+        """The same, of rows, and of missing values too; from the first components of ordered codes."""
+        z = self.encode(x, mask)
+        if n_components is not None:
+            codes = z.unflatten(1, (self.n_networks, self.n_components))
+            z = self.latent.truncate(codes, n_components).flatten(1)
+        return self.decode(z)
+
+    def residuals(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The networks' absolute errors (n_networks, n_samples, n_features), on whitened rows; 0 where a value is missing."""
+        x, mask = self.shared(x, mask)
+        residuals = (self.each("reconstruct", x, mask) - x).abs_()
+        return residuals if mask is None else torch.where(mask, residuals, 0)
+
+    def elementwise(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The loss of each entry (n_samples, n_features), on whitened rows, in the networks' mean; NaN where it is missing."""
+        x, mask = self.shared(x, mask)
+        losses = self.loss.elementwise(self.each("raw_output", x, mask).flatten(0, 1), x.flatten(0, 1))
+        losses = losses.view(x.shape).mean(0)
+        return losses if mask is None else torch.where(mask[0], losses, torch.nan)
+
+    def shared(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Rows, whitened, as each network sees them (n_networks, n_samples, n_features)."""
+        x = self.whitening(x, mask)
+        return x.expand(self.n_networks, -1, -1), None if mask is None else mask.expand(self.n_networks, -1, -1)
+
+    def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Codes near those of some rows of `h`, which ``encoder_output`` gave."""
+        networks = zip(map(self.network_of, range(self.n_networks)), h.transpose(0, 1), strict=True)
+        return torch.cat([network.sample_codes(one, rows, generator) for network, one in networks], 1)
 
     def each(self, method: str, x: Tensor, mask: Tensor | None = None):
         """Call a method of every network on its part of `x` and, if there is one, of `mask`."""
@@ -101,7 +161,7 @@ class Stack(nn.Module):
         state = self.network.state_dict(keep_vars=True)
         return {name: (tensor[i] if id(tensor) in own else tensor).detach().clone() for name, tensor in state.items()}
 
-    def _find_mode(self, n_inputs: int) -> str:
+    def _find_mode(self, n_features: int) -> str:
         """How networks are called: ``"together"``, by ``"vmap"``, or in a ``"loop"`` where parts cannot be batched.
 
         Parts whose control flow depends on data cannot.
@@ -119,7 +179,7 @@ class Stack(nn.Module):
                 for training in (True, False):
                     one.train(training)
                     self.learning = training
-                    self.each("forward", torch.zeros(self.n_networks, 2, n_inputs))
+                    self.each("forward", torch.zeros(self.n_networks, 2, n_features))
         except Exception:  # whatever a user's module raises; if it was not vmap's fault, it will be raised again
             return "loop"
         finally:

@@ -66,17 +66,19 @@ class Progress(Watcher):
     def end_epoch(self, net):
         now, n_epochs = time.monotonic(), net.max_epochs
         self.epoch, self.losses = net.state_.epoch, losses(net)
+        best = f", best: {name_of(net.state_.best_epoch)}" if net.keep_best else ""
+        text = f"{self.losses}{best}{self._left(now, n_epochs)}"
         if self.bar is not None:
             if now - self.shown_at >= BAR_APART:
-                self._draw(f"{self.losses}, {self._left(now, n_epochs)} left")
+                self._draw(text)
                 self.shown_at = now
         elif self.verbose > 1 or now - self.shown_at >= LINES_APART or self._is_tenth(n_epochs):
-            print(f"{self.name}: epoch {self.epoch}/{n_epochs}, {self.losses}, {self._left(now, n_epochs)} left", flush=True)
+            print(f"{self.name}: epoch {self.epoch}/{n_epochs}, {text}", flush=True)
             self.shown, self.shown_at = self.epoch, now
         return False
 
     def end(self, net):
-        kept = f"epoch {net.best_epoch_} kept" if net.best_epoch_ else "start kept"
+        kept = f"{name_of(net.best_epoch_)} kept"
         took = duration(time.monotonic() - self.started)
         if self.bar is not None:
             self._draw(f"{self.losses}, {kept}, {took}")
@@ -98,8 +100,9 @@ class Progress(Watcher):
         return self.epoch - self.shown >= SHARE_APART * n_epochs and self.epoch < n_epochs
 
     def _left(self, now: float, n_epochs: int) -> str:
-        """The time that the remaining epochs will take, if they take as long as those so far."""
-        return duration((now - self.started) / (self.epoch - self.first) * (n_epochs - self.epoch))
+        """The time that the remaining epochs will take, if they take as long as those so far; empty under a second."""
+        seconds = (now - self.started) / (self.epoch - self.first) * (n_epochs - self.epoch)
+        return f", {duration(seconds)} left" if seconds >= 1 else ""
 
 
 class StreamProgress(Progress):
@@ -122,6 +125,10 @@ def losses(net: Any) -> str:
     last = net.history[-1]
     text = f"loss {last['train_loss']:#.4g}"
     return f"{text}, validation loss {last['valid_loss']:#.4g}" if "valid_loss" in last else text
+
+
+def name_of(epoch: int) -> str:
+    return f"epoch {epoch}" if epoch else "start"
 
 
 def duration(seconds: float) -> str:

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from sklearn_ae._data.batch import Batch
 from sklearn_ae._data.batches import Batches
-from sklearn_ae._data.sources import Members, Scaled
+from sklearn_ae._data.members import Members
+from sklearn_ae._data.sources import Scaled
+from sklearn_ae._defaults import stream_decay
 from sklearn_ae._torch import threads, torch_seed
 from sklearn_ae._training.progress import Watcher
-from sklearn_ae._training.rules import stream_decay
 from sklearn_ae._training.schedules import SCHEDULES, set_rates
 from sklearn_ae._training.state import TrainingState, improved_significantly
 from sklearn_ae._training.steps import choose_step

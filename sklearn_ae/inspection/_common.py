@@ -1,7 +1,7 @@
-"""What the displays share: colours, axes, names, and the steps of a pipeline. matplotlib is imported only while plotting."""
+"""What the Displays share: axes, colours, images, names of columns."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,68 +9,100 @@ from scipy.sparse import issparse
 
 from sklearn_ae.metrics import flat_steps
 
-# Okabe and Ito (2008), "Color Universal Design": told apart by the colour-blind. Two more make ten; the lightest comes last.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999", "#882255", "#F0E442")
-BLUE, RED, GREEN = COLORS[:3]
-GREY = "0.45"
-MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "*", "p")  # 11 of them: with 10 colours, 110 combinations
-LINE_STYLES = ("-", "--", "-.", ":")
-HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\")
+# The colours of Okabe and Ito (2008) are told apart by the colour-blind; black is left out, which
+# is not seen on a dark background. Three more make ten.
+COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933"]
+COLORS += ["#999999", "#882255", "#F0E442"]
+BLUE, RED, GREEN, GREY = *COLORS[:3], "0.45"
+LOOKS = {  # colours and markers together are 110 looks
+    "color": COLORS,
+    "marker": ["o", "^", "s", "D", "v", "P", "X", "<", ">", "*", "p"],
+    "linestyle": ["-", "--", "-.", ":"],
+}
 WIDTH = 6.4  # inches: a notebook's width
-LONGEST_NAME = 20
+MOST_NAMED = 20  # classes in a legend
+LARGE = 2.0  # inches: text in panels that are smaller is made smaller
 
 
-def check_matplotlib(caller: str) -> None:
-    """Raise an error that names the way out if matplotlib is not installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f"{caller} needs matplotlib. Install it with: pip install sklearn-ae[plot]") from error
+class Display:
+    """Base of the Displays. After `plot`, all panels are in `axes_`, the first one in `ax_`.
+
+    matplotlib is imported only to draw. Without it, `from_estimator` fails before it computes.
+    """
+
+    @classmethod
+    def _steps(cls, estimator: Any) -> tuple[list[Any], Any]:
+        """The steps before the autoencoder, and itself: of a pipeline, of the best of a search."""
+        cls._check_matplotlib()
+        *before, last = flat_steps(estimator)
+        return before, last
+
+    @classmethod
+    def _check_matplotlib(cls) -> None:
+        try:
+            import matplotlib  # noqa: F401
+        except ImportError as error:
+            way_out = "Install it with: pip install sklearn-ae[plot]"
+            raise ImportError(f"{cls.__name__} needs matplotlib. {way_out}") from error
+
+    def _open(self, ax, shape=(1, 1), figsize=(WIDTH, 4), layout="constrained", **options):
+        """Make panels, take those given, or divide the one given; return them in their shape."""
+        self._check_matplotlib()
+        import matplotlib.pyplot as plt
+        from matplotlib.axes import Axes
+
+        n, ratios = shape[0] * shape[1], {"height_ratios": options.pop("height_ratios", None)}
+        if ax is None:
+            style = {"figsize": figsize, "layout": layout, **ratios, **options}
+            axes = plt.subplots(*shape, squeeze=False, **style)[1]
+        elif n > 1 and isinstance(ax, Axes):
+            place = ax.get_subplotspec()
+            if place is None:
+                way_out = "this ax cannot be divided; make it by plt.subplots."
+                raise ValueError(f"{n} panels are needed, and {way_out}")
+            ax.set_axis_off()
+            axes = place.subgridspec(*shape, **ratios).subplots(squeeze=False, **options)
+        else:
+            axes = np.asarray(ax, dtype=object)
+            if axes.size != n:
+                needed = f"{n} are needed: {shape[0]} rows of {shape[1]}"
+                raise ValueError(f"ax holds {axes.size} axes, but {needed}.")
+        self.axes_ = axes = axes.reshape(shape)
+        self.ax_, self.figure_ = axes[0, 0], axes[0, 0].figure
+        return axes
+
+    def _finish(self) -> Self:
+        """Make text smaller where panels are small, so that it does not collide."""
+        from matplotlib.text import Text
+
+        panels = self.axes_.ravel()
+        area = np.mean([np.prod(panel.get_position().size) for panel in panels])
+        inches = np.sqrt(area * np.prod(self.figure_.get_size_inches()))
+        for panel in panels if inches < LARGE else []:
+            for text in panel.findobj(Text):
+                text.set_fontsize(text.get_fontsize() * max(inches / LARGE, 0.65))
+        return self
+
+    def _add_legend(self, ax: Any, **style) -> Any:
+        """A legend of the first panel's classes; beside `ax` if it has many lines or long ones."""
+        handles, labels = self.axes_[-1, 0].get_legend_handles_labels()
+        if len(labels) > MOST_NAMED:
+            labels = [*labels[:MOST_NAMED], f"… and {len(labels) - MOST_NAMED} more"]
+            handles = [*handles[:MOST_NAMED], ax.plot([], [], linestyle="none")[0]]
+        labels = [shortened(label, 28) for label in labels]
+        if len(labels) > 6 or max(map(len, labels)) > 28:
+            style = {"loc": "upper left", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2, **style}
+        style = {"fontsize": "small", "title_fontsize": "small", **style}
+        legend = ax.legend(handles, labels, **style)
+        for handle in legend.legend_handles:
+            if hasattr(handle, "set_sizes"):
+                handle.set_sizes([36])  # small points are not told apart
+        return legend
 
 
-def make_axes(
-    ax: Any,
-    n_rows: int = 1,
-    n_columns: int = 1,
-    figsize: tuple[float, float] = (WIDTH, 4.0),
-    layout: str = "constrained",
-    **options,
-) -> np.ndarray:
-    """Axes in an array of shape (n_rows, n_columns): new ones, those given, or a grid in the place of the one given."""
-    import matplotlib.pyplot as plt
-    from matplotlib.axes import Axes
-
-    if ax is None:
-        return plt.subplots(n_rows, n_columns, figsize=figsize, squeeze=False, layout=layout, **options)[1]
-    if not isinstance(ax, Axes):
-        axes = np.asarray(ax, dtype=object)
-        if axes.size != n_rows * n_columns:
-            raise ValueError(f"ax holds {axes.size} axes, but {n_rows * n_columns} are needed: {n_rows} rows of {n_columns}.")
-        return axes.reshape(n_rows, n_columns)
-    if n_rows == n_columns == 1:
-        return np.array([[ax]], dtype=object)
-    place = ax.get_subplotspec()
-    if place is None:
-        raise ValueError(f"{n_rows * n_columns} panels are needed, and this ax cannot be divided; make it by plt.subplots.")
-    ax.set_axis_off()
-    ratios = options.pop("gridspec_kw", {})
-    return place.subgridspec(n_rows, n_columns, **ratios).subplots(squeeze=False, **options)
-
-
-def n_rows(X: Any) -> int:
-    return X.shape[0] if hasattr(X, "shape") else len(X)
-
-
-def last_step(estimator: Any) -> Any:
-    """The autoencoder itself: the last step of a pipeline, the best estimator of a search."""
-    return flat_steps(estimator)[-1]
-
-
-def before_last_step(estimator: Any, X: Any) -> Any:
-    """The rows that the autoencoder itself sees."""
-    for step in flat_steps(estimator)[:-1]:
-        X = step.transform(X)
-    return X
+def look(k: int, *kinds: str) -> dict[str, Any]:
+    """How the k-th class looks, in the ways asked for."""
+    return {kind: LOOKS[kind][k % len(LOOKS[kind])] for kind in kinds}
 
 
 def as_table(X: Any) -> np.ndarray:
@@ -81,103 +113,122 @@ def as_table(X: Any) -> np.ndarray:
     return X
 
 
-def names_of(X: Any, n_features: int) -> np.ndarray:
-    """The names of X's columns, x0, x1, ... where it has none."""
-    columns = getattr(X, "columns", None)
-    if columns is None or len(columns) != n_features:
-        return np.array([f"x{j}" for j in range(n_features)], dtype=object)
-    return np.array([str(column) for column in columns], dtype=object)
+def one_per_row(values: ArrayLike | None, n_samples: int, name: str) -> Any:
+    if values is None:
+        return None
+    values = np.asarray(values)
+    values = values[:, 0] if values.shape == (n_samples, 1) else values
+    if values.shape != (n_samples,):
+        rows = f"one value for each of the {n_samples} rows"
+        raise ValueError(f"{name} must hold {rows}, got shape {values.shape}.")
+    return values
 
 
-def largest(values: np.ndarray, most: int) -> list[int]:
-    """Positions of the largest values, in their order in the array."""
-    return sorted(np.argsort(-values, kind="stable")[:most].tolist())
-
-
-def classes_of(y: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Each class's name and its rows, a mask; missing labels come last."""
+def classes_of(y: ArrayLike | None, n_samples: int) -> Iterator[tuple[str | None, np.ndarray]]:
+    """Each class's name and its rows, a mask; missing labels come last. Without y, all rows."""
+    if y is None:
+        yield None, np.ones(n_samples, dtype=bool)
+        return
+    y = np.asarray(y)
     missing = np.array([label is None or label != label for label in y.tolist()], dtype=bool)
     for label in np.unique(y[~missing]):
-        name = f"{label:g}" if isinstance(label, (int, float, np.number)) and not isinstance(label, bool) else str(label)
-        yield name, ~missing & (y == label)
+        yield f"{label:g}" if y.dtype.kind in "iuf" else str(label), ~missing & (y == label)
     if missing.any():
         yield "not labelled", missing
 
 
-def one_per_row(values: ArrayLike, n_samples: int, name: str) -> np.ndarray:
-    values = np.asarray(values)
-    values = values[:, 0] if values.shape == (n_samples, 1) else values
-    if values.shape != (n_samples,):
-        raise ValueError(f"{name} must hold one value for each of the {n_samples} rows, got shape {values.shape}.")
-    return values
+def chosen(components: ArrayLike | None, variance: np.ndarray, most: int) -> list[int]:
+    """The components asked for, or those with the largest variance, in their order."""
+    n = len(variance)
+    if components is None:
+        return sorted(np.argsort(-variance, kind="stable")[:most].tolist())
+    wanted: list[int] = np.atleast_1d(np.asarray(components)).tolist()
+    if not wanted or not all(0 <= component < n for component in wanted):
+        raise ValueError(f"components={wanted} must be from 0 to {n - 1}: a code has {n}.")
+    return wanted
 
 
-# Profiles and images
+# Images
 
 
-def standardized(X: np.ndarray, middle: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    return (X - middle) / np.where(scale > 0, scale, 1.0)
+def check_image_shape(image_shape: tuple[int, ...] | None, n_features: int) -> None:
+    if image_shape is None:
+        return
+    n, n_channels = int(np.prod(image_shape)), {2: 1, 3: image_shape[0]}.get(len(image_shape))
+    if n_channels not in (1, 3):
+        shapes = "(height, width), (1, height, width) or (3, height, width)"
+        raise ValueError(f"image_shape must be {shapes}, channels first, got {image_shape}.")
+    if n != n_features:
+        raise ValueError(f"image_shape={image_shape} has {n} values, but a row has {n_features}.")
 
 
-def check_image_shape(image_shape: tuple[int, ...], n_features: int) -> None:
-    if len(image_shape) not in (2, 3) or (len(image_shape) == 3 and image_shape[0] not in (1, 3)):
-        hint = ""
-        if len(image_shape) == 3 and image_shape[-1] in (1, 3):
-            hint = " Bring the channels to the front: X.reshape(-1, *image_shape).transpose(0, 3, 1, 2).reshape(len(X), -1)."
-        raise ValueError(f"image_shape must be (height, width), (1, height, width) or (3, height, width), got {image_shape}.{hint}")
-    if int(np.prod(image_shape)) != n_features:
-        raise ValueError(f"image_shape={image_shape} has {np.prod(image_shape)} values, but a row has {n_features}.")
+def draw_images(ax: Any, X: np.ndarray, image_shape: Any, limits: Any, **style) -> Any:
+    """Draw rows of shape (n_down, n_across, n_features) as images, one pixel apart, and their ticks.
 
-
-def mosaic(X: np.ndarray, image_shape: tuple[int, ...], limits: tuple[float, float]) -> np.ndarray:
-    """Lay out rows of shape (n_down, n_across, n_features) as one picture, one pixel apart.
-
-    Colours are brought to [0, 1] by the limits, with white between the images; one channel stays as it is, with NaN between.
+    The limits are what is drawn as black and white.
     """
-    n_down, n_across, _ = X.shape
-    *channels, height, width = image_shape
-    pixel: tuple[int, ...] = ()
-    if channels == [3]:
-        X, gap, pixel = np.clip((X - limits[0]) / max(limits[1] - limits[0], 1e-300), 0, 1), 1.0, (3,)
-        images = np.moveaxis(X.reshape(n_down, n_across, 3, height, width), 2, -1)
-    else:
-        gap, images = np.nan, X.reshape(n_down, n_across, height, width)
-    picture = np.full((n_down * (height + 1) - 1, n_across * (width + 1) - 1, *pixel), gap)
-    for i, j in np.ndindex(n_down, n_across):
-        top, left = i * (height + 1), j * (width + 1)
-        picture[top : top + height, left : left + width] = images[i, j]
-    return picture
+    (n_down, n_across, _), (height, width), (low, high) = X.shape, image_shape[-2:], limits
+    images = np.moveaxis(X.reshape(n_down, n_across, -1, height, width), 2, -1)
+    colours = images.shape[-1] == 3
+    if colours:
+        images = np.clip((images - low) / max(high - low, 1e-300), 0, 1)
+    gaps = [(0, 0), (0, 0), (0, 1), (0, 1), (0, 0)]
+    images = np.pad(images, gaps, constant_values=1.0 if colours else np.nan).swapaxes(1, 2)
+    picture = images.reshape(n_down * (height + 1), n_across * (width + 1), -1)[:-1, :-1]
+    style = {"cmap": "gray", "vmin": low, "vmax": high, "interpolation": "nearest", **style}
+    drawn = ax.imshow(picture if colours else picture[..., 0], **style)
+    ax.set_yticks(np.arange(n_down) * (height + 1) + (height - 1) / 2)
+    ax.set_xticks(np.arange(n_across) * (width + 1) + (width - 1) / 2)
+    hide_frame(ax)
+    return drawn
 
 
-def centers(n: int, size: int) -> np.ndarray:
-    """Where the middle of each of n images lies that are one pixel apart."""
-    return np.arange(n) * (size + 1) + (size - 1) / 2
+def add_color_bar(ax: Any, drawn: Any, left: float = 1.04, **style) -> None:
+    """A colour bar beside the panel, of its height."""
+    ax.figure.colorbar(drawn, cax=ax.inset_axes((left, 0, 0.05, 1)), **style)
 
 
 def hide_frame(ax: Any) -> None:
     ax.tick_params(length=0)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
+    ax.spines[:].set_visible(False)
 
 
-def feature_axis(ax: Any, names: np.ndarray, most: int = 30) -> None:
-    """Name the columns on the x-axis if there is room for their names."""
-    if len(names) > most:
+# Columns
+
+
+def names_of(names: Any, n_features: int) -> np.ndarray:
+    """The names given, or those of the columns of a DataFrame, or x0, x1, ..."""
+    names = getattr(names, "columns", names)
+    if names is None or np.ndim(names) != 1 or len(names) != n_features:
+        names = [f"x{j}" for j in range(n_features)]
+    return np.array(names, dtype=str)
+
+
+def standardized(rows: np.ndarray, middle: Any, scale: Any, wanted: bool) -> tuple[np.ndarray, str]:
+    """The rows in standard deviations from the middle, where these are known, and the unit."""
+    if not wanted or middle is None or scale is None:
+        return rows, ""
+    return (rows - middle) / np.where(scale > 0, scale, 1.0), " (sd)"
+
+
+def name_columns(ax: Any, names: np.ndarray, width: float) -> None:
+    """Name the columns on the x-axis, upright, if there is room for their names."""
+    if names_height(names, width):
+        ax.set_xticks(range(len(names)), map(shortened, names), rotation=90, fontsize="small")
+    else:
         ax.set_xlabel("Column")
-        return
-    labels = [shortened(name) for name in names]
-    upright = max(map(len, labels)) > 3 or len(labels) > most // 2
-    ax.set_xticks(range(len(labels)), labels, rotation=90 if upright else 0, fontsize="small")
 
 
-def names_height(names: np.ndarray, most: int = 30) -> float:
-    """Inches that upright names take under an axis."""
-    return 0.0 if len(names) > most else 0.07 * max(len(shortened(name)) for name in names)
+def names_height(names: np.ndarray, width: float) -> float:
+    """Inches that upright names take under an axis of a width in inches; 0 without room."""
+    room = width > 0.12 * len(names)
+    return 0.07 * max(len(shortened(name)) for name in names) if room else 0.0
 
 
-def shortened(name: object) -> str:
+def shortened(name: object, most: int = 20) -> str:
+    """The name without its middle, if it is long: names are told apart by both of their ends."""
     name = str(name)
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[most // 2 + 1 - most :]}"
 
 
 def number(value: float, digits: int = 4) -> str:

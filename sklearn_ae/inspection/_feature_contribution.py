@@ -1,34 +1,25 @@
 """FeatureContributionDisplay."""
 
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.pipeline import make_pipeline
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples
 
-from sklearn_ae.inspection._common import (
-    BLUE,
-    GREY,
-    WIDTH,
-    as_table,
-    before_last_step,
-    check_matplotlib,
-    last_step,
-    make_axes,
-    n_rows,
-    names_of,
-    number,
-    one_per_row,
-    shortened,
-)
-from sklearn_ae.metrics import original_and_reconstructed
+from sklearn_ae.inspection import _common as common
+from sklearn_ae.metrics import way_back
 
 
-class FeatureContributionDisplay:
-    """Which columns made a row an outlier: what each adds to its outlyingness, the value seen and the value expected.
+@dataclass(kw_only=True, eq=False, repr=False)
+class FeatureContributionDisplay(common.Display):
+    """Which columns made a row an outlier, with the values seen and expected.
 
-    The expected value is the reconstruction: what the other columns lead to expect.
+    The value expected is the reconstruction: a column contributes because it was seen to differ
+    from it. Contributions of an image are an image, beside those seen and expected.
 
     Parameters
     ----------
@@ -46,14 +37,22 @@ class FeatureContributionDisplay:
         The row's p-value.
     row_name : object, default=None
         Name of the row, for the title.
+    image_shape : tuple of int, default=None
+        (height, width), (1, height, width) or (3, height, width) if the row is an image. None draws
+        bars.
 
     Attributes
     ----------
-    bars_ : matplotlib BarContainer
-        The largest on top.
+    bars_ : matplotlib BarContainer or None
+        The largest contributions, the largest on top.
+    image_ : matplotlib AxesImage or None
+        The contributions of an image, summed over its channels.
     shown_ : ndarray of int
-        Which columns they belong to, from the top; the bar of all others is not among them.
+        The columns that have a bar, from the top. For an image all, the largest first.
+    axes_ : ndarray of matplotlib Axes
+        (1, 1) for bars; for an image (1, 3): seen, expected, contribution.
     ax_ : matplotlib Axes
+        The first panel.
     figure_ : matplotlib Figure
 
     See Also
@@ -70,44 +69,48 @@ class FeatureContributionDisplay:
     >>> X[7] = [1.0, -2.0, 3.0]  # the second value does not fit the others
     >>> detector = AutoencoderOutlierDetector(random_state=0).fit(X)
     >>> display = FeatureContributionDisplay.from_estimator(detector, X, row=7)
-    >>> display.feature_names[display.shown_[0]]
+    >>> str(display.feature_names[display.shown_[0]])
     'x1'
     """
 
-    def __init__(
-        self,
-        *,
-        contributions: np.ndarray,
-        seen: np.ndarray | None = None,
-        expected: np.ndarray | None = None,
-        feature_names: ArrayLike | None = None,
-        threshold: float | None = None,
-        p_value: float | None = None,
-        row_name: object = None,
-    ):
-        self.contributions = contributions
-        self.seen = seen
-        self.expected = expected
-        self.feature_names = feature_names
-        self.threshold = threshold
-        self.p_value = p_value
-        self.row_name = row_name
+    contributions: np.ndarray
+    seen: np.ndarray | None = None
+    expected: np.ndarray | None = None
+    feature_names: ArrayLike | None = None
+    threshold: float | None = None
+    p_value: float | None = None
+    row_name: object = None
+    image_shape: tuple[int, ...] | None = None
 
     @classmethod
-    def from_estimator(cls, estimator: Any, X: Any, row: int = 0, *, ax: Any = None, **kwargs) -> Self:
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        row: int = 0,
+        *,
+        image_shape: tuple[int, ...] | None = None,
+        ax: Any = None,
+        **kwargs,
+    ) -> Self:
         """Explain the score of one row.
 
         Parameters
         ----------
-        estimator : AutoencoderOutlierDetector, AutoencoderTransformer or Pipeline that ends in one
-            Fitted. A transformer's outlyingness is its reconstruction loss. In a pipeline whose steps keep the columns (scalers,
-            imputers) the values are in the data's units; otherwise, columns and values are those that its last step sees.
+        estimator : AutoencoderOutlierDetector, AutoencoderTransformer or Pipeline
+            Fitted. A transformer's outlyingness is its reconstruction loss. In a pipeline whose
+            steps keep the columns (scalers, imputers) the values are in the data's units;
+            otherwise, columns and values are those that its last step sees.
         X : array-like of shape (n_samples, n_features)
             Rows.
         row : int, default=0
-            Position of the row in X. For the most outlying row: ``estimator.score_samples(X).argmin()``.
-        ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Position of the row in X. For the most outlying row:
+            ``estimator.score_samples(X).argmin()``.
+        image_shape : tuple of int, default=None
+            (height, width), (1, height, width) or (3, height, width) if rows are images. None draws
+            bars.
+        ax : matplotlib Axes or array of them, default=None
+            Where to draw. None makes a new figure. One axes is divided for images.
         **kwargs : dict
             Passed to `plot`.
 
@@ -119,112 +122,124 @@ class FeatureContributionDisplay:
         ------
         IndexError
             If X has no such row.
+        TypeError
+            If the estimator cannot tell what each column adds.
+        ValueError
+            If `image_shape` does not fit the row.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
-        n = n_rows(X)
+        (before, last), n = cls._steps(estimator), _num_samples(X)
         if not -n <= row < n:
             raise IndexError(f"row={row} must be from {-n} to {n - 1}: X has {n} rows.")
-        check_is_fitted(estimator)
         x = _safe_indexing(X, [row % n])
-        last, seen_by_last = last_step(estimator), before_last_step(estimator, x)
-        contributions = _contributions(last, seen_by_last)
-        seen, expected = seen_by_last, last.reconstruct(seen_by_last)
-        names = _names(estimator, last, seen_by_last, len(contributions))
-        if estimator is not last and list(names) == list(names_of(x, len(names))):
-            seen, expected = original_and_reconstructed(getattr(estimator, "best_estimator_", estimator), x)
-        offset = getattr(last, "offset_", None)
+        original, seen, inverses = way_back(before, x)
+        contributions = _contributions(last, seen)
+        n_features, expected = len(contributions), last.reconstruct(seen)
+        common.check_image_shape(image_shape, n_features)
+        p_value = float(last.p_values(seen)[0]) if hasattr(last, "p_values") else None
+        names = _names(before, last, seen, n_features)
+        if (names == common.names_of(getattr(x, "columns", None), n_features)).all():
+            seen = original  # the steps keep the columns
+            for inverse in inverses:
+                expected = inverse(expected)
         display = cls(
             contributions=contributions,
-            seen=as_table(seen)[0],
-            expected=as_table(expected)[0],
+            seen=common.as_table(seen)[0],
+            expected=common.as_table(expected)[0],
             feature_names=names,
-            threshold=None if offset is None else -float(offset),
-            p_value=float(last.p_values(seen_by_last)[0]) if hasattr(last, "p_values") else None,
+            threshold=-float(last.offset_) if hasattr(last, "offset_") else None,
+            p_value=p_value,
             row_name=x.index[0] if hasattr(x, "index") else row % n,
+            image_shape=image_shape,
         )
         return display.plot(ax=ax, **kwargs)
 
     def plot(self, ax: Any = None, *, max_features: int = 10, **kwargs) -> Self:
-        """Draw.
+        """Draw, and return the display.
 
         Parameters
         ----------
-        ax : matplotlib Axes, default=None
+        ax : matplotlib Axes or array of them, default=None
             Where to draw. None makes a new figure.
         max_features : int, default=10
-            How many columns to draw; what the others add is one bar.
+            How many columns have a bar. What the others add is written under the bars.
         **kwargs : dict
-            Passed to matplotlib's ``barh``.
-
-        Returns
-        -------
-        display : FeatureContributionDisplay
+            Passed to matplotlib's ``barh``, or to ``imshow`` for the contributions of an image.
         """
-        check_matplotlib(f"{type(self).__name__}.plot")
         if max_features < 1:
-            raise ValueError(f"max_features must be at least 1, got max_features={max_features}.")
+            got = f"max_features={max_features}"
+            raise ValueError(f"max_features must be at least 1, got {got}.")
         contributions = np.asarray(self.contributions, dtype=np.float64)
-        n, names = len(contributions), self.feature_names
-        names = names_of(None, n) if names is None else one_per_row(names, n, "feature_names")
-        order = np.argsort(-contributions, kind="stable")
-        self.shown_ = order[:max_features]
-        lengths, labels = contributions[self.shown_].tolist(), [shortened(name) for name in names[self.shown_]]
-        colors = [BLUE] * len(labels)
-        if n > len(labels):
-            lengths.append(float(contributions[order[max_features:]].sum()))
-            labels.append(f"{n - max_features} other columns")
-            colors.append(GREY)
-        self.ax_ = ax = make_axes(ax, figsize=(WIDTH, 1.3 + 0.34 * len(labels)))[0, 0]
-        self.figure_ = ax.figure
-        self.bars_ = ax.barh(range(len(labels)), lengths, **{"color": colors, **kwargs})
-        ax.set_yticks(range(len(labels)), labels)
-        ax.invert_yaxis()
-        if self.seen is not None or self.expected is not None:
-            self._comment(ax)
-        ax.set_xlabel("Contribution to the outlyingness")
-        ax.set_title(self._title(contributions.sum()), fontsize="medium", loc="left")
-        for side in ("top", "right"):
-            ax.spines[side].set_visible(False)
-        return self
+        values = {"seen": self.seen, "expected": self.expected}
+        values = {name: row for name, row in values.items() if row is not None}
+        self.shown_ = np.argsort(-contributions, kind="stable")
+        self.bars_ = self.image_ = None
+        if self.image_shape is None:
+            self._draw_bars(ax, contributions, values, max_features, kwargs)
+        else:
+            self._draw_images(ax, contributions, values, self.image_shape, kwargs)
+        self.ax_.set_title(self._title(contributions.sum()), fontsize="medium", loc="left")
+        return self._finish()
 
-    def _comment(self, ax: Any) -> None:
-        """The values seen and expected, on the right."""
-        given = {name: values for name, values in (("seen", self.seen), ("expected", self.expected)) if values is not None}
-        comments = []
-        for j in self.shown_:
-            values = ["missing" if np.isnan(values[j]) else number(values[j]) for values in given.values()]
-            comments.append(values[0] + (f"  ({values[1]})" if len(values) > 1 else ""))
-        right = ax.secondary_yaxis("right")
-        right.set_yticks([-0.8, *range(len(comments))], [" (".join(given) + ")" * (len(given) - 1), *comments], fontsize="small")
-        right.tick_params(length=0)
-        right.spines["right"].set_visible(False)
+    def _draw_images(self, ax: Any, red: Any, values: dict, shape: Any, kwargs: dict) -> None:
+        *panels, last = self._open(ax, (1, len(values) + 1), (common.WIDTH, 2.6), "compressed")[0]
+        for panel, (name, row) in zip(panels, values.items(), strict=True):
+            limits = np.nanmin([*values.values()]), np.nanmax([*values.values()])
+            common.draw_images(panel, row.reshape(1, 1, -1), shape, limits)
+            panel.set_xlabel(name)
+        red = red.reshape(1, 1, -1, shape[-2] * shape[-1]).sum(axis=2)  # over the channels
+        style = {"cmap": "Reds", **kwargs}
+        self.image_ = common.draw_images(last, red, shape[-2:], (0, red.max()), **style)
+        last.set_xlabel("contribution")
+        common.add_color_bar(last, self.image_)
+        for panel in (*panels, last):
+            panel.set(xticks=[], yticks=[])
+
+    def _draw_bars(self, ax: Any, lengths: Any, values: dict, most: int, kwargs: dict) -> None:
+        names = common.names_of(self.feature_names, len(lengths))
+        self.shown_, others = self.shown_[:most], self.shown_[most:]
+        n, labels = len(self.shown_), [common.shortened(name, 28) for name in names[self.shown_]]
+        labels += [f"{len(others)} other columns"] * (len(others) > 0)
+        ax = self._open(ax, figsize=(common.WIDTH, 1.4 + 0.34 * len(labels)))[0, 0]
+        self.bars_ = ax.barh(range(n), lengths[self.shown_], **{"color": common.BLUE, **kwargs})
+        ax.set_yticks(range(len(labels)), labels)
+        ax.set_ylim(len(labels) - 0.4, -1.4 if values else -0.6)
+        style: dict[str, Any] = {"fontsize": "small", "textcoords": "offset points", "va": "center"}
+        if len(others):  # their bar could outweigh those of single columns
+            rest, top = (
+                common.number(lengths[others].sum(), 3),
+                common.number(lengths[others[0]], 2),
+            )
+            text = f"{rest} in all, {top} at most"
+            ax.annotate(text, (0, n), (4, 0), color=common.GREY, **style)
+        style |= {"xycoords": ("axes fraction", "data"), "annotation_clip": False, "ha": "right"}
+        for k, (name, row) in enumerate(values.items()):
+            shown = ["missing" if np.isnan(x) else common.number(x) for x in row[self.shown_]]
+            for i, text in enumerate([name, *shown]):
+                ax.annotate(text, (1, i - 1), (58 + 56 * k, 0), **style)
+        ax.set_xlabel("Contribution to the outlyingness")
+        ax.spines[["top", "right"]].set_visible(False)
 
     def _title(self, outlyingness: float) -> str:
         name = "" if self.row_name is None else f"Row {self.row_name}: "
-        threshold = "" if self.threshold is None else f" (threshold {number(self.threshold, 3)})"
-        p_value = "" if self.p_value is None else f", p = {number(self.p_value, 2)}"
-        title = f"{name}outlyingness {number(outlyingness, 3)}{threshold}{p_value}"
-        return title[:1].upper() + title[1:]
+        title = f"{name}outlyingness {common.number(outlyingness, 3)}"
+        known = [] if self.threshold is None else [f"threshold {common.number(self.threshold, 3)}"]
+        known += [] if self.p_value is None else [f"p = {common.number(self.p_value, 2)}"]
+        return f"{title[:1].upper()}{title[1:]}\n{', '.join(known)}".rstrip()
 
 
 def _contributions(estimator: Any, X: Any) -> np.ndarray:
     if hasattr(estimator, "feature_contributions"):
         return np.asarray(estimator.feature_contributions(X))[0]
-    if hasattr(estimator, "reconstruction_errors"):
-        return np.asarray(estimator.reconstruction_errors(X)).mean(axis=0) / X.shape[1]  # their sum is minus the score
-    raise TypeError(
-        f"{type(estimator).__name__} has neither feature_contributions nor reconstruction_errors; "
-        "pass an estimator of sklearn_ae, or a pipeline that ends in one."
-    )
+    if hasattr(estimator, "reconstruction_errors"):  # their mean is minus the score
+        return np.asarray(estimator.reconstruction_errors(X))[0] / X.shape[1]
+    missing = "has neither feature_contributions nor reconstruction_errors"
+    way_out = "pass an estimator of sklearn_ae, or a pipeline that ends in one"
+    raise TypeError(f"{type(estimator).__name__} {missing}; {way_out}.")
 
 
-def _names(estimator: Any, last: Any, X: Any, n_features: int) -> np.ndarray:
+def _names(before: list[Any], last: Any, X: Any, n_features: int) -> np.ndarray:
     """The names of the columns that the last step sees."""
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    names = getattr(last, "feature_names_in_", None)
-    if names is None and estimator is not last:
-        try:
-            names = estimator[:-1].get_feature_names_out()
-        except (AttributeError, TypeError, ValueError):  # a step without names, or no pipeline
-            names = None
-    return names_of(X, n_features) if names is None or len(names) != n_features else np.asarray(names, dtype=object)
+    names = getattr(last, "feature_names_in_", getattr(X, "columns", None))
+    with suppress(AttributeError, TypeError, ValueError):  # a step without names
+        names = make_pipeline(*before).get_feature_names_out() if names is None else names
+    return common.names_of(names, n_features)

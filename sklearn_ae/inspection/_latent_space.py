@@ -1,35 +1,25 @@
 """LatentSpaceDisplay."""
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils.validation import _num_samples
 
-from sklearn_ae.inspection._common import (
-    BLUE,
-    COLORS,
-    LINE_STYLES,
-    MARKERS,
-    WIDTH,
-    as_table,
-    check_matplotlib,
-    classes_of,
-    largest,
-    make_axes,
-    n_rows,
-    one_per_row,
-)
+from sklearn_ae.inspection import _common as common
 
 MOST_PANELS = 5  # components of a scatter matrix that is still readable
 MOST_CLASSES = 20  # more different numbers are values
-MOST_NAMED = 30  # classes in the legend
 
 
-class LatentSpaceDisplay:
+@dataclass(kw_only=True, eq=False, repr=False)
+class LatentSpaceDisplay(common.Display):
     """Where rows lie in the code, coloured by class, value or score.
 
-    Two components are one scatter plot, more are a matrix of all pairs with histograms on its diagonal, and one is a histogram.
+    Two components are one scatter plot, more are a matrix of all pairs with histograms on its
+    diagonal, and one is a histogram.
 
     Parameters
     ----------
@@ -48,8 +38,8 @@ class LatentSpaceDisplay:
     ----------
     axes_ : ndarray of matplotlib Axes, of shape (n_components, n_components) or (1, 1)
         The panels; those above the diagonal are empty.
-    ax_ : matplotlib Axes or None
-        The panel, if there is only one.
+    ax_ : matplotlib Axes
+        The first panel.
     figure_ : matplotlib Figure
 
     See Also
@@ -58,8 +48,8 @@ class LatentSpaceDisplay:
 
     Notes
     -----
-    The members of a detector's ensemble have codes of their own, side by side. To look at one space of codes, take a transformer or
-    ``n_estimators=1``.
+    The members of a detector's ensemble have codes of their own, side by side. To look at one space
+    of codes, take a transformer or ``n_estimators=1``.
 
     Examples
     --------
@@ -72,20 +62,11 @@ class LatentSpaceDisplay:
     <...LatentSpaceDisplay object at ...>
     """
 
-    def __init__(
-        self,
-        *,
-        codes: np.ndarray,
-        target: np.ndarray | None = None,
-        target_kind: str = "class",
-        target_name: str | None = None,
-        component_names: ArrayLike | None = None,
-    ):
-        self.codes = codes
-        self.target = target
-        self.target_kind = target_kind
-        self.target_name = target_name
-        self.component_names = component_names
+    codes: np.ndarray
+    target: np.ndarray | None = None
+    target_kind: str = "class"
+    target_name: str | None = None
+    component_names: ArrayLike | None = None
 
     @classmethod
     def from_estimator(
@@ -111,19 +92,24 @@ class LatentSpaceDisplay:
         X : array-like of shape (n_samples, n_features)
             Rows to encode.
         y : array-like of shape (n_samples,), "score" or None, default=None
-            Classes or values to colour by; ``"score"`` is the estimator's ``score_samples``, higher is more normal.
+            Classes or values to colour by; ``"score"`` is the estimator's ``score_samples``, higher
+            is more normal.
         kind : {"auto", "class", "value"}, default="auto"
-            ``"auto"`` takes numbers for values if they have fractions or if there are more than 20 different ones.
+            ``"auto"`` takes numbers for values if they have fractions or if there are more than 20
+            different ones.
         target_name : str, default=None
             Title of the legend or the colour bar. None takes the name of a pandas Series.
         components : sequence of int, default=None
-            Which components to draw. None draws all, but of more than 5 the 5 with the largest variance.
+            Which components to draw. None draws all, but of more than 5 the 5 with the largest
+            variance.
         max_samples : int or None, default=5_000
-            Of more rows, so many are drawn at random. None draws all.
+            Maximum number of rows to draw; a random subset is drawn if there are more. None draws
+            all.
         random_state : int, RandomState instance or None, default=0
             Which rows those are.
         ax : matplotlib Axes or array of them, default=None
-            Where to draw. None makes a new figure. One axes is divided if several panels are needed.
+            Where to draw. None makes a new figure. One axes is divided if several panels are
+            needed.
         **kwargs : dict
             Passed to matplotlib's ``scatter``.
 
@@ -136,22 +122,20 @@ class LatentSpaceDisplay:
         ValueError
             If y is not one value for each row, or `kind` or `components` is not valid.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
-        n = n_rows(X)
-        by_score = isinstance(y, str)
+        cls._check_matplotlib()
+        n, by_score, name = _num_samples(X), isinstance(y, str), getattr(y, "name", None)
         if by_score and y != "score":
-            raise ValueError(f"y must be one label or value for each row, or 'score', got {y!r}.")
-        if y is not None and not by_score:
-            target_name = getattr(y, "name", None) if target_name is None else target_name
-            y = one_per_row(y, n, "y")
+            wanted = "one label or value for each row, or 'score'"
+            raise ValueError(f"y must be {wanted}, got {y!r}.")
+        y = None if by_score else common.one_per_row(y, n, "y")
         if max_samples is not None and n > max_samples:
             rows = np.sort(check_random_state(random_state).permutation(n)[:max_samples])
-            X, y = _safe_indexing(X, rows), y if y is None or by_score else np.asarray(y)[rows]
+            X, y = _safe_indexing(X, rows), None if y is None else y[rows]
         if by_score:
-            kind, target_name = "value", "score (higher is more normal)" if target_name is None else target_name
-            y = estimator.score_samples(X)
+            kind, name, y = "value", "score (higher is more normal)", estimator.score_samples(X)
+        target_name = name if target_name is None else target_name
         options = {"kind": kind, "target_name": target_name, "components": components, "ax": ax}
-        return cls.from_predictions(np.asarray(estimator.transform(X)), y, **options, **kwargs)
+        return cls.from_predictions(estimator.transform(X), y, **options, **kwargs)
 
     @classmethod
     def from_predictions(
@@ -173,16 +157,8 @@ class LatentSpaceDisplay:
             What ``transform`` gave.
         y : array-like of shape (n_samples,), default=None
             Classes or values to colour by.
-        kind : {"auto", "class", "value"}, default="auto"
-            ``"auto"`` takes numbers for values if they have fractions or if there are more than 20 different ones.
-        target_name : str, default=None
-            Title of the legend or the colour bar. None takes the name of a pandas Series.
-        components : sequence of int, default=None
-            Which components to draw. None draws all, but of more than 5 the 5 with the largest variance.
-        ax : matplotlib Axes or array of them, default=None
-            Where to draw. None makes a new figure. One axes is divided if several panels are needed.
-        **kwargs : dict
-            Passed to matplotlib's ``scatter``.
+        kind, target_name, components, ax, **kwargs
+            As in `from_estimator`.
 
         Returns
         -------
@@ -193,30 +169,22 @@ class LatentSpaceDisplay:
         ValueError
             If y is not one value for each row, or `kind` or `components` is not valid.
         """
-        check_matplotlib(f"{cls.__name__}.from_predictions")
-        codes = as_table(codes)
-        n_components = codes.shape[1]
         if kind not in ("auto", "class", "value"):
             raise ValueError(f"kind must be 'auto', 'class' or 'value', got {kind!r}.")
-        components = largest(codes.var(axis=0), MOST_PANELS) if components is None else np.atleast_1d(components).tolist()
-        if not components or not all(0 <= component < n_components for component in components):
-            raise ValueError(f"components={components} must be from 0 to {n_components - 1}: a code has {n_components}.")
-        target = None
-        if y is not None:
-            target_name = getattr(y, "name", None) if target_name is None else target_name
-            target = one_per_row(y, len(codes), "y")
-            kind = _kind(target) if kind == "auto" else kind
+        codes = common.as_table(codes)
+        components = common.chosen(components, codes.var(axis=0), MOST_PANELS)
+        target = common.one_per_row(y, len(codes), "y")
         display = cls(
             codes=codes[:, components],
             target=target,
-            target_kind="value" if kind == "value" else "class",
-            target_name=target_name,
+            target_kind=_kind(target) if kind == "auto" or target is None else kind,
+            target_name=getattr(y, "name", None) if target_name is None else target_name,
             component_names=[f"component {component}" for component in components],
         )
         return display.plot(ax=ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs) -> Self:
-        """Draw.
+        """Draw, and return the display.
 
         Parameters
         ----------
@@ -224,110 +192,61 @@ class LatentSpaceDisplay:
             Where to draw. None makes a new figure.
         **kwargs : dict
             Passed to matplotlib's ``scatter``.
-
-        Returns
-        -------
-        display : LatentSpaceDisplay
         """
-        check_matplotlib(f"{type(self).__name__}.plot")
-        n = self.codes.shape[1]
-        n_panels = n if n > 2 else 1
-        size = 1.9 * n_panels if n_panels > 1 else 4.6
-        self.axes_ = make_axes(ax, n_panels, n_panels, (max(WIDTH, size), size))
-        self.figure_ = self.axes_[0, 0].figure
-        panel = self.axes_[0, 0]
-        self.ax_ = panel if n_panels == 1 else None
-        if n == 1:
-            self._draw_histogram(panel, 0)
-            panel.set(xlabel=self._name(0), ylabel="Rows")
-            drawn = None
-        elif n == 2:
-            drawn = self._draw_scatter(panel, 0, 1, kwargs)
-            panel.set(xlabel=self._name(0), ylabel=self._name(1))
-        else:
-            drawn = self._draw_matrix(kwargs)
-        self._explain(drawn)
-        return self
-
-    def _name(self, component: int) -> str:
-        return f"component {component}" if self.component_names is None else str(np.asarray(self.component_names)[component])
-
-    def _groups(self) -> list[tuple[str | None, np.ndarray]]:
-        if self.target is None or self.target_kind == "value":
-            return [(None, np.ones(len(self.codes), dtype=bool))]
-        return list(classes_of(np.asarray(self.target)))
-
-    def _draw_matrix(self, kwargs: dict) -> Any:
-        n, drawn = self.codes.shape[1], None
-        for i, j in np.ndindex(n, n):
-            panel: Any = self.axes_[i, j]
+        n, names, drawn = self.codes.shape[1], self.component_names, None
+        names = [f"component {k}" for k in range(n)] if names is None else np.asarray(names)
+        size, height = (n, 1.9 * n) if n > 2 else (1, 4.6)
+        panels = self._open(ax, (size, size), (max(common.WIDTH, 1.9 * n), height))
+        for (i, j), panel in np.ndenumerate(panels):
+            across, up = (j, i) if n > 2 else (0, n - 1)
             if j > i:
                 panel.set_axis_off()
                 continue
-            if i == j:
-                self._draw_histogram(panel, i)
-                panel.set_yticks([])
-            else:
-                drawn = self._draw_scatter(panel, j, i, kwargs)
-            panel.tick_params(labelsize="small", labelbottom=i == n - 1, labelleft=j == 0 and i > 0)
-            if i == n - 1:
-                panel.set_xlabel(self._name(j))
+            drawn = self._draw(panel, across, up, kwargs) or drawn
+            if i == size - 1:
+                panel.set_xlabel(names[across])
             if j == 0:
-                panel.set_ylabel(self._name(i) if i else "rows")
-        return drawn
-
-    def _draw_scatter(self, ax: Any, across: int, up: int, kwargs: dict) -> Any:
-        drawn, size = None, float(np.clip(6_000 / max(1, len(self.codes)), 9, 28))
-        for k, (name, rows) in enumerate(self._groups()):
-            style: dict[str, Any] = {"s": size, "alpha": 0.8, "linewidths": 0, "label": name}
-            if self.target is not None and self.target_kind == "value":
-                style |= {"c": np.asarray(self.target, dtype=np.float64), "cmap": "viridis"}
-            else:
-                style |= {"color": COLORS[k % len(COLORS)], "marker": MARKERS[k % len(MARKERS)]}
-            drawn = ax.scatter(self.codes[rows, across], self.codes[rows, up], **{**style, **kwargs})
-        return drawn
-
-    def _draw_histogram(self, ax: Any, component: int) -> None:
-        edges = np.histogram_bin_edges(self.codes[:, component], bins=20)
-        groups = self._groups()
-        for k, (name, rows) in enumerate(groups):
-            style: dict[str, Any] = {
-                "histtype": "step",
-                "color": COLORS[k % len(COLORS)],
-                "linestyle": LINE_STYLES[k % len(LINE_STYLES)],
-            }
-            if len(groups) == 1:
-                style = {"color": BLUE, "alpha": 0.7}
-            ax.hist(self.codes[rows, component], bins=edges, label=name, **style)
-
-    def _explain(self, drawn: Any) -> None:
-        """A colour bar for values, a legend for classes; in a matrix it stands in the empty corner."""
-        if self.target is None:
-            return
+                panel.set_ylabel("rows" if up == across else names[up])
+            if n > 2:
+                panel.tick_params(labelbottom=i == n - 1, labelleft=j == 0 < i, left=i > j)
+        corner = panels[0, -1]  # empty in a matrix
         if self.target_kind == "value":
-            if drawn is not None:
-                self.figure_.colorbar(drawn, ax=self.axes_.ravel().tolist(), label=self.target_name or "", shrink=0.9)
-            return
-        handles, labels = self.axes_[-1, 0].get_legend_handles_labels()
-        style = {"title": self.target_name}
-        if len(labels) > MOST_NAMED:
-            handles, labels = handles[:MOST_NAMED], labels[:MOST_NAMED]
-            style["title"] = f"{self.target_name or 'classes'} (the first {MOST_NAMED})"
-        if len(self.axes_) > 1:
-            legend = self.axes_[0, -1].legend(handles, labels, loc="upper right", ncols=1 + (len(labels) - 1) // 8, **style)
-        elif len(labels) > 6:
-            legend = self.axes_[0, 0].legend(
-                handles, labels, loc="center left", bbox_to_anchor=(1, 0.5), ncols=1 + (len(labels) - 1) // 15, **style
+            left, style = (
+                0.1 if n > 2 else 1.04,
+                {"label": self.target_name or "", "extend": "both"},
             )
-        else:
-            legend = self.axes_[0, 0].legend(handles, labels, **style)
-        for handle in legend.legend_handles:
-            if hasattr(handle, "set_sizes"):
-                handle.set_sizes([36])  # small points are not told apart
+            if drawn is not None:  # not for a histogram alone
+                common.add_color_bar(corner, drawn, left, **style)
+        elif self.target is not None:
+            place = {"loc": "upper right", "bbox_to_anchor": None} if n > 2 else {}
+            self._add_legend(corner, title=self.target_name, **place)
+        return self._finish()
+
+    def _draw(self, ax: Any, across: int, up: int, kwargs: dict) -> Any:
+        """A scatter plot of two components, a histogram of one."""
+        classes, drawn = None if self.target_kind == "value" else self.target, None
+        groups = list(common.classes_of(classes, len(self.codes)))
+        edges = np.histogram_bin_edges(self.codes[:, across], bins=20)
+        for k, (name, rows) in enumerate(groups):
+            x, y = self.codes[rows][:, [across, up]].T
+            style: dict[str, Any] = {"label": name, **common.look(k, "color")}
+            if across == up:
+                outlines = {"histtype": "step", **common.look(k, "linestyle")}
+                ax.hist(x, edges, **style, **({"alpha": 0.7} if len(groups) == 1 else outlines))
+                continue
+            if self.target_kind == "value":  # a few extreme values do not decide the colours
+                values = np.asarray(self.target, dtype=np.float64)
+                low, high = np.nanquantile(values, [0.01, 0.99])
+                limits = {} if "norm" in kwargs else {"vmin": low, "vmax": high}
+                style = {"c": values, "cmap": "viridis", **limits}
+            style |= {"s": np.clip(6_000 / len(self.codes), 9, 28), **common.look(k, "marker")}
+            drawn = ax.scatter(x, y, **{"alpha": 0.8, "linewidths": 0, **style, **kwargs})
+        return drawn
 
 
-def _kind(target: np.ndarray) -> str:
-    if target.dtype.kind not in "iuf":
+def _kind(target: np.ndarray | None) -> str:
+    if target is None or target.dtype.kind not in "iuf":
         return "class"
-    present = target[~np.isnan(target)] if target.dtype.kind == "f" else target
-    return "value" if (present % 1 != 0).any() or len(np.unique(present)) > MOST_CLASSES else "class"
+    present = target[~np.isnan(target)]
+    fractions = (present % 1 != 0).any()
+    return "value" if fractions or len(np.unique(present)) > MOST_CLASSES else "class"

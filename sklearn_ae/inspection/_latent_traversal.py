@@ -1,45 +1,34 @@
 """LatentTraversalDisplay."""
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sklearn_ae.inspection._common import (
-    BLUE,
-    GREY,
-    WIDTH,
-    as_table,
-    centers,
-    check_image_shape,
-    check_matplotlib,
-    feature_axis,
-    hide_frame,
-    largest,
-    make_axes,
-    mosaic,
-    names_height,
-    names_of,
-    number,
-)
-from sklearn_ae.metrics import flat_steps, way_back
+from sklearn_ae.inspection import _common as common
+from sklearn_ae.metrics import way_back
 
 MOST_COMPONENTS = 8
 
 
-class LatentTraversalDisplay:
+@dataclass(kw_only=True, eq=False, repr=False)
+class LatentTraversalDisplay(common.Display):
     r"""What each component of the code does to the row that is decoded.
 
-    From the mean code :math:`\bar z` one component is moved by :math:`t` of its standard deviations, and the code is decoded:
+    From the mean code :math:`\bar z` one component is moved by :math:`t` of its standard
+    deviations, and the code is decoded:
 
     .. math:: x(t) = \text{decoder}(\bar z + t \, s_j e_j), \quad t \in [-\text{span}, \text{span}]
 
-    or two components are moved together, over a plane. Images are shown as images, other rows as profiles: a line over the columns.
+    or two components are moved together, over a plane. Images are shown as images, other rows as
+    profiles: a line over the columns.
 
     Parameters
     ----------
-    decoded : ndarray of shape (n_shown, n_steps, n_features), or (n_steps, n_steps, n_features) for a plane
-        Decoded rows, in the data's units. In a plane the first axis belongs to the second component.
+    decoded : ndarray of shape (n_shown, n_steps, n_features)
+        Decoded rows, in the data's units. (n_steps, n_steps, n_features) for a plane, whose first
+        axis belongs to the second component.
     steps : ndarray of shape (n_steps,)
         How far each step is from the mean code, in standard deviations of the component.
     components : list of int
@@ -48,10 +37,9 @@ class LatentTraversalDisplay:
         Whether two components are moved together.
     image_shape : tuple of int, default=None
         (height, width), (1, height, width) or (3, height, width). None draws profiles.
-    middle : ndarray of shape (n_features,), default=None
-        The decoded mean code. None is the middle of `decoded`.
-    scale : ndarray of shape (n_features,), default=None
-        Standard deviation of each column of the data, for profiles. None leaves the data's units.
+    middle, scale : ndarray of shape (n_features,), default=None
+        The decoded mean code, and the standard deviation of each column of the data, for profiles.
+        None leaves the data's units.
     feature_names : sequence of str of length n_features, default=None
         Names of the columns, for profiles.
 
@@ -59,8 +47,8 @@ class LatentTraversalDisplay:
     ----------
     axes_ : ndarray of matplotlib Axes
         (1, 1) for images and planes, else a panel for each component, (n_shown, 1).
-    ax_ : matplotlib Axes or None
-        The panel, if there is only one.
+    ax_ : matplotlib Axes
+        The first panel.
     figure_ : matplotlib Figure
 
     See Also
@@ -69,7 +57,8 @@ class LatentTraversalDisplay:
 
     Notes
     -----
-    A component means what it means only near the codes that occur. Far from them (a `span` over 3) the decoder has learnt nothing.
+    A component means what it means only near the codes that occur. Far from them (a `span` over 3)
+    the decoder has learnt nothing.
 
     Examples
     --------
@@ -82,26 +71,14 @@ class LatentTraversalDisplay:
     <...LatentTraversalDisplay object at ...>
     """
 
-    def __init__(
-        self,
-        *,
-        decoded: np.ndarray,
-        steps: np.ndarray,
-        components: list[int],
-        plane: bool = False,
-        image_shape: tuple[int, ...] | None = None,
-        middle: np.ndarray | None = None,
-        scale: np.ndarray | None = None,
-        feature_names: ArrayLike | None = None,
-    ):
-        self.decoded = decoded
-        self.steps = steps
-        self.components = components
-        self.plane = plane
-        self.image_shape = image_shape
-        self.middle = middle
-        self.scale = scale
-        self.feature_names = feature_names
+    decoded: np.ndarray
+    steps: np.ndarray
+    components: list[int]
+    plane: bool = False
+    image_shape: tuple[int, ...] | None = None
+    middle: np.ndarray | None = None
+    scale: np.ndarray | None = None
+    feature_names: ArrayLike | None = None
 
     @classmethod
     def from_estimator(
@@ -122,24 +99,27 @@ class LatentTraversalDisplay:
         Parameters
         ----------
         estimator : object
-            Fitted, with ``transform`` and ``inverse_transform``: ours, PCA, or a Pipeline. Where a step of a pipeline
-            cannot be inverted, what is drawn is its output.
+            Fitted, with ``transform`` and ``inverse_transform``: ours, PCA, or a Pipeline. Where a
+            step of a pipeline cannot be inverted, what is drawn is its output.
         X : array-like of shape (n_samples, n_features)
-            Rows from which the mean code and the standard deviations are computed: the training rows, for example.
+            Rows from which the mean code and the standard deviations are computed: the training
+            rows, for example.
         components : sequence of int, default=None
-            Which components to move. None takes all, but of more than 8 the 8 with the largest variance; for a plane the two with
-            the largest variance.
+            Which components to move. None takes all, but of more than 8 the 8 with the largest
+            variance; for a plane the two with the largest variance.
         plane : bool, default=False
             Move two components together.
         n_steps : int, default=None
-            Steps from one end to the other, at least 2. An odd number has the mean in the middle. None is 9 for images
-            and 5 for profiles.
+            Steps from one end to the other, at least 2. An odd number has the mean in the middle.
+            None is 9 for images and 5 for profiles.
         span : float, default=2.0
             How far to go to each side, in standard deviations of the component.
         image_shape : tuple of int, default=None
-            (height, width), (1, height, width) or (3, height, width) for images. None draws profiles.
+            (height, width), (1, height, width) or (3, height, width) for images. None draws
+            profiles.
         ax : matplotlib Axes or array of them, default=None
-            Where to draw. None makes a new figure.
+            Where to draw. None makes a new figure. One axes is divided if several panels are
+            needed.
         **kwargs : dict
             Passed to `plot`.
 
@@ -150,24 +130,29 @@ class LatentTraversalDisplay:
         Raises
         ------
         ValueError
-            If `components` are not components of the code, `n_steps` or `span` is too small, or `image_shape` does not fit.
+            If `components` are not components of the code, `n_steps` or `span` is too small, or
+            `image_shape` does not fit.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        before, last = cls._steps(estimator)
         n_steps = (5 if image_shape is None else 9) if n_steps is None else n_steps
         if n_steps < 2 or span <= 0:
-            raise ValueError(f"n_steps must be at least 2 and span over 0, got n_steps={n_steps} and span={span}.")
-        *before, last = flat_steps(estimator)
+            got = f"n_steps={n_steps} and span={span}"
+            raise ValueError(f"n_steps must be at least 2 and span over 0, got {got}.")
         original, seen, inverses = way_back(before, X)
-        Z = as_table(last.transform(seen))
-        components = _check_components(components, plane, Z.var(axis=0))
+        Z = common.as_table(last.transform(seen))
+        mean, deviation, most = Z.mean(axis=0), Z.std(axis=0), 2 if plane else MOST_COMPONENTS
+        components = common.chosen(components, deviation, most)
+        if plane and len(components) != 2:
+            got = f"components={components}; pass two of them, or plane=False"
+            raise ValueError(f"A plane needs two components, got {got}.")
         steps = np.linspace(-span, span, n_steps)
-        codes = _walk(Z.mean(axis=0), Z.std(axis=0), components, steps, plane)
-        rows = last.inverse_transform(np.vstack([Z.mean(axis=0), codes.reshape(-1, Z.shape[1])]))
+        ways = steps[:, np.newaxis] * np.diag(deviation)[components, np.newaxis]
+        codes = mean + (ways[1][:, np.newaxis] + ways[0] if plane else ways)
+        rows = last.inverse_transform(np.vstack([mean, codes.reshape(-1, len(mean))]))
         for inverse in inverses:
             rows = inverse(rows)
-        rows = as_table(rows)
-        if image_shape is not None:
-            check_image_shape(image_shape, rows.shape[1])
+        rows = common.as_table(rows)
+        common.check_image_shape(image_shape, rows.shape[1])
         display = cls(
             decoded=rows[1:].reshape(*codes.shape[:2], -1),
             steps=steps,
@@ -175,143 +160,87 @@ class LatentTraversalDisplay:
             plane=plane,
             image_shape=image_shape,
             middle=rows[0],
-            scale=np.nanstd(as_table(original), axis=0),
-            feature_names=names_of(original, rows.shape[1]),
+            scale=np.nanstd(common.as_table(original), axis=0),
+            feature_names=common.names_of(getattr(original, "columns", None), rows.shape[1]),
         )
         return display.plot(ax=ax, **kwargs)
 
     def plot(self, ax: Any = None, *, standardize: bool = True, **kwargs) -> Self:
-        """Draw.
+        """Draw, and return the display.
 
         Parameters
         ----------
         ax : matplotlib Axes or array of them, default=None
             Where to draw. None makes a new figure.
         standardize : bool, default=True
-            For profiles: draw the change from the decoded mean code in standard deviations (sd) of each column, so that columns in
-            different units can be compared. False draws the data's own units, which suits signals and spectra.
+            For profiles: draw the change from the decoded mean code in standard deviations (sd) of
+            each column, so that columns in different units can be compared. False draws the data's
+            own units, which suits signals and spectra.
         **kwargs : dict
             Passed to matplotlib's ``imshow`` for images, ``plot`` for profiles.
-
-        Returns
-        -------
-        display : LatentTraversalDisplay
         """
-        check_matplotlib(f"{type(self).__name__}.plot")
-        n_down, n_across, _ = self.decoded.shape
+        values, unit = common.standardized(self.decoded, self.middle, self.scale, standardize)
+        what = f"change{unit}" if unit else "decoded value"
+        names = [common.number(step, 2) for step in np.round(self.steps, 9) + 0.0]  # no minus zero
+        if self.image_shape is None and not self.plane:
+            self._draw_profiles(ax, values, what, names, kwargs)
+            return self._finish()
         if self.image_shape is not None:
-            height, width = self.image_shape[-2:]
-            figsize = (WIDTH, float(np.clip((WIDTH - 0.9) * n_down * height / (n_across * width) + 0.6, 1.5, 9)))
-            self.axes_ = make_axes(ax, figsize=figsize, layout="compressed")
-            self._draw_images(self.axes_[0, 0], self.image_shape, kwargs)
-        elif self.plane:
-            self.axes_ = make_axes(ax, figsize=(WIDTH, 5.2))
-            self._draw_plane(self.axes_[0, 0], standardize, kwargs)
+            self._draw_images(ax, self.image_shape, names, kwargs)
         else:
-            figsize = (WIDTH, 0.6 + names_height(self._names()) + 1.6 * n_down)
-            self.axes_ = make_axes(ax, n_down, 1, figsize, sharex=True, sharey=True)
-            self._draw_profiles(standardize, kwargs)
-        self.ax_ = self.axes_[0, 0] if self.axes_.size == 1 else None
-        self.figure_ = self.axes_[0, 0].figure
-        return self
+            self._draw_plane(ax, values, what, names, kwargs)
+        unit = "sd from the mean code"
+        self.ax_.set_xlabel(f"component {self.components[0]} ({unit})" if self.plane else unit)
+        if self.plane:
+            self.ax_.set_ylabel(f"component {self.components[1]}")
+        return self._finish()
 
-    def _draw_images(self, ax: Any, image_shape: tuple[int, ...], kwargs: dict) -> None:
-        height, width = image_shape[-2:]
-        n_down, n_across, _ = self.decoded.shape
-        order = self.decoded[::-1] if self.plane else self.decoded  # in a plane, up is more
-        limits = (float(order.min()), float(order.max()))
-        style = {"cmap": "gray", "vmin": limits[0], "vmax": limits[1], "interpolation": "nearest"}
-        ax.imshow(mosaic(order, image_shape, limits), **{**style, **kwargs})
-        ax.set_xticks(centers(n_across, width), self._step_names())
-        names = self._step_names()[::-1] if self.plane else [f"component {component}" for component in self.components]
-        ax.set_yticks(centers(n_down, height), names)
-        self._label_steps(ax)
-        hide_frame(ax)
+    def _draw_images(self, ax: Any, image_shape: Any, names: list[str], kwargs: dict) -> None:
+        (n_down, n_across, _), (height, width) = self.decoded.shape, image_shape[-2:]
+        inches = (common.WIDTH - 0.9) * n_down * height / (n_across * width) + 0.6
+        self._open(ax, figsize=(common.WIDTH, np.clip(inches, 1.5, 9)), layout="compressed")
+        images, down = self.decoded, [f"component {j}" for j in self.components]
+        if self.plane:  # up is more
+            images, down = images[::-1], names[::-1]
+        limits = images.min(), images.max()
+        common.draw_images(self.ax_, images, image_shape, limits, **kwargs)
+        self.ax_.set_yticks(self.ax_.get_yticks(), down)
+        self.ax_.set_xticks(self.ax_.get_xticks(), names)
 
-    def _draw_plane(self, ax: Any, standardize: bool, kwargs: dict) -> None:
+    def _draw_plane(self, ax: Any, values: Any, what: str, names: list[str], kwargs: dict) -> None:
         """Each profile as a little line in its place, all on one scale."""
-        values = self._values(standardize)
-        low, high = float(values.min()), float(values.max())
-        height = lambda value: 0.84 * ((value - low) / ((high - low) or 1.0) - 0.5)  # noqa: E731
-        for i, j in np.ndindex(values.shape[:2]):
-            across = j + 0.8 * (np.linspace(0, 1, values.shape[2]) - 0.5)
+        panel = self._open(ax, figsize=(common.WIDTH, 5.2))[0, 0]
+        low, high = values.min(), values.max()
+        heights = 0.84 * ((np.append(values, 0.0) - low) / ((high - low) or 1.0) - 0.5)
+        lines, zero = heights[:-1].reshape(values.shape), heights[-1]
+        for i, j in np.ndindex(lines.shape[:2]):
             if low <= 0 <= high:
-                ax.plot([j - 0.4, j + 0.4], [i + height(0), i + height(0)], color=GREY, linewidth=0.6)
-            ax.plot(across, i + height(values[i, j]), **{"color": BLUE, "linewidth": 1.2, **kwargs})
-        ax.set_xticks(range(len(self.steps)), self._step_names())
-        ax.set_yticks(range(len(self.steps)), self._step_names())
-        what = "change (sd of the column)" if standardize and self.scale is not None else "decoded value"
-        ax.set_title(f"{what}, from {number(low)} to {number(high)} in each cell", fontsize="medium", loc="left")
-        self._label_steps(ax)
-        hide_frame(ax)
+                panel.plot([j - 0.4, j + 0.4], [i + zero] * 2, color=common.GREY, linewidth=0.6)
+            across, style = j + np.linspace(-0.4, 0.4, lines.shape[2]), {"color": common.BLUE}
+            panel.plot(across, i + lines[i, j], **{**style, "linewidth": 1.2, **kwargs})
+        panel.set_xticks(range(len(names)), names)
+        panel.set_yticks(range(len(names)), names)
+        cells = f"from {common.number(low, 2)} to {common.number(high, 2)} in each cell"
+        panel.set_title(f"{what}, {cells}", fontsize="medium", loc="left")
+        common.hide_frame(panel)
 
-    def _draw_profiles(self, standardize: bool, kwargs: dict) -> None:
+    def _draw_profiles(self, ax: Any, values: Any, what: str, steps: list, kwargs: dict) -> None:
         import matplotlib as mpl
 
-        values, names = self._values(standardize), self._names()
-        colors = mpl.colormaps["viridis"](np.linspace(0, 0.9, len(self.steps)))
-        for component, lines, panel in zip(self.components, values, self.axes_[:, 0], strict=True):
-            for step, line, color in zip(self.steps, lines, colors, strict=True):
-                style = {"color": color, "linestyle": "--" if step < 0 else "-", "linewidth": 2.4 if step == 0 else 1.3}
-                few = {"marker": "." if len(line) <= 30 else None, "label": _step_name(step)}
-                panel.plot(range(len(line)), line, **{**style, **few, **kwargs})
+        n, _, n_features = values.shape
+        names = common.names_of(self.feature_names, n_features)
+        height = 0.6 + common.names_height(names, common.WIDTH - 2) + 1.6 * n
+        figsize = common.WIDTH, height
+        panels = self._open(ax, (n, 1), figsize, sharex=True, sharey=True)[:, 0]
+        colors = mpl.colormaps["viridis"](np.linspace(0, 0.9, len(steps)))
+        for component, lines, panel in zip(self.components, values, panels, strict=True):
+            for step, name, line, color in zip(self.steps, steps, lines, colors, strict=True):
+                style = {"color": color, "label": name, "marker": "." if n_features <= 30 else None}
+                style |= {"ls": "--" if step < 0 else "-", "lw": 2.4 if step == 0 else 1.3}
+                panel.plot(line, **{**style, **kwargs})
             panel.set_title(f"component {component}", fontsize="medium", loc="left")
-            panel.set_ylabel("decoded value" if not standardize or self.scale is None else "change (sd)")
-        feature_axis(self.axes_[-1, 0], names)
-        handles, labels = self.axes_[0, 0].get_legend_handles_labels()
-        title = "moved by (sd of\nthe component)"
-        self.axes_[0, 0].legend(handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1, 1), fontsize="small", title=title)
-
-    def _values(self, standardize: bool) -> np.ndarray:
-        if not standardize or self.scale is None:
-            return self.decoded
-        return (self.decoded - self._middle()) / np.where(self.scale > 0, self.scale, 1.0)
-
-    def _middle(self) -> np.ndarray:
-        if self.middle is not None:
-            return self.middle
-        center = len(self.steps) // 2
-        return self.decoded[center, center] if self.plane else self.decoded[0, center]
-
-    def _names(self) -> np.ndarray:
-        return names_of(None, self.decoded.shape[2]) if self.feature_names is None else np.asarray(self.feature_names)
-
-    def _step_names(self) -> list[str]:
-        return [_step_name(step) for step in self.steps]
-
-    def _label_steps(self, ax: Any) -> None:
-        unit = "standard deviations from the mean code"
-        ax.set_xlabel(f"component {self.components[0]} ({unit})" if self.plane else unit)
-        if self.plane:
-            ax.set_ylabel(f"component {self.components[1]}")
-
-
-def _check_components(components: ArrayLike | None, plane: bool, variance: np.ndarray) -> list[int]:
-    n = len(variance)
-    if components is None:
-        if plane and n < 2:
-            raise ValueError("A plane needs two components, but a code has one; pass plane=False.")
-        return largest(variance, 2 if plane else MOST_COMPONENTS)
-    wanted: list[int] = np.atleast_1d(np.asarray(components)).tolist()
-    if not wanted or not all(0 <= component < n for component in wanted):
-        raise ValueError(f"components={wanted} must be from 0 to {n - 1}: a code has {n}.")
-    if plane and len(wanted) != 2:
-        raise ValueError(f"A plane needs two components, got components={wanted}; pass two of them, or plane=False.")
-    return wanted
-
-
-def _walk(mean: np.ndarray, deviation: np.ndarray, components: list[int], steps: np.ndarray, plane: bool) -> np.ndarray:
-    """The codes to decode, of shape (n_shown, n_steps, n_components), or (n_steps, n_steps, n_components) for a plane."""
-    n = len(steps)
-    codes = np.tile(mean, (n if plane else len(components), n, 1))
-    for i, component in enumerate(components):
-        way = steps * deviation[component]
-        if plane:
-            codes[:, :, component] += way[np.newaxis] if i == 0 else way[:, np.newaxis]
-        else:
-            codes[i, :, component] += way
-    return codes
-
-
-def _step_name(step: float) -> str:
-    return "mean" if abs(step) < 1e-12 else f"{step:+.2g}".replace("-", "−")
+            panel.set_ylabel(what)
+        width = panels[-1].get_position().width * self.figure_.get_figwidth()
+        common.name_columns(panels[-1], names, width)
+        style = {"loc": "upper left", "bbox_to_anchor": (1, 1), "reverse": True}
+        self._add_legend(panels[0], title="moved by (sd)", **style)

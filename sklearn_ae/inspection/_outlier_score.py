@@ -1,36 +1,24 @@
 """OutlierScoreDisplay."""
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 
-from sklearn_ae.inspection._common import (
-    BLUE,
-    COLORS,
-    GREY,
-    HATCHES,
-    LINE_STYLES,
-    WIDTH,
-    before_last_step,
-    check_matplotlib,
-    classes_of,
-    last_step,
-    make_axes,
-    number,
-    one_per_row,
-)
+from sklearn_ae.inspection import _common as common
+from sklearn_ae.metrics import way_back
 
-N_BINS = 40
 LOG_RATIO = 20
 
 
-class OutlierScoreDisplay:
+@dataclass(kw_only=True, eq=False, repr=False)
+class OutlierScoreDisplay(common.Display):
     """How outlying rows are, where the threshold lies, and whether p-values are what they say.
 
-    The outlyingness of a row is minus its score. The second panel has the share of rows with a p-value of at most t. For
-    inliers it lies near the diagonal or below it; outliers raise it on the left.
+    The outlyingness of a row is minus its score. The second panel has the share of rows with a
+    p-value of at most t. For inliers it lies near the diagonal or below it; outliers raise it on
+    the left.
 
     Parameters
     ----------
@@ -66,30 +54,29 @@ class OutlierScoreDisplay:
     <...OutlierScoreDisplay object at ...>
     """
 
-    def __init__(
-        self,
-        *,
-        scores: np.ndarray,
-        offset: float | None = None,
-        p_values: np.ndarray | None = None,
-        y: np.ndarray | None = None,
-    ):
-        self.scores = scores
-        self.offset = offset
-        self.p_values = p_values
-        self.y = y
+    scores: np.ndarray
+    offset: float | None = None
+    p_values: np.ndarray | None = None
+    y: np.ndarray | None = None
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, X: Any, y: ArrayLike | None = None, *, p_values: bool | str = "auto", ax: Any = None, **kwargs
+        cls,
+        estimator: Any,
+        X: Any,
+        y: ArrayLike | None = None,
+        *,
+        p_values: bool | str = "auto",
+        ax: Any = None,
+        **kwargs,
     ) -> Self:
         """Score rows and plot their outlyingness.
 
         Parameters
         ----------
         estimator : object
-            Fitted, with ``score_samples``: our detector, another one of scikit-learn, or a Pipeline that ends in one. Its
-            ``offset_`` is the threshold.
+            Fitted, with ``score_samples``: our detector, another one of scikit-learn, or a Pipeline
+            that ends in one. Its ``offset_`` is the threshold.
         X : array-like of shape (n_samples, n_features)
             Rows to score. The p-values of training rows are too large: take others.
         y : array-like of shape (n_samples,), default=None
@@ -105,18 +92,12 @@ class OutlierScoreDisplay:
         -------
         display : OutlierScoreDisplay
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
-        check_is_fitted(estimator)
-        last = last_step(estimator)
-        p_values = hasattr(last, "p_values") if p_values == "auto" else p_values
-        return cls.from_predictions(
-            estimator.score_samples(X),
-            offset=getattr(last, "offset_", None),
-            p_values=last.p_values(before_last_step(estimator, X)) if p_values else None,
-            y=y,
-            ax=ax,
-            **kwargs,
-        )
+        before, last = cls._steps(estimator)
+        _, X, _ = way_back(before, X)
+        wanted = hasattr(last, "p_values") if p_values == "auto" else p_values
+        options = {"offset": getattr(last, "offset_", None), "y": y, "ax": ax, **kwargs}
+        p = last.p_values(X) if wanted else None
+        return cls.from_predictions(last.score_samples(X), p_values=p, **options)
 
     @classmethod
     def from_predictions(
@@ -139,12 +120,8 @@ class OutlierScoreDisplay:
             The score under which a row is an outlier.
         p_values : array-like of shape (n_samples,), default=None
             Their p-values.
-        y : array-like of shape (n_samples,), default=None
-            Labels of any kind.
-        ax : matplotlib Axes or array of them, default=None
-            Where to draw. None makes a new figure.
-        **kwargs : dict
-            Passed to `plot`.
+        y, ax, **kwargs
+            As in `from_estimator`.
 
         Returns
         -------
@@ -155,81 +132,61 @@ class OutlierScoreDisplay:
         ValueError
             If there is not one p-value or label for each score.
         """
-        check_matplotlib(f"{cls.__name__}.from_predictions")
         scores = np.asarray(scores, dtype=np.float64).ravel()
         display = cls(
             scores=scores,
             offset=None if offset is None else float(offset),
-            p_values=None if p_values is None else one_per_row(p_values, len(scores), "p_values"),
-            y=None if y is None else one_per_row(y, len(scores), "y"),
+            p_values=common.one_per_row(p_values, len(scores), "p_values"),
+            y=common.one_per_row(y, len(scores), "y"),
         )
         return display.plot(ax=ax, **kwargs)
 
     def plot(self, ax: Any = None, *, log: bool | str = "auto", **kwargs) -> Self:
-        """Draw.
+        """Draw, and return the display.
 
         Parameters
         ----------
         ax : matplotlib Axes or array of them, default=None
             Where to draw. None makes a new figure.
         log : bool or "auto", default="auto"
-            Whether the outlyingness is on a logarithmic axis. ``"auto"``: if it is positive and its largest value is over 20 times
-            its median.
+            Whether the outlyingness is on a logarithmic axis. ``"auto"``: if it is positive and its
+            largest value is over 20 times its median.
         **kwargs : dict
             Passed to matplotlib's ``hist``.
-
-        Returns
-        -------
-        display : OutlierScoreDisplay
         """
-        check_matplotlib(f"{type(self).__name__}.plot")
-        n_panels = 1 if self.p_values is None else 2
-        self.axes_ = make_axes(ax, 1, n_panels, (WIDTH if n_panels == 1 else 1.35 * WIDTH, 3.8))
-        self.ax_ = self.axes_[0, 0]
-        self.figure_ = self.ax_.figure
-        self._draw_histogram(self.ax_, log, kwargs)
-        if self.p_values is not None:
-            self._draw_p_values(self.axes_[0, 1])
-        return self
-
-    def _groups(self) -> list[tuple[str, np.ndarray]]:
-        if self.y is None:
-            return [("rows", np.ones(len(self.scores), dtype=bool))]
-        return list(classes_of(np.asarray(self.y)))
-
-    def _draw_histogram(self, ax: Any, log: bool | str, kwargs: dict) -> None:
-        outlyingness = -np.asarray(self.scores)
-        log = outlyingness.min() > 0 and outlyingness.max() > LOG_RATIO * np.median(outlyingness) if log == "auto" else log
-        low, high = outlyingness.min(), outlyingness.max()
-        edges = np.geomspace(low, high, N_BINS + 1) if log else np.histogram_bin_edges(outlyingness, bins=N_BINS)
-        heights = []
-        for k, (name, rows) in enumerate(self._groups()):
-            color = COLORS[k % len(COLORS)]
-            look = {"facecolor": (color, 0.35), "edgecolor": color, "hatch": HATCHES[k % len(HATCHES)]}
-            style = {"histtype": "stepfilled", "linestyle": LINE_STYLES[k % len(LINE_STYLES)], **look}
-            label = f"{name} ({rows.sum()})"
-            heights.append(ax.hist(outlyingness[rows], **{"bins": edges, "label": label, **style, **kwargs})[0].max())
-        if max(heights) > 10 * min(heights):  # few outliers would not be seen beside many inliers
-            ax.set_yscale("log")
+        values, p_values = -np.asarray(self.scores), self.p_values
+        n, width = (1, common.WIDTH) if p_values is None else (2, 1.35 * common.WIDTH)
+        panels = self._open(ax, (1, n), (width, 3.8))[0]
+        groups, heights = list(common.classes_of(self.y, len(values))), []
+        low, high = values.min(), values.max()
+        log = low > 0 and high > LOG_RATIO * np.median(values) if log == "auto" else log
+        n_bins = int(np.clip(2 * np.sqrt(len(values) / len(groups)), 10, 40))
+        edges = (np.geomspace if log else np.linspace)(low, high, n_bins + 1)
+        for k, (name, rows) in enumerate(groups):
+            color, line = common.COLORS[k % len(common.COLORS)], common.look(k, "linestyle")
+            style = {"bins": edges, "label": f"{name or 'rows'} ({rows.sum()})", "linewidth": 1.5}
+            style |= {"edgecolor": color, "facecolor": (color, 0.3 / len(groups)), **line}
+            style |= {"histtype": "stepfilled", **kwargs}  # outlines, so that none hides another
+            heights.append(self.ax_.hist(values[rows], **style)[0].max())
+            if p_values is not None:
+                p = np.r_[0, np.sort(p_values[rows]), 1]
+                share = np.arange(len(p)).clip(max=len(p) - 2) / (len(p) - 2)
+                panels[1].step(p, share, where="post", color=color, **line)
+        few = max(heights) > 10 * min(heights)  # they would not be seen beside many inliers
+        self.ax_.set(xscale="log" if log else "linear", yscale="log" if few else "linear")
+        ylabel = "Rows (logarithmic)" if few else "Rows"
+        self.ax_.set(xlabel="Outlyingness (minus the score)", ylabel=ylabel)
         self.threshold_line_ = None
         if self.offset is not None:
-            n_beyond = int((np.asarray(self.scores) < self.offset).sum())
-            label = f"threshold {number(-self.offset)}: {n_beyond} of {len(outlyingness)} beyond"
-            self.threshold_line_ = ax.axvline(-self.offset, color="black", linestyle="--", label=label)
-        if log:
-            ax.set_xscale("log")
-        ax.set(xlabel="Outlyingness (minus the score)", ylabel="Rows" if ax.get_yscale() == "linear" else "Rows (logarithmic)")
-        ax.legend(fontsize="small")
-
-    def _draw_p_values(self, ax: Any) -> None:
-        ax.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="uniform")
-        p_values, groups = np.asarray(self.p_values), self._groups()
-        for k, (name, rows) in enumerate(groups):
-            p = np.sort(p_values[rows])
-            color, line = COLORS[k % len(COLORS)], LINE_STYLES[k % len(LINE_STYLES)]
-            if len(groups) == 1:
-                color, line = BLUE, "-"
-            share = np.arange(len(p) + 1) / len(p)
-            ax.step(np.r_[0, p, 1], np.r_[share, 1], where="post", color=color, linestyle=line, label=name)
-        ax.set(xlabel="p-value t", ylabel="Share of rows with p ≤ t", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-        ax.legend(fontsize="small", loc="lower right")
+            threshold = f"threshold {common.number(-self.offset, 3)}"
+            label = f"{threshold}\n({(values > -self.offset).sum()} beyond)"
+            style = {"color": common.GREY, "linestyle": "--", "label": label}
+            self.threshold_line_ = self.ax_.axvline(-self.offset, **style)
+        self._add_legend(self.ax_ if len(groups) < 5 else panels[-1])
+        if p_values is not None:
+            panels[1].plot([0, 1], [0, 1], color=common.GREY, linestyle=":")
+            style = {"color": common.GREY, "fontsize": "small", "rotation": 45, "ha": "center"}
+            panels[1].text(0.8, 0.79, "uniform", transform_rotates_text=True, va="top", **style)
+            panels[1].set(xlabel="p-value t", ylabel="Share of rows with p ≤ t")
+            panels[1].set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        return self._finish()

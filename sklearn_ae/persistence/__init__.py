@@ -1,8 +1,8 @@
 """Saving and shipping: files from which loading runs no code, and ONNX.
 
-A pickle (and a joblib file, which is one) can hold anything that Python can, but loading it runs any code that somebody has put
-into it. `save` writes arrays and plain values only, `load` checks what it reads, and a damaged or foreign file is refused.
-`to_onnx` gives a graph that runs without Python.
+A pickle (and a joblib file, which is one) can hold anything that Python can, but loading it runs
+any code that somebody has put into it. `save` writes arrays and plain values only, and `load`
+refuses a damaged or foreign file. `to_onnx` gives a graph that runs without Python.
 """
 
 from sklearn_ae.persistence._file import load, save

@@ -17,10 +17,10 @@ from torch.overrides import TorchFunctionMode
 from sklearn_ae._base import BaseAutoencoder
 from sklearn_ae._calibration import Scores, just_below
 from sklearn_ae._data.scaling import Scaling
+from sklearn_ae._detector import AutoencoderOutlierDetector
+from sklearn_ae._files import write_atomically
 from sklearn_ae._network.stack import Stack
-from sklearn_ae._outlier import AutoencoderOutlierDetector
 from sklearn_ae._torch import plain_torch
-from sklearn_ae.persistence._safetensors import write_atomically
 
 if TYPE_CHECKING:
     import onnx
@@ -115,15 +115,15 @@ def methods_of(estimator: BaseAutoencoder) -> dict[str, Callable[["Graph", Tenso
 METHODS: dict[str, Callable[["Graph", Tensor], Tensor]] = {
     "transform": lambda graph, x: graph.module.encode(*graph.scaled(x)),
     "inverse_transform": lambda graph, z: graph.scaling.inverse(graph.module.decode(Scaling().transform_for(z.dtype)(z))),
-    "reconstruct": lambda graph, x: graph.scaling.inverse(graph.module.restore(*graph.scaled(x))),
-    "reconstruction_errors": lambda graph, x: graph.module.elements(*graph.scaled(x)),
+    "reconstruct": lambda graph, x: graph.scaling.inverse(graph.module.reconstruct(*graph.scaled(x))),
+    "reconstruction_errors": lambda graph, x: graph.module.elementwise(*graph.scaled(x)),
     "score_samples": lambda graph, x: graph.scores(x),
 }
 DETECTOR_METHODS: dict[str, Callable[["Graph", Tensor], Tensor]] = {
     "decision_function": lambda graph, x: graph.scores(x).double() - graph.offset,
     "predict": lambda graph, x: torch.where(graph.scores(x).double() >= just_below(graph.offset), 1, -1),
     "p_values": lambda graph, x: graph.p_values(graph.scores(x).double()),
-    "feature_contributions": lambda graph, x: graph.module.contributions(*graph.scaled(x)),
+    "feature_contributions": lambda graph, x: graph.score.contributions(*graph.scaled(x)),
 }
 
 
@@ -144,14 +144,18 @@ class Graph(nn.Module):
 
     def __init__(self, estimator: BaseAutoencoder, methods: list[Callable[["Graph", Tensor], Tensor]], dtype: torch.dtype):
         super().__init__()
-        self.module: Any = estimator.net_.module_
-        self.scaling: Scaling = estimator._scaling
+        self.score: Any = estimator._model.score
+        self.scaling: Scaling = estimator._model.scaling
         self.methods, self.dtype = methods, dtype
         self.offset: float = float(getattr(estimator, "offset_", 0.0))
         calibration = getattr(estimator, "_calibration", Scores(np.empty(0)))
         thresholds, values = calibration.p_value_steps()
         self.register_buffer("thresholds", torch.from_numpy(thresholds))
         self.register_buffer("values", torch.from_numpy(values))
+
+    @property
+    def module(self) -> Any:
+        return self.score.network
 
     def forward(self, rows: Tensor) -> tuple[Tensor, ...]:
         with PlainOperations():
@@ -165,7 +169,7 @@ class Graph(nn.Module):
         return self.scaling.transform_for(x.dtype)(x, mask), mask
 
     def scores(self, x: Tensor) -> Tensor:
-        return -self.module.losses(*self.scaled(x))
+        return -self.score.outlyingness(*self.scaled(x))
 
     def p_values(self, scores: Tensor) -> Tensor:
         """Looked up by bisection, since ONNX has no search in sorted arrays."""
@@ -223,7 +227,7 @@ def exported(graph: Graph, estimator: BaseAutoencoder, methods: tuple[str, ...])
             ) from error
         finally:
             expected = [result.numpy() for result in graph(others)]
-            graph.module.to(device)
+            graph.score.to(device)
     assert made is not None
     model = made.model_proto
     without_traces(model)
@@ -262,7 +266,7 @@ def trial_rows(estimator: BaseAutoencoder, n: int, codes: bool) -> Tensor:
     if codes:
         return torch.randn(n, estimator._n_features_out, generator=generator)
     low, high = graph_range(estimator)
-    center, scale = estimator._scaling.center, estimator._scaling.scale
+    center, scale = estimator._model.scaling.center, estimator._model.scaling.scale
     rows = torch.rand(n, estimator.n_features_in_, generator=generator, dtype=torch.float64) * (high - low) + low
     return rows if center is None or scale is None else rows * torch.from_numpy(scale) + torch.from_numpy(center)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sklearn_ae._outlier import AutoencoderOutlierDetector
+from sklearn_ae._detector import AutoencoderOutlierDetector
 from sklearn_ae._transformer import AutoencoderTransformer
 from sklearn_ae.persistence._onnx import TYPES, make_graph, need
 

@@ -1,12 +1,12 @@
 """Steps by autograd, eager and compiled. Other kinds differ in how they come to the gradients."""
 
-import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sklearn_ae._data.batch import Batch
+from sklearn_ae._messages import warn
 from sklearn_ae._training.optimizers import Adam
 
 
@@ -73,6 +73,6 @@ class CompiledStep(EagerStep):
             self.trainer.compile_step = False  # from the next epoch on, another kind is chosen
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             message = f"compile=True has no effect: torch.compile failed here ({reason})."
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
+            warn(message, RuntimeWarning)
             self.objective = self.trainer.objective
             return super().gradients(batch)

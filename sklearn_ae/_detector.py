@@ -2,9 +2,10 @@
 
 from __future__ import annotations  # so that help() shows the names of types and not what they stand for
 
-import warnings
+import copy
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 import torch
@@ -14,12 +15,23 @@ from sklearn.base import OutlierMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
+from sklearn_ae import _defaults
+from sklearn_ae._base import BaseAutoencoder
+from sklearn_ae._calibration import AUTO_LEVEL, Scores
+from sklearn_ae._configuration import Configuration, copied_parts
 from sklearn_ae._data.inputs import reversing_labels
-from sklearn_ae._docs import describe
-from sklearn_ae._outlier_base import BaseDetector
+from sklearn_ae._data.recent import HeldOut
+from sklearn_ae._data.sources import Source, all_but
+from sklearn_ae._design import scaling_kind
+from sklearn_ae._messages import warn
+from sklearn_ae._parameters import describe, suggests_names
+from sklearn_ae._scores import SCORES
+from sklearn_ae._training.callbacks import FitCallbacks
 from sklearn_ae.architectures import Architecture
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
+
+UNUSED_DEFAULTS = {"n_estimators": 32, "max_samples": "auto"}
 
 
 @describe(
@@ -37,7 +49,7 @@ from sklearn_ae.latents import Latent
     validation_fraction='Those that calibrate `p_values` and ``contamination="auto"`` are held out always; ``"auto"`` is a '
     "fifth, at most 10,000 rows. With `early_stopping`, a tenth of the others is held out too, or the share that is given.",
 )
-class AutoencoderOutlierDetector(OutlierMixin, BaseDetector):
+class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     r"""Outlier detection by autoencoders, in two regimes: training rows may hold outliers, or are known to be clean.
 
     **Training rows may hold outliers** (``novelty=False``). The fifth of the rows that lies farthest out is left out of training.
@@ -146,7 +158,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseDetector):
     """
 
     _parameter_constraints: dict = {
-        **BaseDetector._parameter_constraints,
+        **BaseAutoencoder._parameter_constraints,
         "n_components": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "early_stopping": [StrOptions({"auto"}), "boolean"],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
@@ -155,13 +167,19 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseDetector):
         "max_samples": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 1, closed="right")],
     }
 
+    _calibration: Scores
+    _held_out_rows: HeldOut | None = None  # of a stream
+    _n_streamed: int = 0
+    _reversing_labels: str | None = None  # of y in the last fit
+
+    @suggests_names
     def __init__(
         self,
         n_components: int | str = "auto",
         *,
         contamination: float | str = "auto",
         novelty: bool = False,
-        n_estimators: int = 4,
+        n_estimators: int = 32,
         max_samples: int | float | str = "auto",
         architecture: Architecture | None = None,
         corruption: Corruption | Callable[[torch.Tensor], torch.Tensor] | None = None,
@@ -276,7 +294,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseDetector):
         labels : ndarray of shape (n_samples,), int
             1 for inliers, -1 for outliers.
         """
-        source = self._check(X, scored=True)
+        source = self._check(X)
         return source.result(np.where(self._score_rows(source) - self.offset_ >= 0, 1, -1))
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
@@ -296,13 +314,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseDetector):
             If ``fit`` was given labels that scikit-learn's scorers, which call this method, would take the wrong way round.
         """
         if self._reversing_labels is not None:
-            warnings.warn(
+            warn(
                 f"fit was given y of {self._reversing_labels}. It does not use them, but scikit-learn's scorers take the greater "
                 "label for the positive class, which must be the inliers, so that a search by scoring='roc_auc' would prefer the "
                 "worst detector. Use scoring=sklearn_ae.metrics.make_outlier_scorer('roc_auc', outlier_label=...), or give 1 for "
                 "inliers and -1 for outliers.",
-                UserWarning,
-                stacklevel=2,
             )
         return self.score_samples(X) - self.offset_
 
@@ -328,7 +344,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseDetector):
         p_values : ndarray of shape (n_samples,), float64
             In (0, 1].
         """
-        source = self._check(X, scored=True)
+        source = self._check(X)
         return source.result(self._calibration.p_values(self._score_rows(source)))
 
     def feature_contributions(self, X: ArrayLike) -> np.ndarray:
@@ -343,7 +359,120 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseDetector):
         contributions : ndarray of shape (n_samples, n_features), float64
             At least 0; the sum over a row is its outlyingness, minus its score.
         """
-        source = self._check(X, scored=True)
-        return source.result(self._apply(self.net_.module_.contributions, source).astype(np.float64))
+        source = self._check(X)
+        return source.result(self._model.contributions(source).astype(np.float64))
+
+    # Fitting and calibration
+
+    @property
+    def _score_name(self) -> str:
+        return "novelty" if self.novelty else "single" if self.n_estimators == 1 else "ensemble"
+
+    def _stops_early(self) -> bool:
+        return SCORES[self._score_name].stops_early if self.early_stopping == "auto" else self.early_stopping
+
+    def _configure(self, source: Source) -> Configuration:
+        name = self._score_name
+        score = SCORES[name]
+        self._check_unused(name)
+        parts = score.configure(self, copied_parts(self), source)
+        scaling = scaling_kind(self, score.auto_scaling)
+        return Configuration(name, **parts, scaling=scaling, n_features=source.n_features)
+
+    def _check_unused(self, name: str) -> None:
+        """Raise ValueError if a parameter was set that this score does not use."""
+        regime = "novelty=True" if self.novelty else "n_estimators=1"
+        for parameter in SCORES[name].unused:
+            value, default = getattr(self, parameter), UNUSED_DEFAULTS[parameter]
+            if value not in (default, 1 if parameter == "n_estimators" else default):
+                raise ValueError(
+                    f"{parameter}={value!r} has no effect with {regime}, which trains one autoencoder; leave {parameter} at its "
+                    f"default, {default!r}."
+                )
+
+    def _fit(self, source: Source, random_state: RandomState, callbacks: FitCallbacks | None = None) -> None:
+        """Train on all rows but for those held out, which calibrate."""
+        self._held_out_rows = None
+        n = source.n_rows
+        n_held_out = min(_defaults.n_calibration(self.validation_fraction, n), n - 1)
+        if self.warm_start and n > 1:
+            held_out = self._held_out(n, random_state, n_held_out)
+        else:
+            held_out = random_state.permutation(n)[:n_held_out]
+        if callbacks is not None:
+            callbacks.then(lambda twin, _: twin._calibrate(source, held_out))
+        learnt = source.subset(all_but(held_out, n)) if len(held_out) else source
+        super()._fit(learnt, random_state, callbacks)
+        self._calibrate(source, held_out)
+
+    def _calibrate(self, source: Source, held_out: np.ndarray) -> None:
+        """Keep the scores that p-values compare with, and set the threshold."""
+        self._calibration = self._scored(source.subset(held_out))
+        self._set_offset(source)
+
+    def _set_offset(self, source: Source) -> None:
+        """The threshold on scores: a share of these rows, or a rule on the p-values of rows held out."""
+        if isinstance(self.contamination, str):  # "auto"
+            scores = self._calibration if len(self._calibration.values) else self._scored(source)
+            self.offset_ = scores.offset(AUTO_LEVEL)
+        else:
+            self.offset_ = self._scored(source).percentiles([100 * self.contamination])[0]
+
+    def _scored(self, source: Source) -> Scores:
+        """The scores of rows, with their weights."""
+        values = self._score_rows(source) if source.n_rows else np.empty(0)
+        return Scores(values, None if source.weight is None else source.weight.double().numpy())
 
     # Streams
+
+    def partial_fit(self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Train on a chunk of a stream: one pass over its rows.
+
+        The first chunk builds the model and starts it; further ones go on from there, and so does a call after ``fit``. A fifth of
+        all rows (or `validation_fraction`) is held out for good, and the newest 2,500 of these calibrate `p_values` and
+        ``contamination="auto"`` by their scores under the present model. It has learnt from none of them, so p-values hold exactly
+        while the distribution of the rows stays as it is. A number for `contamination` is the share of outliers among the rows
+        held out. With `novelty`, the newest rows are those that new ones are compared with.
+
+        Models move slowly. After a change of the distribution, ``fit`` anew on recent rows; many small p-values are the alarm.
+
+        The objective of a chunk before it is trained on is noted in ``validation_loss_curve_``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The chunk. The first one should have some hundred rows, from which the scaling and the start are computed.
+        y : array-like of shape (n_samples,) or None
+            Not used in training, as in ``fit``.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows, which count beside those of other chunks; rows of a chunk without weights have 1.
+
+        Returns
+        -------
+        self : object
+        """
+        super().partial_fit(X, sample_weight=sample_weight)
+        self._reversing_labels = reversing_labels(y)
+        return self
+
+    def _partial_fit(self, source: Source) -> None:
+        if self._stream is None:
+            self._stream, self._n_streamed, self._held_out_rows = self._begin_stream(source), 0, None
+        random_state = copy.deepcopy(self._stream.random_state)  # so that an error leaves what was
+        self._stream = self._stream._replace(random_state=random_state)
+        n_before = self._n_streamed
+        share = _defaults.CALIBRATION_SHARE if isinstance(self.validation_fraction, str) else self.validation_fraction
+        n_held_out = int((n_before + source.n_rows) * share) - int(n_before * share)
+        order = random_state.permutation(source.n_rows)
+        held_out, learnt = np.sort(order[:n_held_out]), np.sort(order[n_held_out:])
+        if len(learnt) or not hasattr(self, "net_"):
+            super()._partial_fit(source.subset(learnt) if len(held_out) else source)
+        self._n_streamed = n_before + source.n_rows
+        rows = HeldOut.of(source.subset(held_out)).after(self._held_out_rows, _defaults.MOST_RECENT)
+        self._held_out_rows = rows
+        if len(rows.values):
+            self._calibration = self._scored(rows.source())
+            self._set_offset(rows.source())
+        elif not hasattr(self, "offset_"):
+            self._calibration = Scores(np.empty(0))
+            self._set_offset(source)

@@ -21,29 +21,22 @@ ORDERED_START_ROWS = 5_000  # rows whose principal components say how many codes
 STREAM_RATE = 5e-3
 STREAM_AVERAGE, LONGEST_AVERAGE = 0.1, 2_000  # the weights' moving average: a share of the steps so far, and steps at most
 STREAM_MEMORY = 100_000  # rows that the scaling remembers
-RECENT_ROWS, RECENT_VALUES, FEWEST_RECENT = 10_000, 2**25, 1_000  # rows that a detector keeps; fewer where they are wide
-REDRAWN_SHARE = 0.25  # of the rows kept: so many new ones, and an ensemble is drawn anew
+MOST_RECENT = 2_500  # rows held out that a detector keeps
 
 # Validation and starts
 HELD_OUT, MOST_HELD_OUT = 0.1, 10_000
 ENOUGH_HELD_OUT, MOST_SHARE = 100, 0.2  # where a tenth is fewer than are enough, up to a fifth is held out
-DEAR_ROWS = 1_000  # up to so many, those held out are learnt in the end
+MAX_ROWS_TO_REFIT = 1_000  # up to which training goes on for some steps on all rows
 LAST_SHARE, MOST_LAST = 0.25, 0.12  # in a share of the steps to the best epoch, and at most of those planned
 EARLY = 0.3  # of the plan: the peak of the rate's cycle
 START_ROWS, START_VALUES = 20_000, 2**25  # rows from which starting weights are computed; fewer where they are wide
 INPUT_NOISE, FEW_ROWS = 0.3, 1_000  # deviations of noise in the layers' input, in training on so few rows
 
-# Members of an ensemble
-MEMBER_RATE, MEMBER_STEPS, MEMBER_BATCH, MEMBER_ROWS = 1.5e-2, 75, 256, 32
-SEEN_SHARE, MOST_SEEN = 0.7, 64  # features that a member sees
-MOST_COMPONENTS = 32
-EVERY_WITHOUT_CODE = 4  # every so many members have no code at all, and measure the distance from a trimmed middle
-TRAINED_SHARE, CHOSEN_SHARE = 0.1, 0.5  # the networks' part in the score; where the user has chosen a part of them
-
-# Hands of rows beside the members' networks
-MEMBER_HANDS, HAND_ROWS, MOST_HAND_ROWS = 16, 16, 256
-POOL_ROWS, POOL_VALUES, FEWEST_POOLED = 10_000, 2**21, 1_024  # rows from which hands and margins come
-ROUGH_HANDS, ROUGH_HAND_ROWS, DROPPED = 60, 8, 0.2  # by which the rows farthest out are found, and left out of training
+# Networks of an ensemble
+MEMBER_RATE, MEMBER_STEPS, MEMBER_ROWS = 1.5e-2, 75, 128
+MEMBER_VALUES, FEWEST_MEMBER_ROWS = 2**15, 32  # numbers in a batch of one of them, and rows at least
+N_ROWS = 16  # rows of a member's codebook
+WHITENING_ROWS, WHITENING_VALUES, FEWEST_WHITENING = 10_000, 2**21, 1_024
 
 # Novelty: the masked autoencoder, and the rows that are kept
 MASKED_RATE, MASKED_BATCH = 3e-3, 128
@@ -55,7 +48,7 @@ MEMORY_ROWS, MEMORY_VALUES = 8_192, 2**22  # kept at most: 16 MB
 CALIBRATION_SHARE, MOST_CALIBRATION = 0.2, 10_000
 
 # Codes kept for `sample`
-FEWEST_AND_MOST_CODES = 50, 1_000
+FEWEST_CODES, MOST_CODES = 50, 1_000
 SAMPLE_SHARE = 0.2  # of an ensemble's weights: as many numbers, of half their size, are codes
 HALF_ENOUGH = 0.01  # of a component's deviation: the largest rounding with which codes are kept in half precision
 
@@ -101,9 +94,14 @@ def last_epochs(n_planned: int, best_share: float) -> int:
     return 0 if best_share < EARLY else max(1, round(min(LAST_SHARE * best_share, MOST_LAST) * n_planned))
 
 
-def pool_rows(n_features: int) -> int:
-    """How many rows hands and margins come from; fewer where they are wide."""
-    return min(POOL_ROWS, max(FEWEST_POOLED, POOL_VALUES // n_features))
+def whitening_rows(n_features: int) -> int:
+    """How many rows a whitening is computed from; fewer where they are wide."""
+    return min(WHITENING_ROWS, max(FEWEST_WHITENING, WHITENING_VALUES // n_features))
+
+
+def member_batch(n_features: int) -> int:
+    """Rows in a batch of a network of an ensemble; fewer where they are wide."""
+    return max(FEWEST_MEMBER_ROWS, MEMBER_VALUES // n_features)
 
 
 def n_held_out(validation: float | str, n: int, share: float = HELD_OUT, most: int = MOST_HELD_OUT) -> int:
@@ -123,6 +121,11 @@ def n_held_out(validation: float | str, n: int, share: float = HELD_OUT, most: i
             "which at least one row is held out and one is not."
         )
     return held_out
+
+
+def n_calibration(validation: float | str, n: int) -> int:
+    """How many of n rows are held out to calibrate a detector."""
+    return n_held_out(validation, n, CALIBRATION_SHARE, MOST_CALIBRATION)
 
 
 def masked_steps(n_features: int) -> int:

@@ -1,0 +1,207 @@
+"""Rows compared with clean training rows: by the nearest of them, by masked prediction, and by reconstruction."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.random import RandomState
+from torch import Tensor, nn
+
+from sklearn_ae import _defaults
+from sklearn_ae._configuration import Configuration
+from sklearn_ae._data.rows import random_positions
+from sklearn_ae._data.sources import Scaled, Source
+from sklearn_ae._network.filling import MaskFiller
+from sklearn_ae._scores.ensemble import for_all_features, shares, typical
+from sklearn_ae._scores.single import Plan, Prepared, Single, or_default
+from sklearn_ae.architectures import Dense
+
+NEAREST, AROUND = 3, 10  # rows whose mean a row is compared with; rows whose own errors its errors are divided by
+N_PARTS, N_PARTITIONS = 5, 3  # features are hidden a fifth at a time, in so many partitions of them
+FLOOR = 0.1  # of what is typical, added to every error: small ones are mostly rounding
+TIED = 1e-5  # of a row's squared length: squared distances that differ by less are equal
+BLOCK = 256  # rows that are compared with the kept ones at a time
+CHANGED = 1e-5  # relative change of a value that was constant in training, from which on it counts
+NEVER_SEEN = 100.0  # what such a value adds to a row's outlyingness
+
+
+class Novelty(Single):
+    r"""The geometric mean of three errors, each over the root of what is usual among the nearest kept rows.
+
+    The first is the sum of a row's absolute differences from the mean of the 3 nearest kept rows. The second is the sum of the
+    errors by which a masked autoencoder predicts each feature from the others, when a fifth of them is hidden. The third is the
+    root of the sum of the squared errors by which it reconstructs the whole row.
+    """
+
+    auto_scaling = "standard"
+    filler = MaskFiller
+    stops_early = False
+    unused = ("n_estimators", "max_samples")
+    kept: Tensor
+    usual: Tensor
+    partitions: Tensor
+    varies: Tensor
+    typical_errors: Tensor
+    scale: Tensor
+
+    def __init__(self, configuration: Configuration, checked: bool = False):
+        super().__init__(configuration, checked)
+        d = configuration.n_features
+        self.register_buffer("kept", torch.zeros(0, d))
+        self.register_buffer("usual", torch.ones(0, 3))  # the errors of each kept row
+        self.register_buffer("partitions", torch.zeros(N_PARTITIONS, d, dtype=torch.int64))
+        self.register_buffer("varies", torch.ones(d, dtype=torch.bool))  # which features varied in training
+        self.register_buffer("typical_errors", torch.ones(3))
+        self.register_buffer("scale", torch.ones(()))
+
+    @classmethod
+    def configure(cls, detector: Any, parts: dict, source: Source) -> dict:
+        n_components = detector.n_components
+        if n_components == "auto":
+            n_components = min(source.n_features, _defaults.MOST_MASKED_COMPONENTS)
+        if parts["architecture"] is None:
+            parts = {**parts, "architecture": Dense((_defaults.MASKED_UNITS,))}
+        return {**or_default(parts), "n_components": n_components, "fills_gaps": True}
+
+    def prepare(
+        self, rows: Scaled, validation: np.ndarray | float | str | None, previous: nn.Module | None, random_state: RandomState
+    ) -> Prepared:
+        """As for a single autoencoder, on no more rows than the planned steps take."""
+        prepared = super().prepare(rows, validation, previous, random_state)
+        train: Any = prepared.train
+        n, d = rows.n_rows, rows.n_features
+        self.partitions.copy_(torch.stack([torch.randperm(d) % min(N_PARTS, d) for _ in range(N_PARTITIONS)]))
+        enough = _defaults.masked_steps(d) * _defaults.MASKED_BATCH
+        if n > enough:
+            train = train.subset(np.sort(random_state.permutation(train.n_rows)[:enough]))
+        return Prepared(self, train, prepared.held_out)
+
+    def plan(self, n: int, batch_size: int | str) -> Plan:
+        d = self.configuration.n_features
+        size = min(n, _defaults.MASKED_BATCH if isinstance(batch_size, str) else batch_size)
+        n_epochs = max(1, round(_defaults.masked_steps(d) * size / n))
+        return Plan(_defaults.MASKED_RATE * _defaults.width_factor(d), size, n_epochs)
+
+    @torch.no_grad()
+    def learn(self, train: Scaled, rows: Scaled) -> None:
+        """Keep rows, and the errors that are usual at each of them. In a stream, those of the newest chunks are kept."""
+        most = _defaults.memory_rows(rows.n_features)
+        batch = rows.take(random_positions(rows, most))
+        x = batch.x if batch.mask is None else torch.where(batch.mask, batch.x, self.network.reconstruct(batch.x, batch.mask))
+        self.kept = torch.cat([x, self.kept.to(x)])[:most].clone()
+        self.varies = self.kept.amax(0) - self.kept.amin(0) > CHANGED
+        self.typical_errors.fill_(0.0)
+        blocks = self.kept.split(BLOCK)
+        firsts = range(0, len(self.kept), BLOCK)
+        pairs = [(x, *self._around(x, None, torch.arange(first, first + len(x)))) for x, first in zip(blocks, firsts, strict=True)]
+        errors = torch.cat([self._errors(x, None, middle)[0] for x, middle, _ in pairs])
+        self.typical_errors.copy_(torch.stack([typical(one) for one in errors.T]))
+        self.usual = errors + FLOOR * self.typical_errors
+        around = torch.cat([near @ self.usual for _, _, near in pairs])
+        self.scale.copy_(typical(self._combined(self.usual, around)))
+
+    def outlyingness(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        far_out, _, never_seen = self._parts(x, mask)
+        return far_out + never_seen.sum(1)
+
+    def contributions(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Each feature's mean share in the three errors."""
+        far_out, elements, never_seen = self._parts(x, mask)
+        share = sum(shares(one, mask) for one in elements) / len(elements)
+        return far_out[:, None] * share + never_seen
+
+    def _parts(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, list[Tensor], Tensor]:
+        """The mean of the errors (n_samples,), what each is the sum of, and values that no training row had."""
+        x = x if mask is None else torch.where(mask, x, 0)
+        middle, near = self._around(x, mask)
+        errors, elements = self._errors(x, mask, middle)
+        far_out = self._combined(errors + FLOOR * self.typical_errors, near @ self.usual) / self.scale
+        never_seen = NEVER_SEEN * (~self.varies & (x.abs() > CHANGED)).to(x.dtype)
+        return far_out, elements, never_seen
+
+    def _errors(self, x: Tensor, mask: Tensor | None, middle: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Three errors of each row (n_samples, 3), and of its features (n_samples, n_features)."""
+        difference = (x - middle).abs()
+        elements = [difference, self.masked_residuals(x, mask), (self.network.reconstruct(x, mask) - x).square()]
+        elements = [for_all_features(one, mask) for one in elements]
+        sums = [one.sum(1) for one in elements]
+        return torch.stack([sums[0], sums[1], sums[2].sqrt()], 1), elements
+
+    def _combined(self, errors: Tensor, around: Tensor) -> Tensor:
+        """The geometric mean of the errors over the root of what is usual around."""
+        return (errors.log() - 0.5 * around.log()).mean(1).exp()
+
+    def masked_residuals(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Absolute errors of features that are hidden and predicted (n_samples, n_features), in the mean over partitions."""
+        n_parts = min(N_PARTS, x.shape[1])
+        rows, numbers = x.mT.repeat(1, n_parts).mT, torch.arange(n_parts, device=x.device)[:, None, None]
+        observed = None if mask is None else mask.mT.repeat(1, n_parts).mT
+        total = torch.zeros_like(x)
+        for partition in self.partitions:
+            hidden = partition == numbers  # one part after the other, for all rows
+            visible = (~hidden).expand(-1, x.shape[0], -1).flatten(0, 1)
+            predicted = self.network.reconstruct(rows, visible if observed is None else visible & observed)
+            total += torch.where(hidden, (predicted - rows).abs().view(n_parts, *x.shape), 0).sum(0)
+        return total / len(self.partitions)
+
+    def _around(self, x: Tensor, mask: Tensor | None, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The mean of the nearest kept rows (n_samples, n_features), and weights of the kept rows around (n_samples, n_kept).
+
+        Kept rows at equal distances count together, so that rounding does not choose among them. `own` are the positions of kept
+        rows that are the rows themselves, and do not count.
+        """
+        distances = self._squared_distances(x, mask)
+        n_kept = len(distances)
+        if own is not None and n_kept > 1:
+            distances[own.to(x.device), torch.arange(len(own), device=x.device)] = torch.inf
+            n_kept -= 1
+        distances = distances.T.contiguous()
+        smallest = smallest_values(distances, min(AROUND, n_kept))
+        tied = TIED * (1 + x.square().sum(1, keepdim=True))
+        near, around = (
+            (distances <= smallest[:, min(k, n_kept) - 1 : min(k, n_kept)] + tied).to(x.dtype) for k in (NEAREST, AROUND)
+        )
+        middle = (near / near.sum(1, keepdim=True)) @ self.kept
+        return middle, around / around.sum(1, keepdim=True)
+
+    def _squared_distances(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Over what was observed, less the rows' own squares (n_kept, n_samples)."""
+        if mask is not None:
+            return torch.sub(self.kept.square() @ mask.T.to(x.dtype), self.kept @ x.T, alpha=2)
+        extended = torch.cat([-2 * self.kept, self.kept.square().sum(1, keepdim=True)], 1)
+        return extended @ nn.functional.pad(x.T, (0, 0, 0, 1), value=1.0)  # rows as columns: see _layers
+
+    def sample(self, codes: Tensor, which: Tensor, generator: torch.Generator) -> Tensor:
+        """Kept rows, each moved by a normal kernel and then drawn towards the mean, so that means and variances stay."""
+        n, d = self.kept.shape
+        rows = self.kept[torch.randint(n, (len(which),), generator=generator)]
+        bandwidth = (n * (d + 2) / 4) ** (-1 / (d + 4))
+        mean, deviation = self.kept.mean(0), self.kept.std(0, correction=0)
+        moved = rows - mean + bandwidth * deviation * torch.randn(rows.shape, generator=generator)
+        return mean + moved / (1 + bandwidth**2) ** 0.5
+
+    @property
+    def n_values(self) -> int:
+        return 4 * _defaults.memory_rows(self.configuration.n_features)
+
+    def _load_from_state_dict(self, state: dict, prefix: str, *args) -> None:
+        kept = {name: state[prefix + name] for name in ("kept", "usual") if prefix + name in state}
+        if len({len(one) for one in kept.values()}) > 1:
+            raise ValueError(f"not as many of each are kept: { {name: tuple(one.shape) for name, one in kept.items()} }")
+        for name, one in kept.items():  # as many rows as were kept
+            if one.shape[1:] == getattr(self, name).shape[1:]:  # otherwise torch tells
+                setattr(self, name, torch.empty_like(one, device=self.scale.device))
+        super()._load_from_state_dict(state, prefix, *args)
+
+
+def smallest_values(values: Tensor, k: int) -> Tensor:
+    """The k smallest of each row (n_rows, n) in order.
+
+    They lie in the k blocks whose minima are the smallest, so most values are compared once.
+    """
+    n, width = values.shape[1], 64
+    if n > 4 * k * width and n % width == 0:
+        blocks = values.unflatten(1, (-1, width))
+        best = blocks.amin(2).topk(k, largest=False).indices
+        values = blocks.gather(1, best[..., None].expand(-1, -1, width)).flatten(1)
+    return values.topk(k, largest=False).values
