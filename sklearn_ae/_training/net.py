@@ -49,7 +49,8 @@ class AutoencoderNet(NeuralNet):
     watchers : sequence of Watcher
         Who is told of the training besides skorch's callbacks.
     resume_from : dict or None
-        What ``state_.state_dict()`` gave at the end of an epoch of the same plan, to go on from.
+        What ``state_.state_dict()`` gave at the end of an epoch of the same plan, to go on from;
+        with the `history`, if there is one, that the net then has.
     **kwargs
         Settings of `Trainer`, and skorch's parameters. `compile_step` takes the place of skorch's
         `compile`, which would rename the weights.
@@ -62,6 +63,7 @@ class AutoencoderNet(NeuralNet):
         As those of `Trainer`.
     """
 
+    resume_from: Any
     trainer_: Any = None
 
     def __init__(self, *args, watchers=(), resume_from=None, **kwargs):
@@ -124,6 +126,8 @@ class AutoencoderNet(NeuralNet):
         trainer = Trainer(self.module_, self.optimizer_, **settings)
         if self.resume_from is not None:
             trainer.state.load_state_dict(self.resume_from)
+            self.history.extend(self.resume_from.get("history", []))
+            self.resume_from = None
         return trainer
 
     def _observe(self, rows: Any, held_out: Any, **data) -> None:
