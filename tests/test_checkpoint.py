@@ -3,6 +3,7 @@
 import itertools
 import multiprocessing
 import os
+import pathlib
 import pickle
 import time
 
@@ -90,8 +91,8 @@ def assert_same_fits(a, b):
 
 
 @pytest.fixture
-def quick(request):
-    return FITS["default"].__class__(2, max_epochs=8, batch_size=40, random_state=0)
+def quick():
+    return AutoencoderTransformer(2, max_epochs=8, batch_size=40, random_state=0)
 
 
 @pytest.mark.parametrize("name", FITS)
@@ -223,6 +224,17 @@ def test_a_file_that_cannot_be_written_disturbs_nothing(quick, table, path, monk
     assert seen == [True] * 5
     assert_same_fits(net, undisturbed)
     assert not any(path.parent.iterdir())
+
+
+def test_a_file_that_cannot_be_removed_is_told(quick, table, path, monkeypatch):
+    undisturbed = fit(quick, table)
+
+    def read_only(path, missing_ok=False):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(pathlib.Path, "unlink", read_only)
+    with pytest.warns(UserWarning, match="was not removed.*Read-only file system"):
+        assert_same_fits(fit(quick, table, path), undisturbed)
 
 
 def test_a_history_that_has_no_form_in_files_disturbs_nothing(quick, table, path):

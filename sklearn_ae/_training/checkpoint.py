@@ -10,10 +10,12 @@ import os
 import re
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.random import RandomState
 from sklearn.base import BaseEstimator
 from torch import Tensor
@@ -76,14 +78,19 @@ class Checkpoint(Watcher):
     def remove(self) -> None:
         """Remove the file, since the fit has ended."""
         if self.path is not None:
-            remove_parts(self.path)
-            Path(self.path).unlink(missing_ok=True)
+            try:
+                Path(self.path).unlink(missing_ok=True)
+            except OSError as error:
+                warn(
+                    f"checkpoint={self.path!r} was not removed ({error}). Delete it: the same fit, "
+                    "called again, would go on from there.",
+                )
 
     def _save(self, net: Any) -> None:
         encoder = Encoder()
         try:
-            state = as_arrays({**net.state_.state_dict(), "history": net.history})
-            content = self.identity, self.first_random_state, state
+            state = net.state_.state_dict(torch.device("cpu")) | {"history": net.history}
+            content = self.identity, self.first_random_state, as_arrays(state)
             write_state(self.path, {"checkpoint": encoder.encode(content)}, encoder.arrays)
         except (OSError, TypeError) as error:  # of the disk, or of what has no form in files
             if not self.has_failed:
@@ -208,4 +215,5 @@ def remove_parts(path: str) -> None:
     """Remove what a process that was killed while it wrote this file has left."""
     folder, name = os.path.split(path)
     for part in Path(folder).glob(f".{glob.escape(name[:100])}.*.part"):
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()

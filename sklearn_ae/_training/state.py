@@ -119,8 +119,8 @@ class TrainingState:
 
     # Saving
 
-    def state_dict(self) -> dict:
-        """Tensors and plain values, copied, from which ``load_state_dict`` goes on."""
+    def state_dict(self, device: torch.device | None = None) -> dict:
+        """Tensors and plain values, copied to a device, from which ``load_state_dict`` goes on."""
         with self.averaged(False):
             state = {name: getattr(self, name) for name in OWN}
             state["module"] = self.module.state_dict()
@@ -128,7 +128,7 @@ class TrainingState:
             state["random"] = torch.get_rng_state()
             if self.device.type == "cuda":
                 state["cuda_random"] = torch.cuda.get_rng_state(self.device)
-            return copied(state)
+            return copied(state, device)
 
     def load_state_dict(self, state: dict) -> None:
         """Go on from what ``state_dict`` gave; the network then has the present weights."""
