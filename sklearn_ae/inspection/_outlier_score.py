@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sklearn_ae.inspection import _common as common
+import sklearn_ae.inspection._common as common
 from sklearn_ae.metrics import way_back
 
 LOG_RATIO = 20
@@ -110,7 +110,7 @@ class OutlierScoreDisplay(common.Display):
         ax: Any = None,
         **kwargs,
     ) -> Self:
-        """Plot scores.
+        """Plot scores, and return the display.
 
         Parameters
         ----------
@@ -122,10 +122,6 @@ class OutlierScoreDisplay(common.Display):
             Their p-values.
         y, ax, **kwargs
             As in `from_estimator`.
-
-        Returns
-        -------
-        display : OutlierScoreDisplay
 
         Raises
         ------
