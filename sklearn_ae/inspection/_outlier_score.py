@@ -157,7 +157,8 @@ class OutlierScoreDisplay(common.Display):
         low, high = values.min(), values.max()
         log = low > 0 and high > LOG_RATIO * np.median(values) if log == "auto" else log
         n_bins = int(np.clip(2 * np.sqrt(len(values) / len(groups)), 10, 40))
-        edges = (np.geomspace if log else np.linspace)(low, high, n_bins + 1)
+        edges = np.histogram_bin_edges(values, n_bins)  # of some width if all values are equal
+        edges = np.geomspace(low, high, n_bins + 1) if log else edges
         for k, (name, rows) in enumerate(groups):
             color, line = common.COLORS[k % len(common.COLORS)], common.look(k, "linestyle")
             style = {"bins": edges, "label": f"{name or 'rows'} ({rows.sum()})", "linewidth": 1.5}
