@@ -103,15 +103,6 @@ def test_matplotlib_is_imported_only_when_plotting():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("display", DISPLAYS)
-def test_every_display_is_documented(display):
-    for text in (display.__doc__, display.from_estimator.__doc__, display.plot.__doc__):
-        assert text
-    for name in python_inspect.signature(display).parameters:
-        assert name in display.__doc__
-    assert ">>> " in display.__doc__
-
-
 def test_a_display_is_drawn_into_axes_of_ones_own_and_again(X, model):
     figure, ax = plt.subplots()
     display = LatentSpaceDisplay.from_estimator(model, X, ax=ax)
