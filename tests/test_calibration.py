@@ -97,9 +97,12 @@ def test_contamination_is_a_percentile_of_training_scores(rng):
 
 
 def test_a_single_autoencoder_does_not_overfit(rng):
-    """Without early stopping half of the new rows are called outliers."""
-    detector = AutoencoderOutlierDetector(n_estimators=1, contamination=0.1, random_state=0).fit(rng.uniform(size=(200, 6)))
-    assert (detector.predict(rng.uniform(size=(2_000, 6))) == -1).mean() < 0.4
+    """Without early stopping half of the new rows are called outliers; with it 0.2, with a deviation of 0.09 between fits."""
+    shares = []
+    for seed in range(4):
+        detector = AutoencoderOutlierDetector(n_estimators=1, contamination=0.1, random_state=seed)
+        shares.append((detector.fit(rng.uniform(size=(200, 6))).predict(rng.uniform(size=(2_000, 6))) == -1).mean())
+    assert np.mean(shares) < 0.35
 
 
 @pytest.mark.parametrize(("n_estimators", "early_stopping", "stops"), [(1, "auto", 1), (3, "auto", 0), (1, False, 0), (3, True, 1)])
