@@ -77,7 +77,7 @@ def test_automatic_contamination(share, rng):
     inliers = correlated(rng, 1_000 - n_outliers)
     outliers = 3 * rng.normal(size=(n_outliers, 6))
     detector = AutoencoderOutlierDetector(random_state=0).fit(np.r_[inliers, outliers])
-    assert (detector.predict(correlated(rng, 2_000)) == -1).mean() <= 0.08
+    assert (detector.predict(correlated(rng, 2_000)) == -1).mean() <= 0.1
     if n_outliers:
         assert (detector.predict(outliers) == -1).mean() >= 0.8
 
