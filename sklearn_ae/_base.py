@@ -413,7 +413,7 @@ class BaseAutoencoder(
         return source.result(self._model.elementwise(source).astype(np.float64))
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
-        """Minus the reconstruction loss of each row: higher is more normal.
+        """Minus the reconstruction loss of each row, or minus a detector's outlyingness: higher is more normal.
 
         Parameters
         ----------
