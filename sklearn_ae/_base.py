@@ -288,7 +288,7 @@ class BaseAutoencoder(
         with torch_seed(random_state.randint(np.iinfo(np.int32).max), device):
             scaling = running.follow(before and before.scaling, source, random_state).within(loss.range)
             rows = Scaled(source, scaling, device)
-            net = getattr(self, "net_", None)
+            net: Any = getattr(self, "net_", None)
             goes_on = net is not None and net.state_ is not None  # otherwise a first chunk, or one after a fit or a file
             if before is not None and before.configuration is configuration:
                 score = before.score if goes_on else copy.deepcopy(before.score)

@@ -69,7 +69,7 @@ def start_model(
     with one_blas_thread():
         scaling = previous.scaling if previous else fit_scaling(configuration.scaling, source, random_state).within(loss.range)
         rows = Scaled(source, scaling, device)
-        prepared = score.prepare(rows, validation, previous and previous.network, random_state)
+        prepared = score.prepare(rows, validation, None if previous is None else previous.network, random_state)
     return Started(Model(scaling, score), rows, prepared.train, prepared.held_out)
 
 
@@ -138,7 +138,8 @@ def patience(estimator: Any, held_out: bool) -> int | None:
 
 def optimizer_params(estimator: Any) -> dict:
     """The optimiser's class and options, as skorch's net takes them."""
-    optimizer, options = estimator.optimizer, {}
+    optimizer: Any = estimator.optimizer
+    options: dict = {}
     if isinstance(optimizer, str):
         optimizer, options = OPTIMIZERS[optimizer]
     elif not issubclass(optimizer, torch.optim.Optimizer) or issubclass(optimizer, torch.optim.LBFGS):

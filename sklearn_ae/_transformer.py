@@ -4,6 +4,7 @@ from __future__ import annotations  # so that help() shows the names of types an
 
 from dataclasses import replace
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch

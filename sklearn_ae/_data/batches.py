@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sklearn_ae._data.batch import Batch
+from sklearn_ae._data.members import Members
 from sklearn_ae._data.sources import DEVICE_BLOCK_BYTES, RESIDENT_BYTES, Scaled
 
 
@@ -24,7 +25,7 @@ class Batches:
     shuffle : bool
     """
 
-    def __init__(self, source: Scaled, batch_size: int, shuffle: bool):
+    def __init__(self, source: Scaled | Members, batch_size: int, shuffle: bool):
         self.source = source
         self.batch_size, self.shuffle = batch_size, shuffle
         n = source.n_rows

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from sklearn_ae._data.members import Members
 from sklearn_ae._data.sources import Scaled
 from sklearn_ae.architectures import Architecture
 
@@ -53,7 +54,7 @@ def check_rows_apart(architecture: Architecture, name: str, module: nn.Module, n
         )
 
 
-def check_batch_norm(module: nn.Module, train: Scaled, batch_size: int) -> None:
+def check_batch_norm(module: nn.Module, train: Scaled | Members, batch_size: int) -> None:
     """Refuse batches of one row where batch normalisation has nothing else to compare it with.
 
     Raises

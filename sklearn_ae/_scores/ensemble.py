@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sklearn_ae import _defaults
 from sklearn_ae._configuration import Configuration
+from sklearn_ae._data.batch import Batch
 from sklearn_ae._data.members import Members
 from sklearn_ae._data.rows import random_positions, split, subsample_rows
 from sklearn_ae._data.sources import Scaled, Source
@@ -63,27 +64,26 @@ class Ensemble(Single):
     def prepare(
         self, rows: Scaled, validation: np.ndarray | float | str | None, previous: nn.Module | None, random_state: RandomState
     ) -> Prepared:
-        train, left = split(rows, validation, random_state)
+        learnt, left = split(rows, validation, random_state)
         if previous is None:
-            train = self.start(self.network, train, random_state)
+            train = self._start_members(learnt, random_state)
         else:
-            continue_from(self.network, previous, train)
-            train = self.chunk(train, random_state)
+            continue_from(self.network, previous, learnt)
+            train = self.chunk(learnt, random_state)
         held_out = None
         if left is not None:
             held_out = Members(left, torch.arange(left.n_rows).expand(self.configuration.n_networks, -1), self.network.whitening)
         return Prepared(self, train, held_out)
 
-    def start(self, network: Stack, rows: Scaled, random_state: RandomState | None = None) -> Members:
+    def _start_members(self, rows: Scaled, random_state: RandomState) -> Members:
         """Start each network from rows of its own, which are then those that it learns from."""
-        random_state = RandomState(0) if random_state is None else random_state
-        network.to(rows.device)
+        network = self.network.to(rows.device)
         some = rows.take(random_positions(rows, _defaults.whitening_rows(rows.n_features)))
         network.whitening.learn(some.x)
         members = self.chunk(rows, random_state)
         batch = members.take(slice(None))
         for i in range(network.n_networks):
-            own = type(batch)(*(None if part is None else part[i] for part in batch))
+            own = Batch(*(None if part is None else part[i] for part in batch))  # type: ignore[arg-type]  # x is there
             start_autoencoder(network.network_of(i), self.configuration, own)
         network.load_state_dict(network.state_dict())  # modules may note something of their weights
         return members

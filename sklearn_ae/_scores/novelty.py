@@ -67,13 +67,14 @@ class Novelty(Single):
         self, rows: Scaled, validation: np.ndarray | float | str | None, previous: nn.Module | None, random_state: RandomState
     ) -> Prepared:
         """As for a single autoencoder, on no more rows than the planned steps take."""
-        _, train, held_out = super().prepare(rows, validation, previous, random_state)
+        prepared = super().prepare(rows, validation, previous, random_state)
+        train: Any = prepared.train
         n, d = rows.n_rows, rows.n_features
         self.partitions.copy_(torch.stack([torch.randperm(d) % min(N_PARTS, d) for _ in range(N_PARTITIONS)]))
         enough = _defaults.masked_steps(d) * _defaults.MASKED_BATCH
         if n > enough:
             train = train.subset(np.sort(random_state.permutation(train.n_rows)[:enough]))
-        return Prepared(self, train, held_out)
+        return Prepared(self, train, prepared.held_out)
 
     def plan(self, n: int, batch_size: int | str) -> Plan:
         d = self.configuration.n_features
