@@ -121,8 +121,8 @@ class EstimatorDecoder(Decoder):
     """Reads estimators, and tries those of ours that are fitted."""
 
     def restore(self, kind: type, state: dict[str, Any]) -> Any:
-        if "_model" in state:
-            check_sizes(state["_model"])
+        if "_model_state" in state:
+            check_sizes(state["_model_state"])
         value = super().restore(kind, state)
         if hasattr(value, "net_"):
             with warnings.catch_warnings(), np.errstate(all="ignore"):
