@@ -55,7 +55,7 @@ def new_detector(rows):
 
 
 once, followed, refitted = (new_detector(chunks[:5]) for _ in range(3))
-shares = {"fitted once": [], "partial_fit": [], "fitted anew": []}
+shares: dict[str, list[float]] = {"fitted once": [], "partial_fit": [], "fitted anew": []}
 alarm = None
 for number in range(5, 40):
     rows = chunks[number]
