@@ -17,7 +17,7 @@ from torch import nn
 
 from sklearn_ae import _defaults
 from sklearn_ae._base import BaseAutoencoder
-from sklearn_ae._calibration import AUTO_LEVEL, Scores
+from sklearn_ae._calibration import LEVEL, ROBUST_LEVEL, Scores
 from sklearn_ae._configuration import Configuration, copied_parts
 from sklearn_ae._data.inputs import reversing_labels
 from sklearn_ae._data.recent import HeldOut
@@ -75,11 +75,13 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         of these data calls that share outliers. Of new rows it may call more, since rows that were
         trained on are reconstructed better.
 
-        ``"auto"`` calls a row an outlier if its p-value is at most 0.03: on average at most three
-        false alarms in a hundred rows like those held out. With fewer than 33 rows held out (165
-        rows in all) no p-value is that small. The threshold is then the upper whisker of a box
-        plot, :math:`Q_3 + 2.2\,(Q_3 - Q_1)` [5]_ of the outlyingness of rows held out, but never
-        below the largest of them.
+        ``"auto"`` is a rule on p-values. With `novelty`, a row is an outlier if its p-value is at
+        most 0.03: on average at most three false alarms in a hundred rows like those held out.
+        Without it, rows held out may be outliers themselves. Those beyond
+        :math:`Q_3 + 5\,(Q_3 - Q_1)` are left out, and the level is 0.02 of the others. Where rows
+        held out are too few for such a p-value (under 33 or 49, a fifth of all), the threshold is
+        the upper whisker of a box plot, :math:`Q_3 + 2.2\,(Q_3 - Q_1)` [5]_ of their outlyingness,
+        but never below the largest.
     novelty : bool, default=False
         As in `LocalOutlierFactor`. False: training rows may hold outliers. True: training rows are
         clean, and new rows are judged. The labels and scores of the training rows then mean little:
@@ -425,7 +427,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         """The threshold on scores: a share of these rows, or a rule on the p-values of rows held out."""
         if isinstance(self.contamination, str):  # "auto"
             scores = self._calibration if len(self._calibration.values) else self._scored(source)
-            self.offset_ = scores.offset(AUTO_LEVEL)
+            self.offset_ = scores.offset(LEVEL) if self.novelty else scores.without_far().offset(ROBUST_LEVEL)
         else:
             self.offset_ = self._scored(source).percentiles([100 * self.contamination])[0]
 

@@ -68,14 +68,20 @@ def test_the_automatic_threshold_on_real_tables(novelty):
     assert 0.01 <= np.mean(shares) <= 0.04, shares
 
 
-@pytest.mark.parametrize("novelty", [False, True], ids=["outliers", "novelty"])
-def test_automatic_labels_follow_from_p_values(novelty, rng):
-    detector = AutoencoderOutlierDetector(novelty=novelty, **QUICK).fit(correlated(rng, 200))  # 40 are held out
+def test_automatic_labels_of_novelties_follow_from_p_values(rng):
+    detector = AutoencoderOutlierDetector(novelty=True, **QUICK).fit(correlated(rng, 200))  # 40 are held out
     rows = np.r_[correlated(rng, 500), 2 * correlated(rng, 100)]
     np.testing.assert_array_equal(detector.predict(rows) == -1, detector.p_values(rows) <= 0.03)
-    few = AutoencoderOutlierDetector(novelty=novelty, **QUICK).fit(correlated(rng, 160))  # 32 are held out
+    few = AutoencoderOutlierDetector(novelty=True, **QUICK).fit(correlated(rng, 160))  # 32 are held out
     assert few.p_values(rows).min() > 0.03
     assert (few.p_values(rows)[few.predict(rows) == -1] == 1 / 33).all()  # an alarm is farther out than all of them
+
+
+def test_outliers_among_training_rows_do_not_hide_others(rng):
+    X = np.r_[correlated(rng, 900), 3 * rng.normal(size=(100, 6))]
+    labels = AutoencoderOutlierDetector(random_state=0).fit_predict(X)
+    assert (labels[900:] == -1).mean() > 0.8
+    assert (labels[:900] == -1).mean() < 0.05
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 12])

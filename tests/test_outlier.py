@@ -289,7 +289,7 @@ class Shapes(Callback):
         self.shapes.append(tuple(batch[0].shape))
 
 
-@pytest.mark.parametrize(("max_samples", "n"), [(16, 16), (0.5, 160), ("auto", 256), (1.0, 320), (1_000, 320), (1, 1), (0.001, 1)])
+@pytest.mark.parametrize(("max_samples", "n"), [(16, 16), (0.5, 160), ("auto", 128), (1.0, 320), (1_000, 320), (1, 1), (0.001, 1)])
 def test_members_learn_from_so_many_rows(max_samples, n, rng):
     watch = Shapes()  # of 400 rows, 80 are held out
     detector = AutoencoderOutlierDetector(n_estimators=3, max_samples=max_samples, batch_size=1_000, callbacks=[watch], **QUICK)
@@ -347,7 +347,7 @@ def test_pickles_are_small_and_give_the_same_numbers(fitted):
 def test_rows_that_are_mostly_copies_of_one_have_moderate_scores(share, most):
     X = (np.random.default_rng(0).random((500, 8)) < share).astype(float)
     outlyingness = -AutoencoderOutlierDetector(random_state=0).fit(X).score_samples(X)
-    assert 0.1 < np.median(outlyingness) < 100
+    assert 0 <= np.median(outlyingness) < 2
     assert np.mean(outlyingness) < most
 
 
@@ -356,7 +356,7 @@ def test_where_nothing_varies_contributions_sum_to_the_outlyingness():
     X = np.array([[1.0, 1.0, 1.0], [1.0, 1.0, 2.0]])
     outlyingness = -detector.score_samples(X)
     np.testing.assert_allclose(detector.feature_contributions(X).sum(1), outlyingness, rtol=1e-5, atol=1e-6)
-    assert outlyingness[0] <= 1 < outlyingness[1]
+    assert outlyingness[0] < 1.001 < outlyingness[1]
     assert detector.predict(X).tolist() == [1, -1]
 
 

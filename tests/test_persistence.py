@@ -25,7 +25,6 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
-from sklearn_ae._network.values import same_value
 from torch import nn
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer

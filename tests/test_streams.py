@@ -351,7 +351,7 @@ def test_a_chunk_that_diverges_leaves_the_estimator_as_it_was():
 
 
 def test_memory_does_not_grow_with_the_stream(estimator, monkeypatch):
-    monkeypatch.setattr("sklearn_ae._defaults.MOST_RECENT", 500)
+    monkeypatch.setattr("sklearn_ae._defaults.MOST_RECENT", 200)
     estimator.set_params(n_estimators=2, max_epochs=1) if isinstance(estimator, AutoencoderOutlierDetector) else None
     sizes = []
     for chunk in range(12):
