@@ -17,9 +17,8 @@ EXPECTED_FAILURES = {
     f"check_sample_weight_equivalence_on_{kind}_data": "mini-batches, held-out rows and subsamples are drawn at random"
     for kind in ("dense", "sparse")
 }
-NO_ALARMS = {  # by contamination="auto": a row is an outlier if its p-value says so, and no row needs to be one
-    name: "clean training rows may raise no alarm" for name in ("check_outliers_train", "check_outliers_fit_predict")
-}
+# By contamination="auto" a row is an outlier if its p-value says so, and no row needs to be one.
+NO_ALARMS = dict.fromkeys(("check_outliers_train", "check_outliers_fit_predict"), "clean training rows may raise no alarm")
 
 
 class AnyConvolutional(Architecture):
