@@ -7,7 +7,7 @@ import numpy as np
 
 from sklearn_ae._records import record
 
-LEVEL = 0.03  # p-values up to which ``contamination="auto"`` calls rows outliers, where training rows are clean
+LEVEL = 0.03  # share of alarms that ``contamination="auto"`` allows, where training rows are clean
 ROBUST_LEVEL, FENCE = 0.02, 5.0  # elsewhere; scores that lie further than so many boxes beyond the box then do not count
 ROUNDING = 1e-5  # by which scores of one row may differ between types of input, devices and runtimes, relatively
 WHISKER = 2.2  # lengths of the box, as Hoaglin and Iglewicz (1987) advise
@@ -56,16 +56,16 @@ class Scores:
         return Scores(self.values[near], None if self.weight is None else self.weight[near])
 
     def offset(self, level: float) -> float:
-        """The score below which p-values are at most `level`.
+        """The score below which a share `level` of rows like these is expected to lie.
 
-        Where rows are too few for such p-values, it lies where the upper whisker of a box plot ends, but never above the lowest.
+        Where these rows are too few to tell, it lies where the upper whisker of a box plot ends, but never above the lowest.
         """
-        thresholds, values = self.p_value_steps()
-        n_below = int((values <= level).sum())
-        if n_below:
-            return float(thresholds[n_below - 1])
+        if level * (len(self.values) + 1) > 1:
+            if self.weight is None:
+                return float(np.quantile(self.values, level, method="weibull"))
+            return self.percentiles([100 * level])[0]
         first, third = self.percentiles([25, 75])  # scores are minus the outlyingness
-        return float(min(first - WHISKER * (third - first), thresholds[0]))
+        return float(min(first - WHISKER * (third - first), just_below(self.values.min())))
 
 
 def just_below(threshold: Any) -> Any:

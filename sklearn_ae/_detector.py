@@ -75,12 +75,12 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         of these data calls that share outliers. Of new rows it may call more, since rows that were
         trained on are reconstructed better.
 
-        ``"auto"`` is a rule on p-values. With `novelty`, a row is an outlier if its p-value is at
-        most 0.03: on average at most three false alarms in a hundred rows like those held out.
-        Without it, rows held out may be outliers themselves. Those beyond
-        :math:`Q_3 + 5\,(Q_3 - Q_1)` are left out, and the level is 0.02 of the others. Where rows
-        held out are too few for such a p-value (under 33 or 49, a fifth of all), the threshold is
-        the upper whisker of a box plot, :math:`Q_3 + 2.2\,(Q_3 - Q_1)` [5]_ of their outlyingness,
+        ``"auto"`` takes the threshold from the scores of rows held out. With `novelty` it is their
+        0.03 quantile: on average three false alarms in a hundred rows like those held out. Without
+        it, rows held out may be outliers themselves. Those whose outlyingness is beyond
+        :math:`Q_3 + 5\,(Q_3 - Q_1)` are left out, and it is the 0.02 quantile of the others. Where
+        rows held out are too few for such a quantile (under 33 or 50; a fifth of all rows is held
+        out), it is the upper whisker of a box plot, :math:`Q_3 + 2.2\,(Q_3 - Q_1)` [5]_ of their outlyingness,
         but never below the largest.
     novelty : bool, default=False
         As in `LocalOutlierFactor`. False: training rows may hold outliers. True: training rows are
