@@ -56,6 +56,10 @@ class Configuration:
     max_samples: int | float | str = "auto"
     n_unused: int = field(default=0, compare=False)
 
+    def __post_init__(self):
+        if not 0 <= self.n_unused < self.n_components:
+            raise ValueError(f"{self.n_unused} of {self.n_components} components cannot be unused.")
+
     def make_loss(self) -> Loss:
         return make_loss(self.loss)
 

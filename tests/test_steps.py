@@ -1,5 +1,6 @@
 """Kinds of steps: the same numbers, and a way back where nothing compiles."""
 
+import os
 import shutil
 
 import numpy as np
@@ -34,6 +35,7 @@ def test_without_a_compiler_training_goes_on_with_one_warning(table, monkeypatch
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler")
+@pytest.mark.skipif("ATEN_CPU_CAPABILITY" in os.environ, reason="compiled code takes the processor's own instructions")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::sklearn.exceptions.ConvergenceWarning")
 def test_compiled_training_gives_the_same_numbers(table):
     parts = {"architecture": Dense((8,), linear_path=False), "early_stopping": False}  # nothing random within the network
