@@ -88,6 +88,8 @@ class Trainer:
     compile_step: bool = False
     mixed_precision: bool = False
 
+    is_shared = False  # whether gradients are added up over several processes
+
     def __post_init__(self) -> None:
         self.observers: Sequence[Watcher] = ()
         self.batch_observer: Any = None
@@ -107,7 +109,7 @@ class Trainer:
         FloatingPointError
             If a loss is not finite.
         """
-        state, batches = self.state, in_batches(rows, self.batch_size, training=True)
+        state, batches = self.state, self._batches(rows)
         judged = None if held_out is None else in_batches(held_out, self.batch_size, training=False)
         self.n_steps = self.max_epochs * len(batches)
         with threads(self.n_threads), ExitStack() as stack:
@@ -190,7 +192,17 @@ class Trainer:
             if observer is not None:
                 observer.end_batch(batch, True, loss, step.raw)
             total.add_(loss, alpha=batch.n_rows)
-        return self._finite(total.item() / batches.source.n_rows)
+        return self._finite(self._mean(total, batches))
+
+    def _batches(self, rows: Scaled | Members) -> Batches:
+        return in_batches(rows, self.batch_size, training=True)
+
+    def gradients(self, step: Any, batch: Batch) -> Tensor:
+        """Set the gradients of a batch's mean objective, and give it."""
+        return step.gradients(batch)
+
+    def _mean(self, total: Tensor, batches: Batches) -> float:
+        return total.item() / batches.source.n_rows
 
     @torch.no_grad()
     def _judge(self, batches: Batches, observer: Any) -> Tensor:
