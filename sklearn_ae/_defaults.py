@@ -33,7 +33,7 @@ START_ROWS, START_VALUES = 20_000, 2**25  # rows from which starting weights are
 INPUT_NOISE, FEW_ROWS = 0.3, 1_000  # deviations of noise in the layers' input, in training on so few rows
 
 # Several processes
-FEWEST_GATHERED, MOST_GATHERED = 1_000, 20_000  # rows that all of them have, for starts, validation and calibration
+FEWEST_GATHERED, MOST_GATHERED = 2_000, 20_000  # rows that all of them have, for starts, validation and calibration
 
 # Networks of an ensemble
 MEMBER_RATE, MEMBER_STEPS, MEMBER_ROWS = 1.5e-2, 75, 128

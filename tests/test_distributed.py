@@ -113,3 +113,114 @@ def test_two_processes(tmp_path):
         assert str(a) == str(b)
         with pytest.raises(ValueError, match=f"Rank [01]: .*({message})"):
             raise a
+
+
+def with_gaps(X):
+    return np.where(np.random.default_rng(2).random(X.shape) < 0.1, np.nan, X)
+
+
+def cut(X, *at):
+    edges = [0, *at, X.shape[0]]
+    return [X[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def seeds_fitted(rank, estimator, parts, weights, most):
+    from sklearn_ae import _defaults
+
+    if most is not None:  # as tables of more rows would have it
+        _defaults.FEWEST_GATHERED = _defaults.MOST_GATHERED = most
+    return [fitted(rank, clone(estimator).set_params(random_state=seed), parts, weights) for seed in range(5)]
+
+
+BASE = AutoencoderTransformer(3, architecture=Dense((32,)), max_epochs=10)
+X = rows_of(3_000)
+HALF = X[:, 7] > np.median(X[:, 7])
+SORTED = X[np.argsort(X[:, 7])]
+SPARSE = sparse.csr_array(np.where(np.abs(X - np.median(X, axis=0)) > X.std(axis=0), X, 0))
+WEIGHTS = np.where(HALF, 3.0, 0.5)
+CASES = {
+    "dense": (BASE, X, [1_500], None, None),
+    "dense, of a sample": (BASE, X, [1_500], None, 1_200),
+    "sorted": (BASE, SORTED, [1_500], None, 1_200),
+    "uneven": (BASE, X, [100], None, 1_200),
+    "few beside many": (BASE, X, [3], None, 1_200),
+    "empty": (BASE, X, [3_000], None, 1_200),
+    "variational": (clone(BASE).set_params(latent=Variational()), X, [1_500], None, 1_200),
+    "sparse": (BASE, SPARSE, [1_500], None, 1_200),
+    "weights": (BASE, X, [2_000], WEIGHTS, 1_200),
+    "sorted weights": (BASE, SORTED, [1_500], np.sort(WEIGHTS), 1_200),
+    "missing": (BASE, with_gaps(X), [1_500], None, 1_200),
+    "batch normalisation": (clone(BASE).set_params(architecture=Dense((32,), normalization="batch")), X, [1_500], None, 1_200),
+    "sgd": (clone(BASE).set_params(optimizer="sgd"), X, [1_500], None, 1_200),
+    "no validation": (clone(BASE).set_params(early_stopping=False), X, [1_500], None, 1_200),
+    "single detector": (AutoencoderOutlierDetector(3, n_estimators=1, architecture=Dense((32,)), max_epochs=10), X, [1_500], None, 1_200),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The training loss was still falling")
+@pytest.mark.parametrize("case", CASES)
+def test_as_good_as_one_process(tmp_path, case):
+    estimator, X, at, weight, most = CASES[case]
+    parts, weights = cut(X, *at), None if weight is None else cut(weight, *at)
+    first, second = in_processes(tmp_path, seeds_fitted, estimator, parts, weights, most)
+    for a, b in zip(first, second, strict=True):
+        assert_equal_weights(a, b)
+    dense = np.nan_to_num(X.toarray() if sparse.issparse(X) else X)
+    alone = [clone(estimator).set_params(random_state=seed).fit(X, sample_weight=weight) for seed in range(5)]
+
+    def error(one):
+        errors = np.nan_to_num(one.reconstruct(X) - dense) ** 2 / dense.var(axis=0)
+        return float(np.average(errors.mean(axis=1), weights=weight))
+
+    shared_errors, alone_errors = (np.array([error(one) for one in some]) for some in (first, alone))
+    print(f"{case}: shared {shared_errors.mean():.5f} ({shared_errors.std():.5f}), alone {alone_errors.mean():.5f} ({alone_errors.std():.5f})")
+    assert shared_errors.mean() <= alone_errors.mean() + 3 * max(alone_errors.std(), shared_errors.std())
+    if hasattr(alone[0], "offset_"):
+        calls = [np.mean(one.predict(X) == -1) for one in (*first, *alone)]
+        assert max(calls) - min(calls) < 0.1
+
+
+def fitted_until_killed(rank, X, seconds):
+    """What a rank says when another, which kills itself in the middle, is gone."""
+    from skorch.callbacks import Callback
+
+    class Kill(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            if len(net.history) == 3 and rank == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    model = AutoencoderTransformer(2, max_epochs=500, callbacks=[Kill()], random_state=0)
+    begun = time.monotonic()
+    try:
+        distributed.fit(model, X)
+    except RuntimeError as error:
+        return error, time.monotonic() - begun, hasattr(model, "net_")
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_others(tmp_path):
+    told = in_processes(tmp_path, fitted_until_killed, rows_of(2_000), 30, n=3, timeout=30, expect_dead=(1,))
+    for error, seconds, is_fitted in told:
+        assert "Another process of the group has ended" in str(error)
+        assert seconds < 60  # twice the group's timeout
+        assert not is_fitted
+
+
+class Fails(torch.nn.Module):
+    """A loss that fails on rank 1 after some calls in training."""
+
+    n = 0
+
+    def forward(self, raw, x):
+        if raw.requires_grad and dist.get_rank() == 1:
+            self.n += 1
+            if self.n > 5:
+                raise MemoryError("no memory is left")
+        return (raw - x).square()
+
+
+def test_an_error_in_training_is_raised_in_all(tmp_path):
+    fits = [(clone(QUICK).set_params(loss=Fails()), cut(rows_of(400), 200))]
+    ((first,), (second,)) = in_processes(tmp_path, all_fitted, fits)
+    assert str(first) == str(second) == "Rank 1: no memory is left"
