@@ -4,7 +4,7 @@ A drift alarm from p-values
 
 As long as new rows come from the distribution of the training rows, their p-values are uniform.
 When that distribution changes, they become small. A window of rows with too many small p-values
-is an alarm.
+is an alarm. :doc:`plot_stream` shows what to do then: fit anew on recent rows.
 """
 
 import matplotlib.pyplot as plt
@@ -82,6 +82,8 @@ others = {"novelty=True": general, "sensor 6 alone": alone, "IsolationForest": t
 for name, values in others.items():
     late = start[(values > limit) & (start >= 5_000)]
     print(f"{name}: first alarm", f"from row {late[0]}" if len(late) else "never")
+assert (alarms >= 5_000).all()
+assert 0.3 * shift[first] < 0.1 * np.ptp(X_train[:, 6])
 
 # %%
 # Which sensor drifts? The contributions say so.
@@ -89,6 +91,7 @@ for name, values in others.items():
 before, after = (
     detector.feature_contributions(rows).mean(axis=0) for rows in (stream[:5_000], stream[8_000:])
 )
+assert (after - before).argmax() == 6
 
 fig, (left, right) = plt.subplots(
     1, 2, figsize=(11, 3.8), layout="constrained", width_ratios=[2.2, 1]

@@ -64,6 +64,9 @@ scores = {
 }
 for name, score in scores.items():
     print(f"{name:30} area under the ROC curve {roc_auc_score(y, score):.3f}")
+area = {name: roc_auc_score(y, score) for name, score in scores.items()}
+assert area["convolutional, n_estimators=1"] > 0.99
+assert area["novelty=True"] > 0.1 + max(list(area.values())[2:])
 
 # %%
 # The contributions say when in the cycle something was wrong.

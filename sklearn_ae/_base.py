@@ -494,7 +494,7 @@ class BaseAutoencoder(
         state = super().__getstate__().copy()
         net = state.pop("net_", None)
         if net is not None:
-            state["_model"] = self._model.state()
+            state["_fitted"] = state.pop("_model").state()
             if (training := net.stream_state()) is not None:
                 state["_training"] = training
         return state
@@ -502,10 +502,10 @@ class BaseAutoencoder(
     @plain_torch()
     def __setstate__(self, state):
         state = state.copy()
-        training = state.pop("_training", None)
+        training, fitted = state.pop("_training", None), state.pop("_fitted", None)
         super().__setstate__(state)
-        if "_model" in state:
-            self._model = Model.from_state(state["_model"], self.device)
+        if fitted is not None:
+            self._model = Model.from_state(fitted, self.device)
             self.net_ = wrapped(self._model)
             self.net_.resume_from = as_tensors(training)
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from sklearn_ae._records import record
 
-AUTO_LEVEL = 0.03  # p-values up to which ``contamination="auto"`` calls rows outliers
+LEVEL = 0.03  # share of alarms that ``contamination="auto"`` allows, where training rows are clean
+ROBUST_LEVEL, FENCE = 0.02, 5.0  # elsewhere; scores that lie further than so many boxes beyond the box then do not count
 ROUNDING = 1e-5  # by which scores of one row may differ between types of input, devices and runtimes, relatively
 WHISKER = 2.2  # lengths of the box, as Hoaglin and Iglewicz (1987) advise
 
@@ -48,17 +49,23 @@ class Scores:
             share = np.cumsum(np.r_[0.0, self.weight[order]]) * (n / max(self.weight.sum(), 1e-300))
         return just_below(self.values[order]), (share + 1) / (n + 1)
 
-    def offset(self, level: float) -> float:
-        """The score below which p-values are at most `level`.
+    def without_far(self) -> "Scores":
+        """Those that are not far below the others: likely outliers do not set the threshold."""
+        first, third = self.percentiles([25, 75])
+        near = self.values >= first - FENCE * (third - first)
+        return Scores(self.values[near], None if self.weight is None else self.weight[near])
 
-        Where rows are too few for such p-values, it lies where the upper whisker of a box plot ends, but never above the lowest.
+    def offset(self, level: float) -> float:
+        """The score below which a share `level` of rows like these is expected to lie.
+
+        Where these rows are too few to tell, it lies where the upper whisker of a box plot ends, but never above the lowest.
         """
-        thresholds, values = self.p_value_steps()
-        n_below = int((values <= level).sum())
-        if n_below:
-            return float(thresholds[n_below - 1])
-        third, first = self.percentiles([25, 75])  # scores are minus the outlyingness
-        return float(min(third - WHISKER * (first - third), thresholds[0]))
+        if level * (len(self.values) + 1) > 1:
+            if self.weight is None:
+                return float(np.quantile(self.values, level, method="weibull"))
+            return self.percentiles([100 * level])[0]
+        first, third = self.percentiles([25, 75])  # scores are minus the outlyingness
+        return float(min(first - WHISKER * (third - first), just_below(self.values.min())))
 
 
 def just_below(threshold: Any) -> Any:

@@ -17,7 +17,7 @@ from torch import nn
 
 from sklearn_ae import _defaults
 from sklearn_ae._base import BaseAutoencoder
-from sklearn_ae._calibration import AUTO_LEVEL, Scores
+from sklearn_ae._calibration import LEVEL, ROBUST_LEVEL, Scores
 from sklearn_ae._configuration import Configuration, copied_parts
 from sklearn_ae._data.inputs import reversing_labels
 from sklearn_ae._data.recent import HeldOut
@@ -35,83 +35,65 @@ UNUSED_DEFAULTS = {"n_estimators": 32, "max_samples": "auto"}
 
 
 @describe(
-    architecture="None is, in an ensemble, one hidden layer of 16 to 64 units; with `novelty` ``Dense((128,))``; for a single "
-    "autoencoder ``Dense()``.",
-    scaling='``"whitened"`` for an ensemble, ``"standard_whitened"`` with `novelty`, ``"robust"`` for a single autoencoder',
+    architecture="None is, in an ensemble, a codebook (see the Notes), or ``Dense`` with one hidden layer of 16 to 64 units "
+    "if `latent` is set; with `novelty` ``Dense((128,))``; for a single autoencoder ``Dense()``.",
+    scaling='``"standard"`` with `novelty`, ``"robust"``',
     optimizer="adam",
     learning_rate="0.015 for an ensemble, otherwise 0.003 with `novelty` and 0.01 without, times the root of 256 / n_features if "
     "that is under 1",
     max_grad_norm=None,
     max_epochs='``"auto"`` plans 75 batches for an ensemble, 1,000 with `novelty` (fewer over 256 features), and for a single '
     "autoencoder as in the transformer.",
-    batch_size='``"auto"`` is all rows of a member up to 256; 128 with `novelty`; for a single autoencoder as in the transformer.',
+    batch_size='``"auto"`` is all rows of a member (fewer over 256 features); 128 with `novelty`; for a single autoencoder as in '
+    "the transformer.",
     early_stopping='"auto", which is True for a single autoencoder',
-    validation_fraction='Those that calibrate `p_values` and ``contamination="auto"`` are held out always; ``"auto"`` is a '
+    validation_fraction='Those that calibrate `p_values` and ``contamination="auto"`` are always held out; ``"auto"`` is a '
     "fifth, at most 10,000 rows. With `early_stopping`, a tenth of the others is held out too, or the share that is given.",
 )
 class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
-    r"""Outlier detection by autoencoders, in two regimes: training rows may hold outliers, or are known to be clean.
+    r"""Find outliers and novelties by the residuals of autoencoders.
 
-    **Training rows may hold outliers** (``novelty=False``). The fifth of the rows that lies farthest out is left out of training.
-    An ensemble then looks at a row in four ways. Each member has 16 hands of 16 rows, and the mean distance to the nearest
-    row of a hand is the first part [3]_: a hand is an autoencoder whose code is which row is nearest. The second are the residuals
-    of the members' trained autoencoders, each divided by a robust scale. Each of them learns from a few rows and some features,
-    without the quarter of the rows that it reconstructs worst [1]_. The third are the margins: how rare it is to be as far out in a
-    feature [4]_. The fourth are the dependences: how far each value is from what the other features say of it, linearly, where they
-    say much; they count where features depend on one another closely, and not beyond 256 features.
+    A row is outlying if autoencoders that were trained on the data reconstruct it badly. The
+    detector gives labels, scores, conformal p-values, and the part of each feature in a score.
 
-    .. math::
-        s(x) = \frac1c \Big(0.9 \sum_h \frac{\lVert x - x_h \rVert}{t_1}
-        + 0.1 \sum_m \sum_j \frac{|x_j - \hat x_{mj}|}{\sigma_{mj}}
-        + \frac{8}{d + 16} \sum_j \Big[ \frac{\max(0, -\log 2 P_j(x_j))}{t_3}
-        + w_j \frac{|x_j - \mathrm{E}(x_j \mid x_{-j})|}{t_4 \sigma_j} \Big] \Big)
+    If the training rows may hold outliers, take the default: an ensemble of 32 small autoencoders,
+    each trained on few rows. If they are known to be clean, take ``novelty=True``: one masked
+    autoencoder, beside a memory of the training rows. It also finds rows whose values are usual one
+    by one but do not fit together, in a few correlated columns; the default is weak at those.
+    ``n_estimators=1`` is one plain autoencoder, trained on all rows.
 
-    Here :math:`P_j` is the smaller tail beyond :math:`x_j` in feature j, :math:`w_j` grows with the share of its variance that the
-    others explain, and the divisors make 1 a typical row. Where a part of the autoencoders has been chosen (architecture,
-    corruption, latent or loss), 0.9 and 0.1 are both 0.5.
-
-    **Training rows are clean** (``novelty=True``). One masked autoencoder learns to tell hidden features from the others [5]_,
-    and a memory keeps at most 8,192 rows (16 MB). Let :math:`a` be the sum of the residuals that each feature has when it is
-    hidden together with a fifth of the others, and :math:`m` the sum of the residuals from the mean of the 3 nearest kept rows
-    [6]_. Let :math:`r` be the root of the sum of squares of what the autoencoder does not give back, with nothing hidden. All are
-    divided by the root of what is usual among the 10 nearest. Then :math:`s(x)` is :math:`(m^{2/3} a^{1/3})^{1 - c} r^c` and a
-    fifth of an ensemble's margins, divided so that 1 is a typical row. The power c is the square of the share of the features'
-    spread that the others explain: r counts where rows follow closely from a few causes.
-
-    In both, the outlyingness is a sum over features: ``feature_contributions`` tells which of them made a row an outlier.
-    `transform`, `inverse_transform`, `reconstruct`, `reconstruction_errors` and `sample` are those of the trained autoencoders.
-    With ``n_estimators=1`` and without `novelty` this is one plain autoencoder, trained on all rows, whose outlyingness is its
-    reconstruction loss.
+    For images, whose features share a unit, take ``scaling=None``.
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Length of a code. With ``"auto"`` each member draws its own, from 1 to half the features (at most 32), but every
-        fourth has none and measures distances from the middle; with `novelty` it is the number of
-        features, at most 64; a single autoencoder has the square root of the number of features.
+        Length of a code. ``"auto"`` is 16 for a codebook, the number of its rows; with `novelty`
+        the number of features, at most 64; otherwise the root of the number of features, rounded
+        up.
     contamination : float in (0, 0.5] or "auto", default="auto"
-        How `offset_` is chosen. A number is the share of outliers in the training data, and ``predict`` of these data calls that
-        share outliers. Of new rows it calls more, since they are reconstructed worse than rows that were learnt: with an
-        ensemble a tenth to a fifth more from 200 rows on, two or three times as many with fewer rows or ``n_estimators=1``.
-        For a share of false alarms that holds for new rows take ``p_values(X) <= 0.05``.
+        How `offset_` is chosen. A number is the share of outliers in the training data: ``predict``
+        of these data calls that share outliers. Of new rows it may call more, since rows that were
+        trained on are reconstructed better.
 
-        ``"auto"`` looks at no row that was trained on. It draws the upper whisker of a box plot: a row is an outlier if its
-        outlyingness is over :math:`Q_3 + 2.2\,(Q_3 - Q_1)` [7]_, the quartiles being those of rows that were held out, or if it is
-        among the hundredth that is the most outlying. How many rows that makes depends on the tails: one to four in a
-        hundred, up to a tenth where they are heavy or rows are fewer than 100, and a whole group of rows if they are fewer than
-        a quarter and are all reconstructed much worse than the others. With fewer than 20 rows held out (fewer than 100 in
-        all), four more models are fitted, each without a part of the rows, which it then scores; that takes five times as long.
+        ``"auto"`` takes the threshold from the scores of rows held out. With `novelty` it is their
+        0.03 quantile: on average three false alarms in a hundred rows like those held out. Without
+        it, rows held out may be outliers themselves. Those whose outlyingness is beyond
+        :math:`Q_3 + 5\,(Q_3 - Q_1)` are left out, and it is the 0.02 quantile of the others. Where
+        rows held out are too few for such a quantile (under 33 or 50; a fifth of all rows is held
+        out), it is the upper whisker of a box plot, :math:`Q_3 + 2.2\,(Q_3 - Q_1)` [5]_ of their outlyingness,
+        but never below the largest.
     novelty : bool, default=False
-        As in `LocalOutlierFactor`. False: training rows may hold outliers, which are to be found among them or in new rows. True:
-        every training row is trusted and remembered, and only new rows are to be judged. ``predict`` and ``fit_predict`` then also
-        work on the training rows, but say little there: a row that is remembered is its own nearest, so that it seems more
-        normal than it would if it were new. For the same reason a number for `contamination` makes more alarms among new
-        rows than it says; ``"auto"`` and `p_values` look only at rows held out, and hold for new rows.
-    n_estimators : int, default=4
-        Members of the ensemble. Has no effect with `novelty`.
+        As in `LocalOutlierFactor`. False: training rows may hold outliers. True: training rows are
+        clean, and new rows are judged. The labels and scores of the training rows then mean little:
+        each is remembered, and is its own nearest. For the same reason take
+        ``contamination="auto"`` or `p_values`, which look at rows held out only.
+    n_estimators : int, default=32
+        Members of the ensemble. 1 is one plain autoencoder. ValueError is raised if it is set with
+        `novelty`, where it has no effect.
     max_samples : int, float in (0, 1] or "auto", default="auto"
-        Rows for each member, drawn without replacement from those that were not left out: a number, a share of the training rows,
-        or 32 for its autoencoder and 16 for each of its hands. A hand has at most 256. Has no effect with `novelty`.
+        Rows for each member, drawn without replacement: a number, a share of the training rows, or
+        128. ValueError is raised if it is set with `novelty` or ``n_estimators=1``, where it has no
+        effect.
     <parameters>
 
     Attributes
@@ -128,20 +110,51 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
 
     Notes
     -----
+    **The ensemble.** Each member is a codebook, a quantising autoencoder [1]_: the encoder gives a
+    one-hot code, which of 16 rows is nearest; the decoder gives that row. The codebook starts from
+    central rows of a random subsample of 128 rows, and gradient steps on the reconstruction loss
+    move it. In each batch the half of the rows with the largest loss is not learnt from, so that
+    outliers are not [2]_. Members see all features, scaled robustly, partly decorrelated (the more
+    features the more, with the power d / (d + 64)), and with large values shrunk by ``arcsinh``;
+    ``scaling=None`` leaves rows as they are. Over M members and features j, the outlyingness is
+
+    .. math::
+        s(x) = \frac{1}{c M} \sum_{m,j} \lvert x_j - \hat x_{mj} \rvert
+
+    where c makes a typical row 1. `feature_contributions` share it out in proportion to the
+    differences between x and ``reconstruct(x)``. If `architecture` or `latent` is set, members are
+    such autoencoders. `loss` and `corruption` are what any member is trained with.
+
+    **Novelty.** Three errors: :math:`e_1`, the absolute differences from the mean of the 3 nearest
+    of at most 8,192 kept rows [4]_, :math:`e_2`, the absolute errors when each feature is predicted
+    while a fifth of them is hidden [3]_, both summed over features, and :math:`e_3`, the root of
+    the sum of the squared reconstruction errors. With :math:`u_k` the mean of :math:`e_k` over the
+    10 nearest kept rows,
+
+    .. math::
+        s(x) = \frac{1}{c} \Big( \prod_{k=1}^{3} \frac{e_k}{\sqrt{u_k}} \Big)^{1/3}
+
+    A value that a constant feature never had in training adds 100. `feature_contributions` share s
+    out by each feature's mean share in the three errors.
+
+    **A single autoencoder.** The outlyingness is its reconstruction loss.
+
     <notes>
 
     References
     ----------
-    .. [1] Chen, Sathe, Aggarwal and Turaga (2017), "Outlier Detection with Autoencoder Ensembles", SDM.
-    .. [2] Bates, Candes, Lei, Romano and Sesia (2023), "Testing for Outliers with Conformal p-values", Annals of Statistics 51.
-    .. [3] Aggarwal and Sathe (2017), "Outlier Ensembles", Springer: nearest neighbours in many small subsamples.
-    .. [4] Li, Zhao, Hu, Botta, Ionescu and Chen (2022), "ECOD: Unsupervised Outlier Detection Using Empirical Cumulative
-       Distribution Functions", IEEE TKDE.
-    .. [5] Yin, Qiao, Zhou, Wang and Zhang (2024), "MCM: Masked Cell Modeling for Anomaly Detection in Tabular Data", ICLR.
-    .. [6] Livernoche, Jain, Hezaveh and Ravanbakhsh (2024), "On Diffusion Modeling for Anomaly Detection", ICLR, where nearest
-       neighbours are among the best in this regime.
-    .. [7] Hoaglin and Iglewicz (1987), "Fine-Tuning Some Resistant Rules for Outlier Labeling", Journal of the American Statistical
-       Association 82.
+    .. [1] van den Oord, Vinyals and Kavukcuoglu (2017), "Neural Discrete Representation Learning",
+       NeurIPS.
+    .. [2] Chen, Sathe, Aggarwal and Turaga (2017), "Outlier Detection with Autoencoder Ensembles",
+       SDM.
+    .. [3] Yin, Qiao, Zhou, Wang and Zhang (2024), "MCM: Masked Cell Modeling for Anomaly Detection
+       in Tabular Data", ICLR.
+    .. [4] Livernoche, Jain, Hezaveh and Ravanbakhsh (2024), "On Diffusion Modeling for Anomaly
+       Detection", ICLR, where nearest neighbours are among the best in this regime.
+    .. [5] Hoaglin and Iglewicz (1987), "Fine-Tuning Some Resistant Rules for Outlier Labeling",
+       Journal of the American Statistical Association 82.
+    .. [6] Bates, Candes, Lei, Romano and Sesia (2023), "Testing for Outliers with Conformal
+       p-values", Annals of Statistics 51.
 
     Examples
     --------
@@ -327,10 +340,10 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
 
         .. math:: p(x) = \frac{1 + \#\{i : s(x_i) \ge s(x)\}}{n + 1}
 
-        over the `n` rows that were held out. If a row comes from the same distribution as those, :math:`P(p \le t) \le t` for
-        every t, exactly and whatever the model has learnt [2]_; outliers among the rows held out make p-values larger. With
-        ``warm_start=True`` that holds too, whether rows come again, are added or are replaced; if equal rows occur often and the
-        second fit's are other rows, it holds only about. The smallest value is 1 / (n + 1).
+        over the `n` rows that were held out, with s the outlyingness. If a row comes from the same distribution as those,
+        :math:`P(p \le t) \le t` for every t, exactly and whatever the model has learnt [6]_. Outliers among the rows held out make
+        p-values larger. With ``warm_start=True`` this holds as long as rows keep their places and new ones are appended. The
+        smallest value is 1 / (n + 1).
 
         To bound the share of false alarms among all alarms by q, apply Benjamini and Hochberg's procedure:
         ``scipy.stats.false_discovery_control(detector.p_values(X)) <= q``.
@@ -414,7 +427,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         """The threshold on scores: a share of these rows, or a rule on the p-values of rows held out."""
         if isinstance(self.contamination, str):  # "auto"
             scores = self._calibration if len(self._calibration.values) else self._scored(source)
-            self.offset_ = scores.offset(AUTO_LEVEL)
+            self.offset_ = scores.offset(LEVEL) if self.novelty else scores.without_far().offset(ROBUST_LEVEL)
         else:
             self.offset_ = self._scored(source).percentiles([100 * self.contamination])[0]
 

@@ -97,7 +97,7 @@ ATTRIBUTES = """
 net_ : skorch.NeuralNet
     The trained net; ``net_.module_`` is the torch module.
 n_components_ : int
-    Length of a code; in an ensemble, the most that a member's code may have.
+    Length of a code; in an ensemble, of each member's code.
 n_iter_ : int
     Epochs run by the last fit.
 loss_curve_ : list of float

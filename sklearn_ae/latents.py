@@ -150,11 +150,11 @@ def smoothed(h: Tensor, on: Tensor, rows: Tensor, generator: torch.Generator) ->
     mean = torch.where(on, h, 0).sum(0) / n_on
     centred = torch.where(on, h - mean, 0)
     scaled = centred.double() / n_on.sqrt()
-    variances, directions = torch.linalg.eigh(scaled.T @ scaled)
+    _, deviations, directions = torch.linalg.svd(scaled, full_matrices=False)
     n, k = len(h), float(on.sum()) / len(h)  # of a row, so many entries vary
     bandwidth = (n * (k + 2) / 4) ** (-1 / (k + 4))
-    noise = torch.randn(len(rows), h.shape[1], dtype=torch.float64, generator=generator)
-    noise = (noise * variances.clamp_min(0).sqrt() @ directions.T).to(h.dtype)
+    noise = torch.randn(len(rows), len(deviations), dtype=torch.float64, generator=generator)
+    noise = (noise * deviations @ directions).to(h.dtype)
     return torch.where(on[rows], mean + (centred[rows] + bandwidth * noise) / (1 + bandwidth**2) ** 0.5, 0)
 
 

@@ -10,15 +10,15 @@ from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._data import batches, sources
 from sklearn_ae._data.batch import Batch
 from sklearn_ae._data.batches import Batches
+from sklearn_ae._data.members import Members
 from sklearn_ae._data.scaling import RunningScaling, Scaling, fit_scaling
-from sklearn_ae._data.sources import ArraySource, Members, Scaled, SparseSource
+from sklearn_ae._data.sources import ArraySource, Scaled, SparseSource
 from tests.helpers import QUICK
 
 CPU = torch.device("cpu")
 X = np.random.default_rng(0).normal(size=(23, 4)) * [1, 10, 100, 0.1] + [0, 5, -100, 3]
 EVERY_OTHER = np.arange(22, -1, -2)
 POSITIONS = torch.tensor([[3, 1, 2, 0, 7], [22, 5, 5, 4, 9]])
-FEATURES = torch.tensor([[0, 2], [3, 1]])
 
 # A new source needs an entry here: how it is made, and its rows, as `take` gives them.
 SOURCES = {
@@ -33,8 +33,8 @@ SOURCES = {
         ((X - X.mean(0)) / X.std(0))[EVERY_OTHER],
     ),
     "members": (
-        lambda: Members(Scaled(ArraySource(X), Scaling(), CPU), POSITIONS, FEATURES),
-        np.array([X[rows][:, features] for rows, features in zip(POSITIONS.numpy(), FEATURES.numpy(), strict=True)]),
+        lambda: Members(Scaled(ArraySource(X), Scaling(), CPU), POSITIONS, lambda x, mask: x / 2),
+        X[POSITIONS.numpy()] / 2,
     ),
 }
 ROOMS = {"resident": sources.RESIDENT_BYTES, "streamed": 0}

@@ -14,8 +14,13 @@ INNER = ("_data", "_network", "_scores", "_training")
 
 
 def imported(path):
-    """The modules that a file imports."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """What a file imports, but for what only a type checker reads."""
+    tree = ast.parse(path.read_text())
+    for_types = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    unread = {child for node in for_types for child in ast.walk(node)}
+    for node in ast.walk(tree):
+        if node in unread:
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

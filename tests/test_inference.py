@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
+from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer, _defaults
 from sklearn_ae._network.inference import share
 from sklearn_ae._training.optimizers import Adam
 from sklearn_ae.architectures import Convolutional, Custom, Dense
@@ -30,7 +30,7 @@ FLAT = {"architecture": Convolutional((1, 9), channels=(2,), linear_path=False),
 def test_threads_change_no_score(model, table, rng):
     model.fit(table)
     X = table[rng.integers(len(table), size=30_000)]
-    assert len(X) > 4 * model._chunk_rows()
+    assert len(X) > 4 * _defaults.CHUNK_ROWS[1]
     one = model.score_samples(X)
     torch.set_num_threads(2)
     try:

@@ -23,9 +23,9 @@ X = torch.tensor([[0.5, 0.0, 1.0], [1.0, 0.0, 1.0]])
         ("huber", [[0.125, 1.5, 1.5], [0.0, 0.5, 0.0]]),
     ],
 )
-def test_elements_by_hand(name, expected):
+def test_losses_of_entries_by_hand(name, expected):
     loss = make_loss(name)
-    np.testing.assert_allclose(loss.elements(RAW, X), expected)
+    np.testing.assert_allclose(loss.elementwise(RAW, X), expected)
     np.testing.assert_allclose(loss(RAW, X), np.mean(expected, axis=1))
 
 
@@ -81,11 +81,11 @@ class Reduced(nn.Module):
         return (raw - x).square().mean()
 
 
-def test_a_users_loss_may_give_one_number_per_sample_but_then_has_no_elements():
+def test_a_users_loss_may_give_one_number_per_sample_but_then_has_none_of_entries():
     loss = make_loss(PerSample())
     assert loss(RAW, X).shape == (2,)
     with pytest.raises(ValueError, match="not one per sample and feature"):
-        loss.elements(RAW, X)
+        loss.elementwise(RAW, X)
 
 
 def test_a_users_loss_must_not_reduce_over_samples():

@@ -12,8 +12,7 @@ from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae._data.scaling import KINDS, Scaling, fit_scaling
 from sklearn_ae._data.sources import ArraySource
 from sklearn_ae._losses import LOSSES, SquaredError
-from sklearn_ae._network.autoencoder import hide
-from sklearn_ae._network.filling import MOST_DIRECTIONS, GapFiller, normal_of
+from sklearn_ae._network.filling import MOST_DIRECTIONS, Filler, GapFiller, normal_of
 from sklearn_ae.latents import Variational
 from tests.helpers import ARCHITECTURES, CORRUPTIONS, LATENTS, QUICK, pairwise
 
@@ -106,10 +105,10 @@ def test_what_stands_in_a_gap_does_not_change_the_scaling_of_others(kind, holed)
 
 
 def test_what_stands_in_a_gap_does_not_reach_the_network(model, holed):
-    module = model.fit(holed).net_.module_
+    score = model.fit(holed)._model.score
     x, junk, mask = (part.float() if part.is_floating_point() else part for part in with_junk(holed))
     with torch.inference_mode():
-        for method in (module.encode, module.restore, module.losses, module.contributions):
+        for method in (score.network.encode, score.network.reconstruct, score.outlyingness, score.contributions):
             assert torch.equal(method(x, mask), method(junk, mask))
 
 
@@ -272,7 +271,7 @@ def test_complete_data_have_no_filler_and_an_empty_mask_changes_no_bit(table):
     x = Scaling().transform_for(torch.float64)(torch.from_numpy(table / 100))
     mask = torch.ones_like(x, dtype=torch.bool)
     with torch.no_grad():
-        for method in (module.encode, module.reconstruct, module.restore):
+        for method in (module.encode, module.reconstruct, module.raw_output):
             assert torch.equal(method(x), method(x, mask))
 
 
@@ -364,6 +363,6 @@ def test_a_filler_that_was_not_started_gives_zeros():
 def test_masking_hides_observed_values_only(rng):
     torch.manual_seed(0)
     mask = torch.from_numpy(rng.random((4_000, 8)) < 0.8)
-    hidden = hide(mask)
+    hidden = Filler().hide(mask)
     assert not (hidden & ~mask).any()
     assert 0.1 < (mask & ~hidden).float().mean() < 0.3

@@ -77,7 +77,7 @@ def test_automatic_contamination(share, rng):
     inliers = correlated(rng, 1_000 - n_outliers)
     outliers = 3 * rng.normal(size=(n_outliers, 6))
     detector = AutoencoderOutlierDetector(random_state=0).fit(np.r_[inliers, outliers])
-    assert (detector.predict(correlated(rng, 2_000)) == -1).mean() <= 0.08
+    assert (detector.predict(correlated(rng, 2_000)) == -1).mean() <= 0.1
     if n_outliers:
         assert (detector.predict(outliers) == -1).mean() >= 0.8
 
@@ -227,15 +227,15 @@ def test_members_that_cannot_be_batched_are_trained_one_by_one(rng):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(detector)).score_samples(X), detector.score_samples(X))
 
 
-def test_trimming_leaves_out_the_worst_quarter(rng):
+def test_trimming_leaves_out_the_worse_half(rng):
     X = correlated(rng, 60)
     module = AutoencoderOutlierDetector(n_estimators=2, **QUICK).fit(X).net_.module_
-    x = torch.randn(2, 8, module.features.shape[1])
+    x = torch.randn(2, 8, 6)
     raw = torch.zeros_like(x, requires_grad=True)
     objective = module.objective(Batch(x), raw)
     loss = x.square().mean(2)
-    assert ((objective == 0).sum(1) == 2).all()
-    kept = loss.sort(1).values[:, :6].mean(1)
+    assert ((objective == 0).sum(1) == 4).all()
+    kept = loss.sort(1).values[:, :4].mean(1)
     np.testing.assert_allclose(objective.detach().mean(1), kept, rtol=1e-5)
 
 
@@ -289,12 +289,12 @@ class Shapes(Callback):
         self.shapes.append(tuple(batch[0].shape))
 
 
-@pytest.mark.parametrize(("max_samples", "n"), [(16, 16), (0.5, 160), ("auto", 32), (1.0, 256), (1_000, 256), (1, 1), (0.001, 1)])
+@pytest.mark.parametrize(("max_samples", "n"), [(16, 16), (0.5, 160), ("auto", 128), (1.0, 320), (1_000, 320), (1, 1), (0.001, 1)])
 def test_members_learn_from_so_many_rows(max_samples, n, rng):
-    watch = Shapes()  # of 400 rows, 80 are held out and 64 left out
+    watch = Shapes()  # of 400 rows, 80 are held out
     detector = AutoencoderOutlierDetector(n_estimators=3, max_samples=max_samples, batch_size=1_000, callbacks=[watch], **QUICK)
     detector.fit(correlated(rng, 400))
-    assert watch.shapes == [(3, n, 5)] * 3
+    assert watch.shapes == [(3, n, 6)] * 3
 
 
 def test_early_stopping_works_in_an_ensemble(rng):
@@ -347,7 +347,7 @@ def test_pickles_are_small_and_give_the_same_numbers(fitted):
 def test_rows_that_are_mostly_copies_of_one_have_moderate_scores(share, most):
     X = (np.random.default_rng(0).random((500, 8)) < share).astype(float)
     outlyingness = -AutoencoderOutlierDetector(random_state=0).fit(X).score_samples(X)
-    assert 0.1 < np.median(outlyingness) < 100
+    assert 0 <= np.median(outlyingness) < 2
     assert np.mean(outlyingness) < most
 
 
@@ -356,7 +356,7 @@ def test_where_nothing_varies_contributions_sum_to_the_outlyingness():
     X = np.array([[1.0, 1.0, 1.0], [1.0, 1.0, 2.0]])
     outlyingness = -detector.score_samples(X)
     np.testing.assert_allclose(detector.feature_contributions(X).sum(1), outlyingness, rtol=1e-5, atol=1e-6)
-    assert outlyingness[0] <= 1 < outlyingness[1]
+    assert outlyingness[0] < 1.001 < outlyingness[1]
     assert detector.predict(X).tolist() == [1, -1]
 
 

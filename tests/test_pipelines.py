@@ -118,6 +118,8 @@ def test_polars_from_end_to_end(iris):
 
 def test_a_detector_ends_a_pipeline():
     X = load_digits().data[:300]
-    model = Pipeline([("scale", StandardScaler()), ("detect", AutoencoderOutlierDetector(n_estimators=5, **QUICK))])
+    model = Pipeline(
+        [("scale", StandardScaler()), ("detect", AutoencoderOutlierDetector(n_estimators=5, contamination=0.1, **QUICK))]
+    )
     assert set(model.fit_predict(X)) == {1, -1}
     assert model.fit(X).score_samples(X).shape == (300,)

@@ -317,9 +317,8 @@ def test_scores_are_monitored_epoch_by_epoch(table):
     from sklearn_ae.metrics import reconstruction_r2_scorer
 
     monitor = ScoringMonitor(scoring={"r2": reconstruction_r2_scorer})
-    AutoencoderTransformer(1, architecture=Dense((8,), linear_path=False), learning_rate=0.05, **QUICK).set_callbacks(monitor).fit(
-        table
-    )
+    model = AutoencoderTransformer(1, architecture=Dense((8,), linear_path=False), learning_rate=0.1, **QUICK)
+    model.set_callbacks(monitor).fit(table)
     deadline = time.monotonic() + 10  # the log is written by a thread
     while len(monitor.get_logs().data) < 4 and time.monotonic() < deadline:
         time.sleep(0.01)

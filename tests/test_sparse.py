@@ -133,7 +133,6 @@ def test_no_more_than_a_block_is_dense(estimator, scaling, monkeypatch):
     monkeypatch.setattr(sources, "BLOCK_BYTES", 2**18)
     monkeypatch.setattr("sklearn_ae._data.scaling.QUANTILE_VALUES", 2**21)
     monkeypatch.setattr("sklearn_ae._defaults.START_VALUES", 2**21)
-    monkeypatch.setattr("sklearn_ae._defaults.FEWEST_POOLED", 100)
     estimator.set_params(scaling=scaling, max_epochs=1, max_grad_norm=1.0)
     estimator.fit(X).score_samples(X)
     assert dense

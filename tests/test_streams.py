@@ -1,7 +1,6 @@
 """partial_fit: one pass over the chunks of a stream, which goes on."""
 
 import pickle
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -72,10 +71,10 @@ def test_one_pass_over_curved_rows_leaves_a_part_of_pcas_error(n, chunk, share):
 
 def test_a_chunk_validates_before_it_is_trained_on():
     X = stream(600)
-    model = AutoencoderTransformer(2, random_state=0).partial_fit(X[:200])
+    model = AutoencoderTransformer(2, scaling=None, random_state=0).partial_fit(X[:200])
     before = -model.score(X[200:400])
     model.partial_fit(X[200:400])
-    np.testing.assert_allclose(model.validation_loss_curve_[-1], before, rtol=0.6)  # the scaling has moved a little
+    np.testing.assert_allclose(model.validation_loss_curve_[-1], before, rtol=1e-4)
     model.partial_fit(X[400:])
     assert len(model.loss_curve_) == len(model.validation_loss_curve_) == model.n_iter_ == 3
 
@@ -141,7 +140,8 @@ def test_rows_one_by_one(estimator):
     for row in X:
         estimator.partial_fit(row[None])
     assert np.isfinite(estimator.score_samples(X)).all()
-    assert estimator.n_iter_ == 20
+    n_held_out = 4 if isinstance(estimator, AutoencoderOutlierDetector) else 0  # for good, to calibrate
+    assert estimator.n_iter_ == len(estimator.loss_curve_) == 20 - n_held_out
 
 
 def test_a_chunk_of_another_width_is_refused_and_nothing_changes(estimator):
@@ -351,18 +351,13 @@ def test_a_chunk_that_diverges_leaves_the_estimator_as_it_was():
 
 
 def test_memory_does_not_grow_with_the_stream(estimator, monkeypatch):
-    monkeypatch.setattr("sklearn_ae._defaults.MOST_RECENT", 500)
+    monkeypatch.setattr("sklearn_ae._defaults.MOST_RECENT", 200)
     estimator.set_params(n_estimators=2, max_epochs=1) if isinstance(estimator, AutoencoderOutlierDetector) else None
-    X = stream(1_000, n_features=50)
-    peaks = []
-    for round_ in range(2):
-        tracemalloc.start()
-        for chunk in range(5):
-            estimator.partial_fit(stream(200, seed=10 * round_ + chunk, n_features=50))
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert peaks[-1] < 1.1 * peaks[0] + 2**16
-    assert len(pickle.dumps(estimator)) < 40 * X.nbytes
+    sizes = []
+    for chunk in range(12):
+        estimator.partial_fit(stream(200, seed=chunk, n_features=50))
+        sizes.append(len(pickle.dumps(estimator)))
+    assert sizes[-1] < 1.01 * sizes[5]
 
 
 # The detector

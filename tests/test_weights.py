@@ -91,7 +91,7 @@ def test_quantiles_are_about_those_of_repeated_rows(kind):
 def test_percentiles_and_p_values_are_those_of_repeated_rows(rng):
     values, counts = rng.normal(size=3_000), rng.integers(1, 4, 3_000)
     a, b = Scores(values, counts.astype(float)), Scores(values.repeat(counts))
-    np.testing.assert_allclose(a.percentiles([1, 25, 50, 75]), b.percentiles([1, 25, 50, 75]), atol=0.03)
+    np.testing.assert_allclose(a.percentiles([5, 25, 50, 75]), b.percentiles([5, 25, 50, 75]), atol=0.03)
     asked = rng.normal(size=50)
     np.testing.assert_allclose(a.p_values(asked), b.p_values(asked), atol=1e-3)
 

@@ -50,6 +50,10 @@ class Stack(nn.Module):
         return self.network.loss
 
     @property
+    def filler(self):
+        return self.network.filler
+
+    @property
     def learning(self) -> bool:
         return self.network.learning
 

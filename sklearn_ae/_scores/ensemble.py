@@ -30,12 +30,15 @@ class Ensemble(Single):
     stops_early = False
     unused = ()
     scale: Tensor
+    shift: Tensor
+    factor: Tensor
     spread: Tensor
 
     def __init__(self, configuration: Configuration, checked: bool = False):
         super().__init__(configuration, checked)
         self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("spread", torch.zeros(configuration.n_features))  # of a network's residuals on most rows
+        for name in ("shift", "factor", "spread"):  # of what is drawn anew
+            self.register_buffer(name, torch.zeros(configuration.n_features))
 
     @classmethod
     def configure(cls, detector: Any, parts: dict, source: Source) -> dict:
@@ -113,7 +116,19 @@ class Ensemble(Single):
         outlyingness = self.outlyingness(batch.x, batch.mask)
         self.scale.copy_(typical(outlyingness))
         most = outlyingness <= outlyingness.quantile(MOST)
-        self.spread.copy_(self.network.residuals(batch.x, batch.mask)[:, most].square().mean((0, 1)).sqrt())
+        self._learn_moments(batch.x[most], None if batch.mask is None else batch.mask[most])
+
+    def _learn_moments(self, x: Tensor, mask: Tensor | None) -> None:
+        """How reconstructions and residuals are scaled so that their sum has the rows' means and variances."""
+        x, mask = self.network.shared(x, mask)
+        reconstructed = self.network.each("reconstruct", x, mask)
+        x = x if mask is None else torch.where(mask, x, reconstructed)
+        mean, centre = x.mean((0, 1)), reconstructed.mean((0, 1))
+        residual = (x - reconstructed).square().mean((0, 1))
+        variance = (reconstructed - centre).square().mean((0, 1)) + residual
+        self.factor.copy_((x - mean).square().mean((0, 1)).div(variance.clamp_min(1e-30)).sqrt())
+        self.shift.copy_(mean - self.factor * centre)
+        self.spread.copy_(self.factor * residual.sqrt())
 
     def outlyingness(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return for_all_features(self.network.residuals(x, mask).mean(0), mask).sum(1) / self.scale
@@ -124,12 +139,13 @@ class Ensemble(Single):
         return self.outlyingness(x, mask)[:, None] * shares(difference, mask)
 
     def sample(self, codes: Tensor, which: Tensor, generator: torch.Generator) -> Tensor:
-        """Each row from one of the networks, with a normal residual of the size that its residuals have."""
+        """Each row from one of the networks, with a normal residual, and the moments of the rows that lie less far out."""
         network = self.network
         z = network.sample_codes(codes, which, generator).unflatten(1, (network.n_networks, -1)).transpose(0, 1).contiguous()
         one = torch.randint(network.n_networks, (len(which),), generator=generator)
         rows = network.each("decode", z)[one, torch.arange(len(which))]
-        return network.whitening.inverse(rows + self.spread * torch.randn(rows.shape, generator=generator))
+        rows = self.shift + self.factor * rows + self.spread * torch.randn(rows.shape, generator=generator)
+        return network.whitening.inverse(rows)
 
     @property
     def n_codes(self) -> int:

@@ -15,6 +15,7 @@ from sklearn_ae._network.filling import MaskFiller
 from sklearn_ae._scores.ensemble import for_all_features, shares, typical
 from sklearn_ae._scores.single import Plan, Prepared, Single, or_default
 from sklearn_ae.architectures import Dense
+from sklearn_ae.latents import smoothed
 
 NEAREST, AROUND = 3, 10  # rows whose mean a row is compared with; rows whose own errors its errors are divided by
 N_PARTS, N_PARTITIONS = 5, 3  # features are hidden a fifth at a time, in so many partitions of them
@@ -97,7 +98,7 @@ class Novelty(Single):
         errors = torch.cat([self._errors(x, None, middle)[0] for x, middle, _ in pairs])
         self.typical_errors.copy_(torch.stack([typical(one) for one in errors.T]))
         self.usual = errors + FLOOR * self.typical_errors
-        around = torch.cat([near @ self.usual for _, _, near in pairs])
+        around = torch.cat([mean_of(self.usual, near) for _, _, near in pairs])
         self.scale.copy_(typical(self._combined(self.usual, around)))
 
     def outlyingness(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -115,7 +116,7 @@ class Novelty(Single):
         x = x if mask is None else torch.where(mask, x, 0)
         middle, near = self._around(x, mask)
         errors, elements = self._errors(x, mask, middle)
-        far_out = self._combined(errors + FLOOR * self.typical_errors, near @ self.usual) / self.scale
+        far_out = self._combined(errors + FLOOR * self.typical_errors, mean_of(self.usual, near)) / self.scale
         never_seen = NEVER_SEEN * (~self.varies & (x.abs() > CHANGED)).to(x.dtype)
         return far_out, elements, never_seen
 
@@ -161,8 +162,8 @@ class Novelty(Single):
         near, around = (
             (distances <= smallest[:, min(k, n_kept) - 1 : min(k, n_kept)] + tied).to(x.dtype) for k in (NEAREST, AROUND)
         )
-        middle = (near / near.sum(1, keepdim=True)) @ self.kept
-        return middle, around / around.sum(1, keepdim=True)
+        near, around = (one / one.sum(1, keepdim=True) for one in (near, around))
+        return mean_of(self.kept, near), around
 
     def _squared_distances(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Over what was observed, less the rows' own squares (n_kept, n_samples)."""
@@ -172,13 +173,9 @@ class Novelty(Single):
         return extended @ nn.functional.pad(x.T, (0, 0, 0, 1), value=1.0)  # rows as columns: see _layers
 
     def sample(self, codes: Tensor, which: Tensor, generator: torch.Generator) -> Tensor:
-        """Kept rows, each moved by a normal kernel and then drawn towards the mean, so that means and variances stay."""
-        n, d = self.kept.shape
-        rows = self.kept[torch.randint(n, (len(which),), generator=generator)]
-        bandwidth = (n * (d + 2) / 4) ** (-1 / (d + 4))
-        mean, deviation = self.kept.mean(0), self.kept.std(0, correction=0)
-        moved = rows - mean + bandwidth * deviation * torch.randn(rows.shape, generator=generator)
-        return mean + moved / (1 + bandwidth**2) ** 0.5
+        """Kept rows, smoothed, so that means and covariances stay."""
+        which = torch.randint(len(self.kept), (len(which),), generator=generator)
+        return smoothed(self.kept, torch.ones_like(self.kept, dtype=torch.bool), which, generator)
 
     @property
     def n_values(self) -> int:
@@ -192,6 +189,11 @@ class Novelty(Single):
             if one.shape[1:] == getattr(self, name).shape[1:]:  # otherwise torch tells
                 setattr(self, name, torch.empty_like(one, device=self.scale.device))
         super()._load_from_state_dict(state, prefix, *args)
+
+
+def mean_of(values: Tensor, weight: Tensor) -> Tensor:
+    """Means (n_samples, n_columns) of values (n_kept, n_columns) by weights (n_samples, n_kept)."""
+    return (values.T @ weight.T).T  # rows as columns: see _layers
 
 
 def smallest_values(values: Tensor, k: int) -> Tensor:

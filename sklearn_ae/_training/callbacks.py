@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sklearn_ae._training.progress import Watcher
@@ -16,11 +17,11 @@ except ImportError:  # scikit-learn before 1.9: estimators have no set_callbacks
 
 
 class FitCallbacks(Watcher):
-    """Tells an estimator's callbacks, its own and those of a pipeline or a search around it, of its fit and of each epoch.
+    """Tells an estimator's callbacks, and those of a search around it, of its fit and its epochs.
 
-    They get the training data, with X as the target where there is no y: autoencoders learn X. Where a callback asks for the
-    fitted estimator, it gets one whose weights are a copy of those that the epoch was judged by. A callback that gives True ends
-    training after this epoch.
+    They get the training data, with X as the target where there is no y: autoencoders learn X.
+    Where a callback asks for the fitted estimator, it gets one whose weights are a copy of those
+    that the epoch was judged by. A callback that gives True ends training after this epoch.
 
     Parameters
     ----------
@@ -33,11 +34,11 @@ class FitCallbacks(Watcher):
     def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any):
         self.estimator, self.X, self.y = estimator, X, X if y is None else y
         self.metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        self.context = estimator._init_callback_context(max_subtasks=None)  # how many is known when training begins
+        self.context = estimator._init_callback_context(max_subtasks=None)  # known in begin
         self.keep: list[Callable] = []
 
     def watch(self, net: Any, keep: Callable) -> None:
-        """Watch a net's training; ``keep(twin, net)`` makes another estimator one that is fitted as far as the net is trained."""
+        """Watch a net's training; ``keep(twin, net)`` fits an estimator as far as the net is."""
         self.keep.insert(0, keep)
         net.watchers = (*net.watchers, self)
 
@@ -59,7 +60,8 @@ class FitCallbacks(Watcher):
         self.epoch.call_on_fit_task_begin(**self.told)
 
     def end_epoch(self, net):
-        return self.epoch.call_on_fit_task_end(**self.told, reconstruction_attributes=lambda: self._fitted_so_far(net))
+        fitted = partial(self._fitted_so_far, net)
+        return self.epoch.call_on_fit_task_end(**self.told, reconstruction_attributes=fitted)
 
     def _fitted_so_far(self, net: Any) -> dict:
         twin = object.__new__(type(self.estimator))
@@ -75,4 +77,5 @@ class FitCallbacks(Watcher):
 
 def fit_callbacks(estimator: Any, X: Any, y: Any, sample_weight: Any) -> FitCallbacks | None:
     """What tells an estimator's callbacks of its fit; None if it has none."""
-    return FitCallbacks(estimator, X, y, sample_weight) if hasattr(estimator, "_skl_callbacks") else None
+    has_some = hasattr(estimator, "_skl_callbacks")
+    return FitCallbacks(estimator, X, y, sample_weight) if has_some else None

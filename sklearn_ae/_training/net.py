@@ -50,7 +50,8 @@ class AutoencoderNet(NeuralNet):
     watchers : sequence of Watcher
         Who is told of the training besides skorch's callbacks.
     resume_from : dict or None
-        What ``state_.state_dict()`` gave at the end of an epoch of the same plan, to go on from.
+        What ``state_.state_dict()`` gave at the end of an epoch of the same plan, to go on from;
+        with the `history`, if there is one, that the net then has.
     **kwargs
         Settings of `Trainer`, and skorch's parameters. `compile_step` takes the place of skorch's
         `compile`, which would rename the weights.
@@ -63,6 +64,7 @@ class AutoencoderNet(NeuralNet):
         As those of `Trainer`.
     """
 
+    resume_from: Any
     trainer_: Any = None
 
     def __init__(self, *args, watchers=(), resume_from=None, **kwargs):
@@ -125,12 +127,13 @@ class AutoencoderNet(NeuralNet):
         trainer = kind(self.module_, self.optimizer_, **settings)
         if self.resume_from is not None:
             trainer.state.load_state_dict(self.resume_from)
+            self.history.extend(self.resume_from.get("history", []))
+            self.resume_from = None
         return trainer
 
     def _observe(self, rows: Any, held_out: Any, **data) -> None:
         """Let the net and its callbacks be told of a training on these rows."""
-        observer = SkorchObserver(self, rows, held_out, data)
-        self.trainer_.observers = (observer,)
+        self.trainer_.observer = observer = SkorchObserver(self, rows, held_out, data)
         asked = any(asks_for_batches(callback) for _, callback in self.callbacks_)
         self.trainer_.batch_observer = observer if asked else None
 
@@ -194,13 +197,11 @@ class SkorchObserver(Watcher):
         self.datasets = {"dataset_train": rows, "dataset_valid": held_out}
 
     def begin(self, trainer):
-        for watcher in self.net.watchers:
-            watcher.begin(self.net)
+        self._tell_watchers("begin")
         self.net.notify("on_train_begin", **self.data)
 
     def begin_epoch(self, trainer):
-        for watcher in self.net.watchers:
-            watcher.begin_epoch(self.net)
+        self._tell_watchers("begin_epoch")
         self.net.notify("on_epoch_begin", **self.datasets)
 
     def begin_batch(self, batch: Batch, training: bool) -> None:
@@ -222,7 +223,7 @@ class SkorchObserver(Watcher):
         self._note_epoch("train", trainer.state.losses, self.rows)
         if self.held_out is not None:
             self._note_epoch("valid", trainer.state.validation_losses, self.held_out)
-        stops = [watcher.end_epoch(self.net) for watcher in self.net.watchers]
+        stops = self._tell_watchers("end_epoch")
         try:
             self.net.notify("on_epoch_end", **self.datasets)
         except KeyboardInterrupt:
@@ -235,13 +236,15 @@ class SkorchObserver(Watcher):
         net = self.net
         net.best_epoch_, net.interrupted_ = trainer.best_epoch, trainer.interrupted
         net.trainer_ = None
-        for watcher in net.watchers:
-            watcher.end(net)
+        self._tell_watchers("end")
         net.notify("on_train_end", **self.data)
 
     def close(self):
         for watcher in self.net.watchers:
             watcher.close()
+
+    def _tell_watchers(self, method: str) -> list:
+        return [getattr(watcher, method)(self.net) for watcher in self.net.watchers]
 
     def _note_epoch(self, prefix: str, losses: list[float], rows: Any) -> None:
         history, loss = self.net.history, losses[-1]

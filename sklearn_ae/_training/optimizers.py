@@ -1,20 +1,23 @@
 """The optimisers by name; Adam and AdamW over parameters laid out as one tensor."""
 
 import inspect
+from typing import Any
 
 import torch
 from torch import Tensor
 
 ALIGNED = 16  # numbers of four bytes
-UNDECORATED_ADD = inspect.unwrap(torch.optim.Optimizer.add_param_group)  # the decorator's first call imports torch's compiler
+# Undecorated: the decorator's first call imports torch's compiler.
+add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
 
 
 class Adam(torch.optim.Optimizer):
     r"""Adam [1]_ with one fused call a step, however many parameters there are.
 
-    torch's own optimisers spend longer on Python around each step than a small network's step takes, and importing torch's
-    compiler at the first step takes most of a second. Here the parameters become views of one tensor, and so do their gradients,
-    which are kept and set to zero and not freed. State, hooks and ``state_dict`` are those of :class:`torch.optim.Adam`.
+    torch's own optimisers spend longer on Python around each step than a small network's step
+    takes, and importing torch's compiler at the first step takes most of a second. Here the
+    parameters become views of one tensor, and so do their gradients, which are set to zero and not
+    freed. State, hooks and ``state_dict`` are those of :class:`torch.optim.Adam`.
 
     Parameters
     ----------
@@ -36,19 +39,28 @@ class Adam(torch.optim.Optimizer):
     .. [1] Kingma and Ba (2015), "Adam: A Method for Stochastic Optimization", ICLR.
     """
 
-    _fused_step = staticmethod(torch._fused_adam_)
+    _fused_step: Any = staticmethod(torch._fused_adam_)
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, max_norm=None):
+    def __init__(
+        self,
+        params,
+        lr=1e-3,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        weight_decay=0.0,
+        max_norm=None,
+    ):
         self.flats: list[Flat] = []
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "max_norm": max_norm})
+        defaults = {"lr": lr, "betas": betas, "eps": eps}
+        super().__init__(params, {**defaults, "weight_decay": weight_decay, "max_norm": max_norm})
 
     def add_param_group(self, param_group):
         """Add parameters, with options of their own, as for any torch optimiser."""
-        UNDECORATED_ADD(self, param_group)
+        add_param_group(self, param_group)
         self._lay_out(self.param_groups[-1])
 
     def rates_on_device(self):
-        """Make the learning rates tensors on the parameters' device, so that a CUDA graph reads them at each replay."""
+        """Make the learning rates tensors on the device, which a CUDA graph reads each time."""
         for group, flat in zip(self.param_groups, self.flats, strict=True):
             if not isinstance(group["lr"], Tensor):
                 group["lr"] = torch.tensor(float(group["lr"]), device=flat.values.device)
@@ -81,32 +93,23 @@ class Adam(torch.optim.Optimizer):
             excess = None
             if group["max_norm"] is not None:
                 excess = (torch.linalg.vector_norm(flat.gradient) / group["max_norm"]).clamp_min_(1)
-            self._fused_step(
-                [flat.values],
-                [flat.gradient],
-                [flat.mean],
-                [flat.square],
-                [],
-                [flat.step],
-                lr=group["lr"],
-                beta1=group["betas"][0],
-                beta2=group["betas"][1],
-                weight_decay=group["weight_decay"],
-                eps=group["eps"],
-                amsgrad=False,
-                maximize=False,
-                grad_scale=excess,
-            )
+            tensors = [[one] for one in (flat.values, flat.gradient, flat.mean, flat.square)]
+            options = {name: group[name] for name in ("lr", "weight_decay", "eps")}
+            options |= {"amsgrad": False, "maximize": False, "grad_scale": excess}
+            beta1, beta2 = group["betas"]
+            self._fused_step(*tensors, [], [flat.step], beta1=beta1, beta2=beta2, **options)
         for hook in self._optimizer_step_post_hooks.values():
             hook(self, (closure,), {})
         return loss
 
-    step.hooked = True  # type: ignore[attr-defined]  # the base class would wrap each step in a profiler's record; the hooks are called above
+    # The base class would wrap each step in a profiler's record; the hooks are called above.
+    step.hooked = True  # type: ignore[attr-defined]
 
     def state_dict(self):
-        """As torch's: each parameter counts its own steps, since torch's Adam, given these numbers, counts them one by one."""
+        """As torch's, whose Adam counts the steps of each parameter in a tensor of its own."""
         packed = super().state_dict()
-        packed["state"] = {i: {**own, "step": own["step"].clone()} for i, own in packed["state"].items()}
+        states = packed["state"].items()
+        packed["state"] = {i: {**own, "step": own["step"].clone()} for i, own in states}
         return packed
 
     def load_state_dict(self, state_dict):
@@ -128,9 +131,10 @@ class Adam(torch.optim.Optimizer):
             self._lay_out(group)
 
     def _lay_out(self, group: dict) -> None:
-        """Make the parameters of a group, and the state that is known of them, views of flat tensors."""
+        """Make a group's parameters, and what is known of their state, views of flat tensors."""
         flat = Flat(group["params"])
-        for p, mean, square in zip(flat.parameters, flat.views(flat.mean), flat.views(flat.square), strict=True):
+        means, squares = flat.views(flat.mean), flat.views(flat.square)
+        for p, mean, square in zip(flat.parameters, means, squares, strict=True):
             known = self.state.get(p, {})
             if known:
                 mean.copy_(known["exp_avg"])
@@ -147,9 +151,10 @@ class AdamW(Adam):
 
 
 class Flat:
-    """Parameters as views of one tensor, their gradients as views of another, and Adam's state of the same shape.
+    """Parameters as views of one tensor, their gradients as views of another, and Adam's state.
 
-    Each begins at a multiple of 64 bytes, as tensors of their own do: kernels round differently for others.
+    Each begins at a multiple of 64 bytes, as tensors of their own do: kernels round differently
+    for others.
 
     Parameters
     ----------
@@ -160,10 +165,12 @@ class Flat:
     def __init__(self, parameters: list[Tensor]):
         self.parameters = parameters
         self.sizes = [-(-p.numel() // ALIGNED) * ALIGNED for p in parameters]
-        self.values, self.gradient, self.mean, self.square = (parameters[0].new_zeros(sum(self.sizes)) for _ in range(4))
+        zeros = [parameters[0].new_zeros(sum(self.sizes)) for _ in range(4)]
+        self.values, self.gradient, self.mean, self.square = zeros
         self.step = torch.zeros((), device=self.values.device)
         self.gradients = self.views(self.gradient)
-        for p, value, gradient in zip(parameters, self.views(self.values), self.gradients, strict=True):
+        values = self.views(self.values)
+        for p, value, gradient in zip(parameters, values, self.gradients, strict=True):
             p.data = value.copy_(p)
             p.grad = gradient
 
@@ -173,7 +180,7 @@ class Flat:
         return [part[: p.numel()].view_as(p) for p, part in parts]
 
     def collect_gradients(self) -> None:
-        """Put gradients back in place that were replaced, for example by ``module.zero_grad()`` and a backward pass."""
+        """Put gradients back in place that were replaced, as by ``module.zero_grad()``."""
         for p, gradient in zip(self.parameters, self.gradients, strict=True):
             if p.grad is not gradient:
                 gradient.zero_() if p.grad is None else gradient.copy_(p.grad)

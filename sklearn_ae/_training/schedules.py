@@ -4,17 +4,18 @@ import math
 from collections.abc import Callable
 
 from torch import Tensor
+from torch.optim import Optimizer
 
 
 def one_cycle(t: float) -> float:
-    """Up from 1/25 over the first 30% of training, down to nothing over the rest, along cosines (Smith and Topin, 2019)."""
+    """Up from 1/25 over 30% of training, then down to nothing (Smith and Topin, 2019)."""
     if t < 0.3:
         return 1 + (1 / 25 - 1) * (1 + math.cos(math.pi * t / 0.3)) / 2
     return cosine((t - 0.3) / 0.7)
 
 
 def last_steps(t: float) -> float:
-    """Low: up to 0.3 over a fifth, down to nothing along a cosine; for a few steps from weights that are good."""
+    """Up to 0.3 over a fifth, down to nothing along a cosine; for a few steps from good weights."""
     return 0.3 * min(1.0, t / 0.2) * cosine(t)
 
 
@@ -28,7 +29,7 @@ def cosine(t: float) -> float:
     return (1 + math.cos(math.pi * t)) / 2
 
 
-# From a share of the planned training to a factor of the learning rate; None leaves the rate to others.
+# From a share of the planned training to a factor of the rate; None leaves the rate to others.
 SCHEDULES: dict[str, Callable[[float], float] | None] = {
     "constant": None,
     "cosine": cosine,
@@ -37,9 +38,10 @@ SCHEDULES: dict[str, Callable[[float], float] | None] = {
 }
 
 
-def set_rate(group: dict, rate: float) -> None:
-    """Set a parameter group's learning rate, in place where it is a tensor that a graph reads."""
-    if isinstance(group["lr"], Tensor):
-        group["lr"].fill_(rate)
-    else:
-        group["lr"] = rate
+def set_rates(optimizer: Optimizer, rates: list[float]) -> None:
+    """Set each parameter group's learning rate, in place where it is a tensor."""
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate

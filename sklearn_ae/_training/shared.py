@@ -94,9 +94,10 @@ class SharedTrainer(Trainer):
                 self.processes.add(var)
                 var.sub_(mean.square()).clamp_min_(0)
 
-    def _judge(self, batches, observer):
-        losses = super()._judge(batches, observer)
-        self.processes.take_first(losses)
+    def _judge(self, rows, observer):
+        losses = super()._judge(rows, observer)
+        if losses is not None:
+            self.processes.take_first(losses)
         return losses
 
     def _end_epoch(self, loss, losses):

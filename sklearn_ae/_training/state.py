@@ -13,6 +13,8 @@ from sklearn_ae._training.optimizers import Adam
 
 AVERAGE_DECAY = 0.98  # of the moving average of the weights, a step
 FEW_ROWS_ERRORS = 5  # over the rows held out: standard errors beyond one by which training must win
+NUMBERS = ("step", "epoch", "best_loss", "best_epoch", "waited", "stopped", "rates")
+OWN = (*NUMBERS, "losses", "validation_losses", "average", "start", "best")  # what is saved
 
 
 class Snapshot(NamedTuple):
@@ -117,35 +119,25 @@ class TrainingState:
 
     # Saving
 
-    PLAIN = ("step", "epoch", "best_loss", "best_epoch", "waited", "stopped", "rates")
-
-    def state_dict(self) -> dict:
-        """Tensors and plain values, copied, from which ``load_state_dict`` goes on."""
+    def state_dict(self, device: torch.device | None = None) -> dict:
+        """Tensors and plain values, copied to a device, from which ``load_state_dict`` goes on."""
         with self.averaged(False):
-            parts: dict[str, Any] = {name: getattr(self, name) for name in self.PLAIN}
-            for name in ("losses", "validation_losses", "average"):
-                parts[name] = getattr(self, name)
-            for name in ("start", "best"):
-                snapshot = getattr(self, name)
-                parts[name] = None if snapshot is None else tuple(snapshot)
-            for name, owner in (("module", self.module), ("optimizer", self.optimizer)):
-                parts[name] = owner.state_dict()
-            parts["random"] = torch.get_rng_state()
+            state = {name: getattr(self, name) for name in OWN}
+            state["module"] = self.module.state_dict()
+            state["optimizer"] = self.optimizer.state_dict()
+            state["random"] = torch.get_rng_state()
             if self.device.type == "cuda":
-                parts["cuda_random"] = torch.cuda.get_rng_state(self.device)
-            return copied(parts)
+                state["cuda_random"] = torch.cuda.get_rng_state(self.device)
+            return copied(state, device)
 
     def load_state_dict(self, state: dict) -> None:
         """Go on from what ``state_dict`` gave; the network then has the present weights."""
-        for name in (*self.PLAIN, "losses", "validation_losses"):
-            setattr(self, name, copied(state[name]))
+        for name in OWN:
+            setattr(self, name, copied(state[name], self.device))
+        self.start, self.best = (one and Snapshot(*one) for one in (self.start, self.best))
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.values = trained_values(self.module, self.optimizer)
-        names = ("average", "start", "best")
-        self.average, *snapshots = (copied(state[name], self.device) for name in names)
-        self.start, self.best = (one and Snapshot(*one) for one in snapshots)
-        self._averaged = False
+        self.values, self._averaged = trained_values(self.module, self.optimizer), False
         if "random" in state:
             torch.set_rng_state(state["random"])
         if "cuda_random" in state:
@@ -195,5 +187,6 @@ def converted(value: Any, kind: type, convert: Callable) -> Any:
     if isinstance(value, dict):
         return {key: converted(one, kind, convert) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(converted(one, kind, convert) for one in value)
+        items = (converted(one, kind, convert) for one in value)
+        return list(items) if isinstance(value, list) else tuple(items)
     return value

@@ -1,8 +1,7 @@
 """How a network is trained: the loop, from top to bottom. It knows no estimator and no skorch."""
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from sklearn_ae._data.sources import Scaled
 from sklearn_ae._defaults import stream_decay
 from sklearn_ae._torch import threads, torch_seed
 from sklearn_ae._training.progress import Watcher
-from sklearn_ae._training.schedules import SCHEDULES, set_rate
+from sklearn_ae._training.schedules import SCHEDULES, set_rates
 from sklearn_ae._training.state import TrainingState, improved_significantly
 from sklearn_ae._training.steps import choose_step
 
@@ -62,8 +61,8 @@ class Trainer:
 
     Attributes
     ----------
-    observers : sequence of Watcher
-        They are told of each epoch, and may end training.
+    observer : Watcher
+        Is told of each epoch, and may end training.
     batch_observer : object or None
         Is told of each batch, by ``begin_batch``, ``gradients`` and ``end_batch``.
     state : TrainingState
@@ -91,7 +90,7 @@ class Trainer:
     is_shared = False  # whether gradients are added up over several processes
 
     def __post_init__(self) -> None:
-        self.observers: Sequence[Watcher] = ()
+        self.observer = Watcher()
         self.batch_observer: Any = None
         self.state = TrainingState(self.module, self.optimizer)
         self.device = self.state.device
@@ -100,7 +99,7 @@ class Trainer:
         self.interrupted: KeyboardInterrupt | None = None
 
     def train(self, rows: Scaled | Members, held_out: Scaled | Members | None = None) -> None:
-        """Train until the plan is over, nothing improves, or an observer says so.
+        """Train until the plan is over, nothing improves, or the observer says so.
 
         Ctrl-C too ends training at the best epoch so far; before the end of the first it is raised.
 
@@ -110,30 +109,26 @@ class Trainer:
             If a loss is not finite.
         """
         state, batches = self.state, self._batches(rows)
-        judged = None if held_out is None else in_batches(held_out, self.batch_size, training=False)
         self.n_steps = self.max_epochs * len(batches)
-        with threads(self.n_threads), ExitStack() as stack:
-            for observer in self.observers:
-                stack.callback(observer.close)
-            if state.epoch == 0:
-                self._start(judged)
-            for observer in self.observers:
-                observer.begin(self)
-            try:
-                while state.epoch < self.max_epochs and not state.stopped:
-                    for observer in self.observers:
-                        observer.begin_epoch(self)
-                    loss = self._learn(batches)
-                    losses = None if judged is None else self._judge(judged, self.batch_observer)
-                    self._end_epoch(loss, losses)
-            except KeyboardInterrupt as interrupt:
+        try:
+            with threads(self.n_threads):
                 if state.epoch == 0:
-                    raise
-                self.interrupted = interrupt
-            self._choose_weights()
-            leave_training(self.module)
-            for observer in self.observers:
-                observer.end(self)
+                    self._start(held_out)
+                self.observer.begin(self)
+                try:
+                    while state.epoch < self.max_epochs and not state.stopped:
+                        self.observer.begin_epoch(self)
+                        loss = self._learn(batches)
+                        self._end_epoch(loss, self._judge(held_out, self.batch_observer))
+                except KeyboardInterrupt as interrupt:
+                    if state.epoch == 0:
+                        raise
+                    self.interrupted = interrupt
+                self._choose_weights()
+                leave_training(self.module)
+                self.observer.end(self)
+        finally:
+            self.observer.close()
 
     def train_on_chunk(self, rows: Scaled | Members) -> None:
         """One pass over a chunk of a stream, going on from the last one; it is judged before that.
@@ -147,12 +142,10 @@ class Trainer:
         before = state.state_dict()
         try:
             with threads(self.n_threads):
-                for observer in self.observers:
-                    observer.begin_epoch(self)
-                judged = in_batches(rows, self.batch_size, training=False)
-                losses = self._judge(judged, self.batch_observer)
+                self.observer.begin_epoch(self)
+                losses = self._judge(rows, self.batch_observer)
                 state.use_average(False)
-                loss = self._learn(in_batches(rows, self.batch_size, training=True))
+                loss = self._learn(self._batches(rows))
                 state.use_average(True)
                 self._end_epoch(loss, losses)
         except BaseException:
@@ -163,13 +156,11 @@ class Trainer:
         finally:
             leave_training(self.module)
 
-    # An epoch
-
-    def _start(self, judged: Batches | None) -> None:
+    def _start(self, held_out: Scaled | Members | None) -> None:
         """Judge the weights from before training, and begin to average."""
         state = self.state
-        if judged is not None and self.keep_best:
-            losses = self._judge(judged, None)  # there is no epoch yet for an observer
+        losses = self._judge(held_out, None)  # there is no epoch yet whose batches are observed
+        if losses is not None and self.keep_best:
             state.best_loss = float(losses.mean())
             state.start = state.best = state.snapshot(losses)
         if self.keep_best or self.keep_average:
@@ -177,15 +168,16 @@ class Trainer:
 
     def _learn(self, batches: Batches) -> float:
         """One pass of steps; the mean objective, read once from the device."""
-        observer = self.batch_observer
+        state, observer = self.state, self.batch_observer
         self._set_learning(True)
         step = self.step = choose_step(self, self.step)  # anew: weights may have been frozen
         schedule = SCHEDULES[self.schedule] if isinstance(self.schedule, str) else self.schedule
         total = torch.zeros((), device=self.device)
         for batch in batches:
             if schedule is not None:
-                self._set_rates(schedule(self.state.step / self.n_steps))
-            self.state.step += 1
+                factor = schedule(state.step / self.n_steps)
+                set_rates(self.optimizer, [rate * factor for rate in state.rates])
+            state.step += 1
             if observer is not None:
                 observer.begin_batch(batch, True)
             loss = step(batch)
@@ -205,12 +197,14 @@ class Trainer:
         return total.item() / batches.source.n_rows
 
     @torch.no_grad()
-    def _judge(self, batches: Batches, observer: Any) -> Tensor:
-        """The objectives of rows, under the averaged weights and the same noise each time."""
+    def _judge(self, rows: Scaled | Members | None, observer: Any) -> Tensor | None:
+        """The rows' objectives, under the averaged weights and the same noise each time."""
+        if rows is None:
+            return None
         losses = []
         self._set_learning(False)
         with self.state.averaged(), torch_seed(0, self.device):
-            for batch in batches:
+            for batch in in_batches(rows, self.batch_size, training=False):
                 if observer is not None:
                     observer.begin_batch(batch, False)
                 loss, raw = self.objective(batch)
@@ -247,18 +241,13 @@ class Trainer:
                     state.waited = 0
                 else:
                     state.stopped = True
-            stops = [observer.end_epoch(self) for observer in self.observers]
-            state.stopped = state.stopped or any(stops)
-
-    def _set_rates(self, factor: float) -> None:
-        for group, rate in zip(self.optimizer.param_groups, self.state.rates, strict=True):
-            set_rate(group, rate * factor)
+            state.stopped |= self.observer.end_epoch(self)
 
     def _lower_rates(self) -> bool:
         """Lower the learning rates; False once they are a thousandth of the first."""
-        for group in self.optimizer.param_groups:
-            set_rate(group, float(group["lr"]) * PLATEAU_FACTOR)
-        return float(self.optimizer.param_groups[0]["lr"]) > 1e-3 * self.state.rates[0]
+        groups = self.optimizer.param_groups
+        set_rates(self.optimizer, [float(group["lr"]) * PLATEAU_FACTOR for group in groups])
+        return float(groups[0]["lr"]) > 1e-3 * self.state.rates[0]
 
     def _set_learning(self, training: bool) -> None:
         module = self.module
@@ -275,8 +264,6 @@ class Trainer:
             f"learning_rate under {self.state.rates[0]:g}, max_grad_norm=1.0, or data and loss of "
             "a moderate scale."
         )
-
-    # The end
 
     def _choose_weights(self) -> None:
         """Put the best weights in place, or the averaged ones."""

@@ -1,11 +1,12 @@
 """Pictures of an autoencoder: scikit-learn's Displays.
 
-Each has ``from_estimator``, which computes and plots, and most have ``from_predictions``, which plots what is already computed. A
-display keeps plain arrays as attributes, and ``plot`` draws them again, on axes of your own if you pass ``ax``. What was
-drawn is in ``figure_`` and ``ax_`` (one panel) or ``axes_`` (several).
+Each has ``from_estimator``, which computes and plots. Some have ``from_predictions``, which plots
+what is already computed. A display keeps plain arrays as attributes, and ``plot`` draws them again,
+on axes of your own if you pass ``ax``. What was drawn is in ``figure_``, ``axes_`` (all panels) and
+``ax_`` (the first of them).
 
-Estimators may be the last step of a Pipeline. matplotlib is needed: ``pip install sklearn-ae[plot]``. In a script, call
-``matplotlib.pyplot.show()`` at the end.
+Estimators may be the last step of a Pipeline, or the best of a search. matplotlib is needed:
+``pip install sklearn-ae[plot]``. In a script, call ``matplotlib.pyplot.show()`` at the end.
 
 ============================ =================================================
 `LossCurveDisplay`           Has training converged? Does it overfit?

@@ -21,7 +21,7 @@ LOOKS = {  # colours and markers together are 110 looks
 }
 WIDTH = 6.4  # inches: a notebook's width
 MOST_NAMED = 20  # classes in a legend
-LARGE = 2.0  # inches: text in panels that are smaller is made smaller
+LARGE = 2.0  # inches: in panels that are smaller, so is text
 
 
 class Display:
@@ -72,32 +72,43 @@ class Display:
         return axes
 
     def _finish(self) -> Self:
-        """Make text smaller where panels are small, so that it does not collide."""
+        """Limit the size of text where panels are small, so that it does not collide."""
+        from matplotlib import rcParams
         from matplotlib.text import Text
 
         panels = self.axes_.ravel()
         area = np.mean([np.prod(panel.get_position().size) for panel in panels])
         inches = np.sqrt(area * np.prod(self.figure_.get_size_inches()))
+        most = rcParams["font.size"] * max(inches / LARGE, 0.65)
         for panel in panels if inches < LARGE else []:
             for text in panel.findobj(Text):
-                text.set_fontsize(text.get_fontsize() * max(inches / LARGE, 0.65))
+                text.set_fontsize(min(text.get_fontsize(), most))
         return self
 
-    def _add_legend(self, ax: Any, **style) -> Any:
-        """A legend of the first panel's classes; beside `ax` if it has many lines or long ones."""
+    def _name_columns(self, ax: Any, names: np.ndarray) -> None:
+        """Name the columns on the x-axis, upright, if there is room for their names."""
+        top, bottom = self.ax_.get_position().y1, ax.get_position().y0
+        width, height = self.figure_.get_size_inches() * (ax.get_position().width, top - bottom)
+        if 0 < names_height(names, width) < 0.45 * height:
+            style = {"rotation": 90, "fontsize": "small"}
+            ax.set_xticks(range(len(names)), map(shortened, names), **style)
+        else:
+            ax.set_xlabel("Column")
+
+    def _add_legend(self, ax: Any, **style) -> None:
+        """Name in `ax` what the first panel draws, or beside `ax` if it is much."""
         handles, labels = self.axes_[-1, 0].get_legend_handles_labels()
         if len(labels) > MOST_NAMED:
             labels = [*labels[:MOST_NAMED], f"… and {len(labels) - MOST_NAMED} more"]
             handles = [*handles[:MOST_NAMED], ax.plot([], [], linestyle="none")[0]]
         labels = [shortened(label, 28) for label in labels]
-        if len(labels) > 6 or max(map(len, labels)) > 28:
+        if len(labels) > 6:
             style = {"loc": "upper left", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2, **style}
         style = {"fontsize": "small", "title_fontsize": "small", **style}
         legend = ax.legend(handles, labels, **style)
         for handle in legend.legend_handles:
             if hasattr(handle, "set_sizes"):
                 handle.set_sizes([36])  # small points are not told apart
-        return legend
 
 
 def look(k: int, *kinds: str) -> dict[str, Any]:
@@ -170,10 +181,11 @@ def draw_images(ax: Any, X: np.ndarray, image_shape: Any, limits: Any, **style) 
     (n_down, n_across, _), (height, width), (low, high) = X.shape, image_shape[-2:], limits
     images = np.moveaxis(X.reshape(n_down, n_across, -1, height, width), 2, -1)
     colours = images.shape[-1] == 3
-    if colours:
+    if colours:  # and how opaque they are
         images = np.clip((images - low) / max(high - low, 1e-300), 0, 1)
+        images = np.concatenate([images, np.ones_like(images[..., :1])], axis=-1)
     gaps = [(0, 0), (0, 0), (0, 1), (0, 1), (0, 0)]
-    images = np.pad(images, gaps, constant_values=1.0 if colours else np.nan).swapaxes(1, 2)
+    images = np.pad(images, gaps, constant_values=0.0 if colours else np.nan).swapaxes(1, 2)
     picture = images.reshape(n_down * (height + 1), n_across * (width + 1), -1)[:-1, :-1]
     style = {"cmap": "gray", "vmin": low, "vmax": high, "interpolation": "nearest", **style}
     drawn = ax.imshow(picture if colours else picture[..., 0], **style)
@@ -197,7 +209,7 @@ def hide_frame(ax: Any) -> None:
 
 
 def names_of(names: Any, n_features: int) -> np.ndarray:
-    """The names given, or those of the columns of a DataFrame, or x0, x1, ..."""
+    """The names given, or those of a DataFrame's columns, or x0, x1, ... for all else."""
     names = getattr(names, "columns", names)
     if names is None or np.ndim(names) != 1 or len(names) != n_features:
         names = [f"x{j}" for j in range(n_features)]
@@ -209,14 +221,6 @@ def standardized(rows: np.ndarray, middle: Any, scale: Any, wanted: bool) -> tup
     if not wanted or middle is None or scale is None:
         return rows, ""
     return (rows - middle) / np.where(scale > 0, scale, 1.0), " (sd)"
-
-
-def name_columns(ax: Any, names: np.ndarray, width: float) -> None:
-    """Name the columns on the x-axis, upright, if there is room for their names."""
-    if names_height(names, width):
-        ax.set_xticks(range(len(names)), map(shortened, names), rotation=90, fontsize="small")
-    else:
-        ax.set_xlabel("Column")
 
 
 def names_height(names: np.ndarray, width: float) -> float:

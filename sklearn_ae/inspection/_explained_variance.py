@@ -173,7 +173,7 @@ class ExplainedVarianceDisplay(Display):
         ticks = np.unique(lengths[np.abs(lengths - even[:, np.newaxis]).argmin(axis=1)])
         ax.set_xscale("log" if log else "linear")
         ax.set_xticks(ticks, [str(tick) for tick in ticks])
-        ax.xaxis.minorticks_off()
+        ax.set_xticks([], minor=True)
         what = "explained" if kind == "explained" else "lost"
         ax.set_xlabel("Components (length of the code)")
         ax.set_ylabel(f"Variance {what}\n(share, rows held out)")

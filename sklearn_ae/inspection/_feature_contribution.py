@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
-from sklearn_ae.inspection import _common as common
+import sklearn_ae.inspection._common as common
 from sklearn_ae.metrics import way_back
 
 
@@ -137,7 +137,7 @@ class FeatureContributionDisplay(common.Display):
         common.check_image_shape(image_shape, n_features)
         p_value = float(last.p_values(seen)[0]) if hasattr(last, "p_values") else None
         names = _names(before, last, seen, n_features)
-        if (names == common.names_of(getattr(x, "columns", None), n_features)).all():
+        if (names == common.names_of(x, n_features)).all():
             seen = original  # the steps keep the columns
             for inverse in inverses:
                 expected = inverse(expected)
@@ -180,15 +180,15 @@ class FeatureContributionDisplay(common.Display):
         self.ax_.set_title(self._title(contributions.sum()), fontsize="medium", loc="left")
         return self._finish()
 
-    def _draw_images(self, ax: Any, red: Any, values: dict, shape: Any, kwargs: dict) -> None:
+    def _draw_images(self, ax: Any, total: Any, values: dict, shape: Any, kwargs: dict) -> None:
         *panels, last = self._open(ax, (1, len(values) + 1), (common.WIDTH, 2.6), "compressed")[0]
         for panel, (name, row) in zip(panels, values.items(), strict=True):
             limits = np.nanmin([*values.values()]), np.nanmax([*values.values()])
             common.draw_images(panel, row.reshape(1, 1, -1), shape, limits)
             panel.set_xlabel(name)
-        red = red.reshape(1, 1, -1, shape[-2] * shape[-1]).sum(axis=2)  # over the channels
+        total = total.reshape(1, 1, -1, shape[-2] * shape[-1]).sum(axis=2)  # over the channels
         style = {"cmap": "Reds", **kwargs}
-        self.image_ = common.draw_images(last, red, shape[-2:], (0, red.max()), **style)
+        self.image_ = common.draw_images(last, total, shape[-2:], (0, total.max()), **style)
         last.set_xlabel("contribution")
         common.add_color_bar(last, self.image_)
         for panel in (*panels, last):
@@ -205,12 +205,9 @@ class FeatureContributionDisplay(common.Display):
         ax.set_ylim(len(labels) - 0.4, -1.4 if values else -0.6)
         style: dict[str, Any] = {"fontsize": "small", "textcoords": "offset points", "va": "center"}
         if len(others):  # their bar could outweigh those of single columns
-            rest, top = (
-                common.number(lengths[others].sum(), 3),
-                common.number(lengths[others[0]], 2),
-            )
-            text = f"{rest} in all, {top} at most"
-            ax.annotate(text, (0, n), (4, 0), color=common.GREY, **style)
+            rest = f"{common.number(lengths[others].sum(), 3)} in all, "
+            rest += f"{common.number(lengths[others[0]], 2)} at most"
+            ax.annotate(rest, (0, n), (4, 0), color=common.GREY, **style)
         style |= {"xycoords": ("axes fraction", "data"), "annotation_clip": False, "ha": "right"}
         for k, (name, row) in enumerate(values.items()):
             shown = ["missing" if np.isnan(x) else common.number(x) for x in row[self.shown_]]

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _num_samples
 
-from sklearn_ae.inspection import _common as common
+import sklearn_ae.inspection._common as common
 
 MOST_PANELS = 5  # components of a scatter matrix that is still readable
 MOST_CLASSES = 20  # more different numbers are values
@@ -149,7 +149,7 @@ class LatentSpaceDisplay(common.Display):
         ax: Any = None,
         **kwargs,
     ) -> Self:
-        """Plot codes.
+        """Plot codes, and return the display.
 
         Parameters
         ----------
@@ -159,10 +159,6 @@ class LatentSpaceDisplay(common.Display):
             Classes or values to colour by.
         kind, target_name, components, ax, **kwargs
             As in `from_estimator`.
-
-        Returns
-        -------
-        display : LatentSpaceDisplay
 
         Raises
         ------

@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sklearn_ae.inspection import _common as common
+import sklearn_ae.inspection._common as common
 from sklearn_ae.metrics import way_back
 
 MOST_COMPONENTS = 8
@@ -161,7 +161,7 @@ class LatentTraversalDisplay(common.Display):
             image_shape=image_shape,
             middle=rows[0],
             scale=np.nanstd(common.as_table(original), axis=0),
-            feature_names=common.names_of(getattr(original, "columns", None), rows.shape[1]),
+            feature_names=common.names_of(original, rows.shape[1]),
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -230,9 +230,8 @@ class LatentTraversalDisplay(common.Display):
         n, _, n_features = values.shape
         names = common.names_of(self.feature_names, n_features)
         height = 0.6 + common.names_height(names, common.WIDTH - 2) + 1.6 * n
-        figsize = common.WIDTH, height
-        panels = self._open(ax, (n, 1), figsize, sharex=True, sharey=True)[:, 0]
-        colors = mpl.colormaps["viridis"](np.linspace(0, 0.9, len(steps)))
+        panels = self._open(ax, (n, 1), (common.WIDTH, height), sharex=True, sharey=True)[:, 0]
+        colors = mpl.colormaps["viridis"](np.linspace(0.25, 0.85, len(steps)))
         for component, lines, panel in zip(self.components, values, panels, strict=True):
             for step, name, line, color in zip(self.steps, steps, lines, colors, strict=True):
                 style = {"color": color, "label": name, "marker": "." if n_features <= 30 else None}
@@ -240,7 +239,6 @@ class LatentTraversalDisplay(common.Display):
                 panel.plot(line, **{**style, **kwargs})
             panel.set_title(f"component {component}", fontsize="medium", loc="left")
             panel.set_ylabel(what)
-        width = panels[-1].get_position().width * self.figure_.get_figwidth()
-        common.name_columns(panels[-1], names, width)
+        self._name_columns(panels[-1], names)
         style = {"loc": "upper left", "bbox_to_anchor": (1, 1), "reverse": True}
         self._add_legend(panels[0], title="moved by (sd)", **style)

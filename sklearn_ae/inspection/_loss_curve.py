@@ -93,8 +93,13 @@ class LossCurveDisplay(Display):
             before = len(last.loss_curve_) - last.n_iter_
             best = getattr(last, "best_epoch_", None)
             best = int(np.nanargmin(validation)) + 1 if best is None else int(best) + before
-        losses = {"train_loss": last.loss_curve_, "validation_loss": validation}
-        return cls(**losses, best_epoch=best, start_loss=start_loss).plot(ax=ax, **kwargs)
+        display = cls(
+            train_loss=np.array(last.loss_curve_),
+            validation_loss=None if validation is None else np.array(validation),
+            best_epoch=best,
+            start_loss=start_loss,
+        )
+        return display.plot(ax=ax, **kwargs)
 
     def plot(self, ax: Any = None, *, log: bool | str = "auto", **kwargs) -> Self:
         """Draw, and return the display.

@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sklearn_ae.inspection import _common as common
+import sklearn_ae.inspection._common as common
 from sklearn_ae.metrics import way_back
 
 LOG_RATIO = 20
@@ -110,7 +110,7 @@ class OutlierScoreDisplay(common.Display):
         ax: Any = None,
         **kwargs,
     ) -> Self:
-        """Plot scores.
+        """Plot scores, and return the display.
 
         Parameters
         ----------
@@ -122,10 +122,6 @@ class OutlierScoreDisplay(common.Display):
             Their p-values.
         y, ax, **kwargs
             As in `from_estimator`.
-
-        Returns
-        -------
-        display : OutlierScoreDisplay
 
         Raises
         ------
@@ -161,7 +157,8 @@ class OutlierScoreDisplay(common.Display):
         low, high = values.min(), values.max()
         log = low > 0 and high > LOG_RATIO * np.median(values) if log == "auto" else log
         n_bins = int(np.clip(2 * np.sqrt(len(values) / len(groups)), 10, 40))
-        edges = (np.geomspace if log else np.linspace)(low, high, n_bins + 1)
+        edges = np.histogram_bin_edges(values, n_bins)  # of some width if all values are equal
+        edges = np.geomspace(low, high, n_bins + 1) if log else edges
         for k, (name, rows) in enumerate(groups):
             color, line = common.COLORS[k % len(common.COLORS)], common.look(k, "linestyle")
             style = {"bins": edges, "label": f"{name or 'rows'} ({rows.sum()})", "linewidth": 1.5}

@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sklearn_ae.inspection import _common as common
+import sklearn_ae.inspection._common as common
 from sklearn_ae.metrics import original_and_reconstructed
 
 IMAGES, PROFILES = 8, 3  # rows that are drawn
@@ -136,7 +136,7 @@ class ReconstructionDisplay(common.Display):
         ax: Any = None,
         **kwargs,
     ) -> Self:
-        """Plot rows that are already reconstructed.
+        """Plot rows that are already reconstructed, and return the display.
 
         Parameters
         ----------
@@ -149,16 +149,12 @@ class ReconstructionDisplay(common.Display):
         rows, image_shape, ax, **kwargs
             As in `from_estimator`.
 
-        Returns
-        -------
-        display : ReconstructionDisplay
-
         Raises
         ------
         ValueError
             If the shapes differ, or `image_shape` does not fit the rows.
         """
-        names = common.names_of(getattr(X, "columns", None), np.shape(X)[1])
+        names = common.names_of(X, np.shape(X)[1])
         given = {"X": X, "X_reconstructed": X_reconstructed, "X_corrupted": X_corrupted}
         tables = {name: common.as_table(one) for name, one in given.items() if one is not None}
         X = tables["X"]
@@ -234,7 +230,6 @@ class ReconstructionDisplay(common.Display):
         for kind, rows in kinds.items():
             kinds[kind], unit = common.standardized(rows, self.middle, self.scale, sd)
         bar, size = (0.8, 4) if n_features <= 30 else (1.0, 0)
-        width = below.get_position().width * self.figure_.get_figwidth()
         for i, (panel, errors) in enumerate(self.axes_.T):
             for kind, rows in kinds.items():
                 panel.plot(rows[i], **{"label": kind, "markersize": size, **STYLES[kind], **kwargs})
@@ -242,7 +237,7 @@ class ReconstructionDisplay(common.Display):
             errors.bar(range(n_features), error, color=common.GREEN, width=bar)
             errors.axhline(0, color=common.GREY, linewidth=0.8)
             panel.set_title(f"row {names[i]}", fontsize="medium")
-            common.name_columns(errors, columns, width)
+            self._name_columns(errors, columns)
         above.set_ylabel(f"value{unit}")
         below.set_ylabel(f"error{unit}")
         if ax is None:

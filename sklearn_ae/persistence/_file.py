@@ -121,8 +121,8 @@ class EstimatorDecoder(Decoder):
     """Reads estimators, and tries those of ours that are fitted."""
 
     def restore(self, kind: type, state: dict[str, Any]) -> Any:
-        if "_model" in state:
-            check_sizes(state["_model"])
+        if "_fitted" in state:
+            check_sizes(state["_fitted"])
         value = super().restore(kind, state)
         if hasattr(value, "net_"):
             with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -134,6 +134,9 @@ class EstimatorDecoder(Decoder):
 def check_sizes(model: dict) -> None:
     """Raise an error where a network has other sizes than its weights, before any is allocated."""
     configuration: Configuration = model["configuration"]
+    weights = {name: torch.from_numpy(array) for name, array in model["weights"].items()}
+    if configuration.n_networks > sum(map(torch.numel, weights.values())):
+        raise ValueError(f"{configuration.n_networks} networks have fewer weights")
     with torch.device("meta"):
         score = SCORES[configuration.score](configuration, checked=True)
-    score.load_state_dict({name: torch.from_numpy(array) for name, array in model["weights"].items()}, assign=True)
+    score.load_state_dict(weights, assign=True)

@@ -5,8 +5,7 @@ Each is called with a batch, takes one step of the optimiser, and gives the batc
 
 from typing import Any
 
-from sklearn_ae._training.steps.compiled import CompiledStep
-from sklearn_ae._training.steps.eager import EagerStep
+from sklearn_ae._training.steps.autograd import CompiledStep, EagerStep
 from sklearn_ae._training.steps.graphed import GraphedStep
 from sklearn_ae._training.steps.written_out import WrittenOutStep
 

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from sklearn_ae._data.batch import Batch
 from sklearn_ae._training.optimizers import Adam
-from sklearn_ae._training.steps.compiled import CompiledStep
-from sklearn_ae._training.steps.eager import EagerStep
+from sklearn_ae._training.steps.autograd import CompiledStep, EagerStep
 
 WARM_UP = 3  # steps before a graph is captured, as torch asks for
 

@@ -17,7 +17,7 @@ from sklearn_ae._layers import Linear, WithLinearPath
 from sklearn_ae._losses import SquaredError
 from sklearn_ae._network.autoencoder import Autoencoder
 from sklearn_ae._training.optimizers import Adam
-from sklearn_ae._training.steps.eager import EagerStep
+from sklearn_ae._training.steps.autograd import EagerStep
 from sklearn_ae.latents import Latent
 
 aten = torch.ops.aten
@@ -110,8 +110,13 @@ class WrittenOutStep(EagerStep):
 
     @classmethod
     def fits(cls, trainer: Any) -> bool:
+        optimizer, module = trainer.optimizer, trainer.module
         on_cpu = trainer.device.type == "cpu" and not trainer.mixed_precision
-        return on_cpu and is_plain(trainer.module) and trains_all(trainer.optimizer, trainer.module)
+        if not (on_cpu and isinstance(optimizer, Adam) and is_plain(module)):
+            return False
+        parameters = [p for half in (module.encoder, module.decoder) for p in half.parameters()]
+        trained = {id(p) for flat in optimizer.flats for p in flat.parameters}
+        return {id(p) for p in parameters} == trained and all(p.requires_grad for p in parameters)
 
     @torch.no_grad()
     def gradients(self, batch: Batch) -> Tensor:
@@ -137,21 +142,12 @@ class WrittenOutStep(EagerStep):
 
 def is_plain(module: Any) -> bool:
     """Whether rows go through chains only, to a code that is what the encoder gives, and back."""
-    unchanged = has_methods_of(Autoencoder, module, "forward", "objective")
-    if not unchanged or not has_methods_of(Latent, module.latent, "code", "cost"):
+    if not has_methods_of(Autoencoder, module, "forward", "objective"):
         return False
-    plain = module.filler is None and not module.copies_input
-    listeners = any(map(has_hooks, module.modules()))
-    return plain and not listeners and Chain.can_be(module.encoder) and Chain.can_be(module.decoder)
-
-
-def trains_all(optimizer: Any, module: Any) -> bool:
-    """Whether it is our Adam, and trains all weights of encoder and decoder and no others."""
-    if not isinstance(optimizer, Adam):
+    if module.copies_input or module.filler is not None or any(map(has_hooks, module.modules())):
         return False
-    parameters = [p for half in (module.encoder, module.decoder) for p in half.parameters()]
-    trained = {id(p) for flat in optimizer.flats for p in flat.parameters}
-    return all(p.requires_grad for p in parameters) and {id(p) for p in parameters} == trained
+    plain = has_methods_of(Latent, module.latent, "code", "cost")
+    return plain and Chain.can_be(module.encoder) and Chain.can_be(module.decoder)
 
 
 def has_methods_of(base: type, one: Any, *names: str) -> bool:
