@@ -200,7 +200,7 @@ class BaseAutoencoder(
         self.best_epoch_ = net.best_epoch_
         net.train_split = None
         self.net_, self._model, self._stream = net, started.model, None
-        self._n_rows = started.rows.n_rows
+        self._n_rows = started.rows.n_all
         started.model.score.learn(started.train, started.rows)
         started.model.keep_codes(started.rows)
 

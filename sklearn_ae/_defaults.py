@@ -32,6 +32,9 @@ EARLY = 0.3  # of the plan: the peak of the rate's cycle
 START_ROWS, START_VALUES = 20_000, 2**25  # rows from which starting weights are computed; fewer where they are wide
 INPUT_NOISE, FEW_ROWS = 0.3, 1_000  # deviations of noise in the layers' input, in training on so few rows
 
+# Several processes
+FEWEST_GATHERED, MOST_GATHERED = 2_000, 20_000  # rows that all of them have, for starts, validation and calibration
+
 # Networks of an ensemble
 MEMBER_RATE, MEMBER_STEPS, MEMBER_ROWS = 1.5e-2, 75, 128
 MEMBER_VALUES, FEWEST_MEMBER_ROWS = 2**15, 32  # numbers in a batch of one of them, and rows at least

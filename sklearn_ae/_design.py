@@ -96,7 +96,7 @@ def scaling_kind(estimator: Any, auto: str) -> str | None:
 def make_net(estimator: Any, started: Started, stream: bool = False) -> AutoencoderNet:
     """skorch's net around the model's network, with the estimator's parameters of training."""
     model, _, train, held_out = started
-    module, device, n = model.network, train.device, train.n_rows
+    module, device, n = model.network, train.device, train.n_all
     rate, batch_size, max_epochs = model.score.plan(n, estimator.batch_size)
     schedule = estimator.learning_rate_schedule
     if stream:

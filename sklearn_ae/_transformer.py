@@ -152,7 +152,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         chosen = (self.validation_fraction, self.max_epochs, self.callbacks, self.learning_rate_schedule == "plateau")
         latent = started.model.configuration.latent
         plain = chosen == ("auto", "auto", None, False) and not (self.warm_start or latent.is_ordered or latent.stochastic)
-        few = started.rows.n_rows <= _defaults.MAX_ROWS_TO_REFIT
+        few = started.rows.n_all <= _defaults.MAX_ROWS_TO_REFIT
         return plain and few and net.keep_best and net.best_epoch_ > 0 and net.interrupted_ is None
 
     def _choose_length(self, started: Started) -> None:

@@ -29,12 +29,16 @@ class Batches:
         self.source = source
         self.batch_size, self.shuffle = batch_size, shuffle
         n = source.n_rows
-        self.starts = list(range(0, n, batch_size))
-        if len(self.starts) > 1 and n - self.starts[-1] == 1:
-            self.starts.pop()
+        self.starts = [i * batch_size for i in range(self.n_batches(n, batch_size))]
         on_cpu, resident = source.device.type == "cpu", source.resident is not None
         block_bytes = RESIDENT_BYTES if on_cpu and resident else source.read_bytes if on_cpu else DEVICE_BLOCK_BYTES
         self.per_block = max(1, block_bytes // (source.row_bytes * batch_size))
+
+    @staticmethod
+    def n_batches(n_rows: int, batch_size: int) -> int:
+        """How many batches an epoch has."""
+        n = -(-n_rows // batch_size)
+        return n - 1 if n > 1 and n_rows - (n - 1) * batch_size == 1 else n
 
     def __len__(self) -> int:
         return len(self.starts)

@@ -44,7 +44,13 @@ class Source(Dataset):
     has_gaps: bool = False
     is_sparse: bool = False
     weight: Tensor | None = None
+    spread: Any = None  # of rows drawn from those of several processes: a `Spread`
     read_bytes = 2**22  # rows that are read in random order come in blocks of about this size
+
+    @property
+    def n_all(self) -> int:
+        """Rows that are trained on: more than `n_rows` where these are drawn from those of several processes."""
+        return self.n_rows
 
     def forget_equal_weights(self) -> None:
         """Weights that are all equal are none."""
@@ -235,11 +241,16 @@ class Scaled(Source):
         self.source, self.scaling, self.device = source, scaling, device
         self.n_rows, self.n_features, self.dtype = source.n_rows, source.n_features, np.dtype(np.float32)
         self.has_gaps, self.weight, self.read_bytes = source.has_gaps, source.weight, source.read_bytes
+        self.spread = source.spread
         self.mean_weight: Any = None if self.weight is None else self.weight.double().mean().float()
         self.row_bytes = (5 if self.has_gaps else 4) * self.n_features
         self.resident: Batch | None = None
         if self.row_bytes * self.n_rows <= room(device):
             self.resident = self._load()
+
+    @property
+    def n_all(self) -> int:
+        return self.source.n_all
 
     def take(self, rows: Tensor | slice) -> Batch:
         return self._read(rows) if self.resident is None else self.resident.take(rows)

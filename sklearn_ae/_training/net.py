@@ -17,6 +17,7 @@ from sklearn_ae._data.scaling import Scaling
 from sklearn_ae._data.sources import ArraySource, Scaled
 from sklearn_ae._training.progress import Watcher
 from sklearn_ae._training.schedules import SCHEDULES
+from sklearn_ae._training.shared import SharedTrainer
 from sklearn_ae._training.state import as_arrays
 from sklearn_ae._training.trainer import Trainer, in_batches, leave_training
 
@@ -83,7 +84,7 @@ class AutoencoderNet(NeuralNet):
             self.initialize()
         self._check_schedulers()
         rows, held_out = self.get_split_datasets(X, y)
-        self.trainer_ = self._make_trainer()
+        self.trainer_ = self._make_trainer(Trainer if rows.spread is None else SharedTrainer)
         self._observe(rows, held_out, X=X, y=y)
         self.trainer_.train(rows, held_out)
         return self
@@ -121,9 +122,9 @@ class AutoencoderNet(NeuralNet):
         leave_training(net.module_)
         return net
 
-    def _make_trainer(self) -> Trainer:
+    def _make_trainer(self, kind: type[Trainer] = Trainer) -> Trainer:
         settings = {name: getattr(self, name) for name in ("max_epochs", "batch_size", *SETTINGS)}
-        trainer = Trainer(self.module_, self.optimizer_, **settings)
+        trainer = kind(self.module_, self.optimizer_, **settings)
         if self.resume_from is not None:
             trainer.state.load_state_dict(self.resume_from)
             self.history.extend(self.resume_from.get("history", []))

@@ -87,6 +87,8 @@ class Trainer:
     compile_step: bool = False
     mixed_precision: bool = False
 
+    is_shared = False  # whether gradients are added up over several processes
+
     def __post_init__(self) -> None:
         self.observer = Watcher()
         self.batch_observer: Any = None
@@ -106,8 +108,8 @@ class Trainer:
         FloatingPointError
             If a loss is not finite.
         """
-        state = self.state
-        self.n_steps = self.max_epochs * len(in_batches(rows, self.batch_size, training=True))
+        state, batches = self.state, self._batches(rows)
+        self.n_steps = self.max_epochs * len(batches)
         try:
             with threads(self.n_threads):
                 if state.epoch == 0:
@@ -116,7 +118,7 @@ class Trainer:
                 try:
                     while state.epoch < self.max_epochs and not state.stopped:
                         self.observer.begin_epoch(self)
-                        loss = self._learn(rows)
+                        loss = self._learn(batches)
                         self._end_epoch(loss, self._judge(held_out, self.batch_observer))
                 except KeyboardInterrupt as interrupt:
                     if state.epoch == 0:
@@ -143,7 +145,7 @@ class Trainer:
                 self.observer.begin_epoch(self)
                 losses = self._judge(rows, self.batch_observer)
                 state.use_average(False)
-                loss = self._learn(rows)
+                loss = self._learn(self._batches(rows))
                 state.use_average(True)
                 self._end_epoch(loss, losses)
         except BaseException:
@@ -164,14 +166,14 @@ class Trainer:
         if self.keep_best or self.keep_average:
             state.start_average()
 
-    def _learn(self, rows: Scaled | Members) -> float:
+    def _learn(self, batches: Batches) -> float:
         """One pass of steps; the mean objective, read once from the device."""
         state, observer = self.state, self.batch_observer
         self._set_learning(True)
         step = self.step = choose_step(self, self.step)  # anew: weights may have been frozen
         schedule = SCHEDULES[self.schedule] if isinstance(self.schedule, str) else self.schedule
         total = torch.zeros((), device=self.device)
-        for batch in in_batches(rows, self.batch_size, training=True):
+        for batch in batches:
             if schedule is not None:
                 factor = schedule(state.step / self.n_steps)
                 set_rates(self.optimizer, [rate * factor for rate in state.rates])
@@ -182,7 +184,17 @@ class Trainer:
             if observer is not None:
                 observer.end_batch(batch, True, loss, step.raw)
             total.add_(loss, alpha=batch.n_rows)
-        return self._finite(total.item() / rows.n_rows)
+        return self._finite(self._mean(total, batches))
+
+    def _batches(self, rows: Scaled | Members) -> Batches:
+        return in_batches(rows, self.batch_size, training=True)
+
+    def gradients(self, step: Any, batch: Batch) -> Tensor:
+        """Set the gradients of a batch's mean objective, and give it."""
+        return step.gradients(batch)
+
+    def _mean(self, total: Tensor, batches: Batches) -> float:
+        return total.item() / batches.source.n_rows
 
     @torch.no_grad()
     def _judge(self, rows: Scaled | Members | None, observer: Any) -> Tensor | None:

@@ -35,7 +35,7 @@ class EagerStep:
 
     def __call__(self, batch: Batch) -> Tensor:
         trainer = self.trainer
-        loss = self.gradients(batch)
+        loss = trainer.gradients(self, batch)
         if trainer.batch_observer is not None:
             trainer.batch_observer.gradients(batch)
         if trainer.max_norm is not None and not isinstance(trainer.optimizer, Adam):  # which clips

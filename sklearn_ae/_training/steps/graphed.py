@@ -27,7 +27,7 @@ class GraphedStep:
     @classmethod
     def fits(cls, trainer: Any) -> bool:
         on_cuda = trainer.device.type == "cuda" and isinstance(trainer.optimizer, Adam)
-        return on_cuda and trainer.batch_observer is None
+        return on_cuda and trainer.batch_observer is None and not trainer.is_shared
 
     def __call__(self, batch: Batch) -> Tensor:
         if self.graph is None:

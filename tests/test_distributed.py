@@ -1,0 +1,226 @@
+"""One fit by several processes."""
+
+import os
+import pickle
+import signal
+import sys
+import time
+from datetime import timedelta
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from scipy import sparse
+from sklearn.base import clone
+
+from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer, distributed
+from sklearn_ae.architectures import Dense
+from sklearn_ae.latents import Variational
+
+pytestmark = [
+    pytest.mark.skipif(not dist.is_available() or sys.platform == "win32", reason="needs torch.distributed with gloo"),
+]
+
+
+def in_processes(folder, work, *args, n=2, timeout=60, expect_dead=()):
+    """What ``work(rank, *args)`` gives in each of n processes of a group."""
+    context = torch.multiprocessing.get_context("spawn")
+    store = folder / f"store{time.monotonic_ns()}"
+    processes = [context.Process(target=in_group, args=(rank, n, store, timeout, work, args)) for rank in range(n)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(300)
+        assert process.exitcode is not None, "a process hangs"
+    alive = [rank for rank in range(n) if rank not in expect_dead]
+    assert [processes[rank].exitcode for rank in alive] == [0] * len(alive)
+    return [pickle.loads(store.with_suffix(f".{rank}").read_bytes()) for rank in alive]
+
+
+def in_group(rank, n, store, timeout, work, args):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=n, timeout=timedelta(seconds=timeout))
+    result = work(rank, *args)
+    store.with_suffix(f".{rank}").write_bytes(pickle.dumps(result))
+    if dist.is_initialized() and not isinstance(result, BaseException):
+        dist.destroy_process_group()
+
+
+def fitted(rank, estimator, parts, weights=None):
+    """The fitted estimator, or the error."""
+    try:
+        return distributed.fit(clone(estimator), parts[rank], sample_weight=None if weights is None else weights[rank])
+    except Exception as error:
+        return error
+
+
+def all_fitted(rank, fits):
+    return [fitted(rank, *one) for one in fits]
+
+
+def weights_of(estimator):
+    return {name: value.numpy() for name, value in estimator.net_.module_.state_dict().items()}
+
+
+def assert_equal_weights(a, b):
+    mine, other = weights_of(a), weights_of(b)
+    assert all(np.array_equal(mine[name], other[name]) for name in mine)
+    assert a.loss_curve_ == b.loss_curve_
+    assert a.validation_loss_curve_ == b.validation_loss_curve_
+
+
+def rows_of(n, seed=0, d=8):
+    rng = np.random.default_rng(seed)
+    Z = rng.normal(size=(n, 2))
+    curved = np.column_stack([Z, Z[:, 0] ** 2, np.sin(2 * Z[:, 1])])
+    X = curved @ np.random.default_rng(1).normal(size=(4, d)) + 0.1 * rng.normal(size=(n, d))
+    return X * np.geomspace(0.1, 100, d) + np.arange(d)
+
+
+def error_of(estimator, X):
+    return float(np.mean(((estimator.reconstruct(X) - X) / X.std(axis=0)) ** 2))
+
+
+QUICK = AutoencoderTransformer(2, architecture=Dense((16,)), max_epochs=5, random_state=0)
+
+
+def test_outside_a_group_it_is_fit(table):
+    alone = clone(QUICK).fit(table)
+    assert_equal_weights(distributed.fit(clone(QUICK), table), alone)
+
+
+def test_two_processes(tmp_path):
+    X = rows_of(700)
+    halves = [X[:500], X[500:]]
+    ensemble = AutoencoderOutlierDetector(n_estimators=4, random_state=0)
+    wide = [X[:500], X[500:, :5]]
+    text = [X[:500].astype(object), X[500:]]
+    text[0][3, 2] = "many"
+    gone = [X[:500], np.full((20, 8), np.nan)]
+    empty = [X, X[:0]]
+    constant = [np.c_[X[:500], np.zeros(500)], np.c_[X[500:], np.ones(200)]]
+    fits = [(QUICK, halves), (ensemble, halves), (QUICK, empty), (QUICK, constant)]
+    first, second = in_processes(tmp_path, all_fitted, [*fits, (QUICK, wide), (QUICK, text), (QUICK, gone)])
+    for a, b in zip(first[:4], second[:4], strict=True):
+        assert_equal_weights(a, b)
+    model, detector = first[:2]
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+    np.testing.assert_allclose(model.reconstruct(X).mean(axis=0), X.mean(axis=0), atol=0.3 * X.std(axis=0).max())
+    np.testing.assert_array_equal(detector.score_samples(X), clone(ensemble).fit(X).score_samples(X))
+    assert detector.offset_ == second[1].offset_
+    for a, b, message in zip(first[4:], second[4:], ("number of columns is 5", "not numbers|could not convert", "only missing"), strict=True):
+        assert str(a) == str(b)
+        with pytest.raises(ValueError, match=f"Rank [01]: .*({message})"):
+            raise a
+
+
+def with_gaps(X):
+    return np.where(np.random.default_rng(2).random(X.shape) < 0.1, np.nan, X)
+
+
+def cut(X, *at):
+    edges = [0, *at, X.shape[0]]
+    return [X[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def seeds_fitted(rank, estimator, parts, weights, most):
+    from sklearn_ae import _defaults
+
+    if most is not None:  # as tables of more rows would have it
+        _defaults.FEWEST_GATHERED = _defaults.MOST_GATHERED = most
+    return [fitted(rank, clone(estimator).set_params(random_state=seed), parts, weights) for seed in range(5)]
+
+
+BASE = AutoencoderTransformer(3, architecture=Dense((32,)), max_epochs=10)
+X = rows_of(3_000)
+HALF = X[:, 7] > np.median(X[:, 7])
+SORTED = X[np.argsort(X[:, 7])]
+SPARSE = sparse.csr_array(np.where(np.abs(X - np.median(X, axis=0)) > X.std(axis=0), X, 0))
+WEIGHTS = np.where(HALF, 3.0, 0.5)
+CASES = {
+    "dense": (BASE, X, [1_500], None, None),
+    "dense, of a sample": (BASE, X, [1_500], None, 1_200),
+    "sorted": (BASE, SORTED, [1_500], None, 1_200),
+    "uneven": (BASE, X, [100], None, 1_200),
+    "few beside many": (BASE, X, [3], None, 1_200),
+    "empty": (BASE, X, [3_000], None, 1_200),
+    "variational": (clone(BASE).set_params(latent=Variational()), X, [1_500], None, 1_200),
+    "sparse": (BASE, SPARSE, [1_500], None, 1_200),
+    "weights": (BASE, X, [2_000], WEIGHTS, 1_200),
+    "sorted weights": (BASE, SORTED, [1_500], np.sort(WEIGHTS), 1_200),
+    "missing": (BASE, with_gaps(X), [1_500], None, 1_200),
+    "batch normalisation": (clone(BASE).set_params(architecture=Dense((32,), normalization="batch")), X, [1_500], None, 1_200),
+    "sgd": (clone(BASE).set_params(optimizer="sgd"), X, [1_500], None, 1_200),
+    "no validation": (clone(BASE).set_params(early_stopping=False), X, [1_500], None, 1_200),
+    "single detector": (AutoencoderOutlierDetector(3, n_estimators=1, architecture=Dense((32,)), max_epochs=10), X, [1_500], None, 1_200),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The training loss was still falling")
+@pytest.mark.parametrize("case", CASES)
+def test_as_good_as_one_process(tmp_path, case):
+    estimator, X, at, weight, most = CASES[case]
+    parts, weights = cut(X, *at), None if weight is None else cut(weight, *at)
+    first, second = in_processes(tmp_path, seeds_fitted, estimator, parts, weights, most)
+    for a, b in zip(first, second, strict=True):
+        assert_equal_weights(a, b)
+    dense = np.nan_to_num(X.toarray() if sparse.issparse(X) else X)
+    alone = [clone(estimator).set_params(random_state=seed).fit(X, sample_weight=weight) for seed in range(5)]
+
+    def error(one):
+        errors = np.nan_to_num(one.reconstruct(X) - dense) ** 2 / dense.var(axis=0)
+        return float(np.average(errors.mean(axis=1), weights=weight))
+
+    shared_errors, alone_errors = (np.array([error(one) for one in some]) for some in (first, alone))
+    print(f"{case}: shared {shared_errors.mean():.5f} ({shared_errors.std():.5f}), alone {alone_errors.mean():.5f} ({alone_errors.std():.5f})")
+    assert shared_errors.mean() <= alone_errors.mean() + 3 * max(alone_errors.std(), shared_errors.std())
+    if hasattr(alone[0], "offset_"):
+        calls = [np.mean(one.predict(X) == -1) for one in (*first, *alone)]
+        assert max(calls) - min(calls) < 0.1
+
+
+def fitted_until_killed(rank, X, seconds):
+    """What a rank says when another, which kills itself in the middle, is gone."""
+    from skorch.callbacks import Callback
+
+    class Kill(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            if len(net.history) == 3 and rank == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    model = AutoencoderTransformer(2, max_epochs=500, callbacks=[Kill()], random_state=0)
+    begun = time.monotonic()
+    try:
+        distributed.fit(model, X)
+    except RuntimeError as error:
+        return error, time.monotonic() - begun, hasattr(model, "net_")
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_others(tmp_path):
+    told = in_processes(tmp_path, fitted_until_killed, rows_of(2_000), 30, n=3, timeout=30, expect_dead=(1,))
+    for error, seconds, is_fitted in told:
+        assert "Another process of the group has ended" in str(error)
+        assert seconds < 60  # twice the group's timeout
+        assert not is_fitted
+
+
+class Fails(torch.nn.Module):
+    """A loss that fails on rank 1 after some calls in training."""
+
+    n = 0
+
+    def forward(self, raw, x):
+        if raw.requires_grad and dist.get_rank() == 1:
+            self.n += 1
+            if self.n > 5:
+                raise MemoryError("no memory is left")
+        return (raw - x).square()
+
+
+def test_an_error_in_training_is_raised_in_all(tmp_path):
+    fits = [(clone(QUICK).set_params(loss=Fails()), cut(rows_of(400), 200))]
+    ((first,), (second,)) = in_processes(tmp_path, all_fitted, fits)
+    assert str(first) == str(second) == "Rank 1: no memory is left"
