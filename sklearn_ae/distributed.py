@@ -63,7 +63,7 @@ def fit(estimator: Estimator, X: ArrayLike | None, y: object = None, sample_weig
     """
     processes = Processes()
     if processes.size == 1:
-        return estimator.fit(X, y, sample_weight=sample_weight)  # type: ignore[arg-type]  # None is refused there
+        return estimator.fit(X, y, sample_weight=sample_weight)  # None is refused there
     with all_or_nothing(estimator), plain_torch(), torch.enable_grad():
         spread = Spread(processes, lambda: checked(estimator, X, sample_weight))
         take_columns(estimator, spread.same[COLUMNS], spread.same[NAMES])
@@ -84,7 +84,9 @@ def fit(estimator: Estimator, X: ArrayLike | None, y: object = None, sample_weig
 def checked(estimator: Any, X: Any, sample_weight: Any) -> tuple[Source | None, dict]:
     """The rows of this process, and what has to be the same in all of them."""
     if not isinstance(estimator, BaseAutoencoder):
-        raise TypeError(f"estimator must be one of sklearn_ae's, got {type(estimator).__name__}; fit the steps of a pipeline in turn.")
+        raise TypeError(
+            f"estimator must be one of sklearn_ae's, got {type(estimator).__name__}; fit the steps of a pipeline in turn."
+        )
     estimator._validate_params()
     estimator._validate_parts()
     if estimator.warm_start:

@@ -1,5 +1,6 @@
 """One fit by several processes."""
 
+import itertools
 import os
 import pickle
 import signal
@@ -109,7 +110,9 @@ def test_two_processes(tmp_path):
     np.testing.assert_allclose(model.reconstruct(X).mean(axis=0), X.mean(axis=0), atol=0.3 * X.std(axis=0).max())
     np.testing.assert_array_equal(detector.score_samples(X), clone(ensemble).fit(X).score_samples(X))
     assert detector.offset_ == second[1].offset_
-    for a, b, message in zip(first[4:], second[4:], ("number of columns is 5", "not numbers|could not convert", "only missing"), strict=True):
+    for a, b, message in zip(
+        first[4:], second[4:], ("number of columns is 5", "not numbers|could not convert", "only missing"), strict=True
+    ):
         assert str(a) == str(b)
         with pytest.raises(ValueError, match=f"Rank [01]: .*({message})"):
             raise a
@@ -121,7 +124,7 @@ def with_gaps(X):
 
 def cut(X, *at):
     edges = [0, *at, X.shape[0]]
-    return [X[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [X[a:b] for a, b in itertools.pairwise(edges)]
 
 
 def seeds_fitted(rank, estimator, parts, weights, most):
@@ -153,7 +156,13 @@ CASES = {
     "batch normalisation": (clone(BASE).set_params(architecture=Dense((32,), normalization="batch")), X, [1_500], None, 1_200),
     "sgd": (clone(BASE).set_params(optimizer="sgd"), X, [1_500], None, 1_200),
     "no validation": (clone(BASE).set_params(early_stopping=False), X, [1_500], None, 1_200),
-    "single detector": (AutoencoderOutlierDetector(3, n_estimators=1, architecture=Dense((32,)), max_epochs=10), X, [1_500], None, 1_200),
+    "single detector": (
+        AutoencoderOutlierDetector(3, n_estimators=1, architecture=Dense((32,)), max_epochs=10),
+        X,
+        [1_500],
+        None,
+        1_200,
+    ),
 }
 
 
@@ -174,7 +183,6 @@ def test_as_good_as_one_process(tmp_path, case):
         return float(np.average(errors.mean(axis=1), weights=weight))
 
     shared_errors, alone_errors = (np.array([error(one) for one in some]) for some in (first, alone))
-    print(f"{case}: shared {shared_errors.mean():.5f} ({shared_errors.std():.5f}), alone {alone_errors.mean():.5f} ({alone_errors.std():.5f})")
     assert shared_errors.mean() <= alone_errors.mean() + 3 * max(alone_errors.std(), shared_errors.std())
     if hasattr(alone[0], "offset_"):
         calls = [np.mean(one.predict(X) == -1) for one in (*first, *alone)]

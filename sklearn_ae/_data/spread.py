@@ -165,7 +165,9 @@ class Spread:
             raise ValueError(f"X has only missing values in column {', '.join(map(str, empty))}; drop what was never observed.")
         share, mean, deviation = weight / total, np.where(weight > 0, mean, 0), np.where(weight > 0, deviation, 0)
         merged = (share * mean).sum(0)
-        terms = [(s, value) for s, m, d in zip(share, mean, deviation, strict=True) for value in (d, np.where(s > 0, m - merged, 0))]
+        terms = [
+            (s, value) for s, m, d in zip(share, mean, deviation, strict=True) for value in (d, np.where(s > 0, m - merged, 0))
+        ]
         spread = root_of_squares(terms)
         rounding = self.n_rows * EPS * np.abs(merged)  # of two processes' means of the same value
         return Moments(merged, np.where(spread > rounding, spread, 0.0), np.fmin.reduce(low), np.fmax.reduce(high))
@@ -215,5 +217,7 @@ def agreed(told: list[dict]) -> dict:
         for name, value in same.items():
             first, before = known.setdefault(name, (rank, value))
             if value != before:
-                raise ValueError(f"Rank {rank}: {name} is {value!r}, but {before!r} at rank {first}; it must be the same everywhere.")
+                raise ValueError(
+                    f"Rank {rank}: {name} is {value!r}, but {before!r} at rank {first}; it must be the same everywhere."
+                )
     return {name: value for name, (_, value) in known.items()}

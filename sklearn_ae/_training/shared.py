@@ -1,5 +1,7 @@
 """Training by several processes, each of which has rows of its own."""
 
+from typing import cast
+
 import torch
 from torch import nn
 
@@ -87,7 +89,7 @@ class SharedTrainer(Trainer):
         """Running means and variances of batch normalisation, of all processes' rows."""
         for one in self.module.modules():
             if isinstance(one, nn.modules.batchnorm._BatchNorm) and one.running_mean is not None:
-                mean, var = one.running_mean, one.running_var
+                mean, var = one.running_mean, cast(torch.Tensor, one.running_var)
                 var.add_(mean.square()).mul_(self.share)
                 mean.mul_(self.share)
                 self.processes.add(mean)
