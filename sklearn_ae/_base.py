@@ -38,6 +38,7 @@ from sklearn_ae._records import record
 from sklearn_ae._scores import SCORES
 from sklearn_ae._torch import find_device, plain_torch, torch_seed
 from sklearn_ae._training.callbacks import CallbackSupportMixin, FitCallbacks, fit_callbacks
+from sklearn_ae._training.checkpoint import Checkpoint, open_checkpoint
 from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae._training.schedules import last_steps
 from sklearn_ae._training.state import as_tensors
@@ -111,14 +112,22 @@ class BaseAutoencoder(
             self._validate_parts()
             source = as_source(self, X, sample_weight, reset=True)
             source.forget_equal_weights()
-            self._fit(source, check_random_state(self.random_state), callbacks)
+            checkpoint = open_checkpoint(self.checkpoint, self, source, check_random_state(self.random_state))
+            self._fit(source, checkpoint.random_state, callbacks, checkpoint)
             if callbacks is not None:
                 callbacks.end_fit()
         self._raise_if_interrupted()
+        checkpoint.remove()
         self._warn_if_not_converged()
         return self
 
-    def _fit(self, source: Source, random_state: RandomState, callbacks: FitCallbacks | None = None) -> None:
+    def _fit(
+        self,
+        source: Source,
+        random_state: RandomState,
+        callbacks: FitCallbacks | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
         """Start a model from all rows of a source, train it, and keep it."""
         seed, device = random_state.randint(np.iinfo(np.int32).max), find_device(self.device)
         configuration = self._configure(source)
@@ -129,6 +138,8 @@ class BaseAutoencoder(
             net = make_net(self, started)
             if callbacks is not None:
                 callbacks.watch(net, lambda twin, now: twin._keep_so_far(started, now))
+            if checkpoint is not None:
+                checkpoint.watch(net)
             net.fit(started.train)
             net.watchers = ()
             self._choose_length(started)

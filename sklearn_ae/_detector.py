@@ -3,6 +3,7 @@
 from __future__ import annotations  # so that help() shows the names of types and not what they stand for
 
 import copy
+import os
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Self
@@ -27,6 +28,7 @@ from sklearn_ae._messages import warn
 from sklearn_ae._parameters import describe, suggests_names
 from sklearn_ae._scores import SCORES
 from sklearn_ae._training.callbacks import FitCallbacks
+from sklearn_ae._training.checkpoint import Checkpoint
 from sklearn_ae.architectures import Architecture
 from sklearn_ae.corruptions import Corruption
 from sklearn_ae.latents import Latent
@@ -215,6 +217,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         compile: bool = False,
         mixed_precision: bool = False,
         callbacks: Sequence | None = None,
+        checkpoint: str | os.PathLike | None = None,
         verbose: int = 0,
         random_state: int | RandomState | None = None,
     ):
@@ -241,6 +244,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             compile=compile,
             mixed_precision=mixed_precision,
             callbacks=callbacks,
+            checkpoint=checkpoint,
             verbose=verbose,
             random_state=random_state,
         )
@@ -403,7 +407,13 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
                     f"default, {default!r}."
                 )
 
-    def _fit(self, source: Source, random_state: RandomState, callbacks: FitCallbacks | None = None) -> None:
+    def _fit(
+        self,
+        source: Source,
+        random_state: RandomState,
+        callbacks: FitCallbacks | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
         """Train on all rows but for those held out, which calibrate."""
         self._held_out_rows = None
         n = source.n_rows
@@ -415,7 +425,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         if callbacks is not None:
             callbacks.then(lambda twin, _: twin._calibrate(source, held_out))
         learnt = source.subset(all_but(held_out, n)) if len(held_out) else source
-        super()._fit(learnt, random_state, callbacks)
+        super()._fit(learnt, random_state, callbacks, checkpoint)
         self._calibrate(source, held_out)
 
     def _calibrate(self, source: Source, held_out: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations  # so that help() shows the names of types and not what they stand for
 
 import inspect
+import os
 import reprlib
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -85,6 +86,10 @@ mixed_precision : bool, default=False
 callbacks : list of skorch callbacks or None, default=None
     Called in training, as skorch documents them. Hooks for each batch cost time; those for each epoch cost hardly any.
     scikit-learn's own, from version 1.9 on, are set by ``set_callbacks``.
+checkpoint : str, path-like or None, default=None
+    A file in which ``fit`` keeps the state of its training, at the end of an epoch and at most every 30 seconds. If the process is
+    killed, a ``fit`` with the same parameters and data goes on from there and gives what an undisturbed one would have given.
+    Another fit is refused. The file is removed when the fit has ended. Loading it runs no code. Users' callbacks start anew.
 verbose : int, default=0
     Whether training is shown. 0 is silent. 1 shows a bar with the losses, the best epoch and the time left, or a few lines where
     the output is no terminal and no notebook. 2 prints a line for each epoch.
@@ -185,6 +190,7 @@ class SharedParameters(BaseEstimator):
         "compile": ["boolean"],
         "mixed_precision": ["boolean"],
         "callbacks": [list, tuple, None],
+        "checkpoint": [str, os.PathLike, None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
     }
@@ -215,6 +221,7 @@ class SharedParameters(BaseEstimator):
         compile: bool = False,
         mixed_precision: bool = False,
         callbacks: Sequence | None = None,
+        checkpoint: str | os.PathLike | None = None,
         verbose: int = 0,
         random_state: int | RandomState | None = None,
     ):
@@ -240,6 +247,7 @@ class SharedParameters(BaseEstimator):
         self.compile = compile
         self.mixed_precision = mixed_precision
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.verbose = verbose
         self.random_state = random_state
 

@@ -7,6 +7,7 @@ JSON's own values stand for themselves. Any other value is an object with one ke
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from inspect import Parameter, signature
+from pathlib import PurePath
 from types import ModuleType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -114,7 +115,7 @@ class Encoder:
             value = value.item()
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
-        if isinstance(value, torch.device):
+        if isinstance(value, (torch.device, PurePath)):
             return str(value)
         if type(value) is list:
             return [self.encode(one, f"{name}.{i}") for i, one in enumerate(value)]

@@ -89,6 +89,8 @@ def checked(estimator: Any, X: Any, sample_weight: Any) -> tuple[Source | None, 
         )
     estimator._validate_params()
     estimator._validate_parts()
+    if estimator.checkpoint is not None:
+        raise ValueError("checkpoint keeps the state of one process; pass checkpoint=None.")
     if estimator.warm_start:
         raise ValueError("warm_start=True goes on from a fit of one process; pass warm_start=False.")
     params = estimator.get_params().items()

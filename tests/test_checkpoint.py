@@ -6,19 +6,16 @@ import os
 import pathlib
 import pickle
 import time
+import warnings
 
 import numpy as np
 import pytest
 import torch
-from sklearn.utils import check_random_state
+from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
-from sklearn_ae._data.sources import ArraySource
-from sklearn_ae._design import make_net, start_model
-from sklearn_ae._torch import torch_seed
 from sklearn_ae._training import checkpoint
-from sklearn_ae._training.checkpoint import open_checkpoint
 from sklearn_ae.architectures import Dense
 from sklearn_ae.latents import Sparse, Variational
 from sklearn_ae.persistence import save
@@ -58,18 +55,10 @@ def path(tmp_path):
 
 def fit(estimator, X, path=None, weights=None):
     """The net of a fit that is kept in a file."""
-    source, random_state = ArraySource(X), check_random_state(estimator.random_state)
-    source.weight = None if weights is None else torch.from_numpy(weights.astype(np.float32))
-    kept = open_checkpoint(path, estimator, source, random_state)
-    with torch_seed(kept.random_state.randint(2**31)):
-        validation = estimator.validation_fraction if estimator._stops_early() else None
-        configuration = estimator._configure(source)
-        started = start_model(configuration, source, None, validation, torch.device("cpu"), kept.random_state)
-        net = make_net(estimator, started)
-        kept.watch(net)
-        net.fit(started.train)
-    kept.remove()
-    return net
+    estimator.set_params(checkpoint=path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of few epochs
+        return estimator.fit(X, sample_weight=weights).net_
 
 
 def killed(estimator, X, path, epoch=5):
@@ -166,7 +155,7 @@ def test_other_weights_are_refused_by_name(quick, table, path):
 
 def test_a_warm_start_does_not_go_on_with_a_first_fit(quick, table, path):
     killed(quick.set_params(warm_start=True), table, path)
-    quick.fit(table)
+    quick.set_params(checkpoint=None).fit(table)
     with pytest.raises(ValueError, match="the last fit's weights was None and is"):
         fit(quick, table, path)
 
