@@ -398,5 +398,5 @@ def test_help_shows_names_of_types(estimator):
     for expansion in ("_NestedSequence", "_SupportsArray", "collections.abc", "numpy._typing"):
         assert expansion not in text
     for name, method in inspect.getmembers(estimator, inspect.isfunction):
-        if method.__module__.startswith("sklearn_ae") and name != "__init__":
+        if method.__module__.startswith("sklearn_ae") and not name.startswith("_"):
             assert len(str(inspect.signature(method))) < 132, name

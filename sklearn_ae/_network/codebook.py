@@ -5,8 +5,6 @@ from torch import Tensor, nn
 
 from sklearn_ae.architectures import Architecture, Modules
 
-CENTRAL = 0.75  # share of the rows, those nearest to the median, among which the first ones are drawn
-
 
 class Codebook(Architecture):
     """Vector quantisation as encoder and decoder that share one matrix of rows.
@@ -24,10 +22,8 @@ class Codebook(Architecture):
     @torch.no_grad()
     def start(self, encoder, decoder, data, n_components, unit_variance, noise):
         x, _ = data()
-        far = (x - x.median(0).values).abs().sum(1)
-        central = far.argsort()[: max(1, int(CENTRAL * len(x)))]
-        drawn = central[torch.randperm(len(central), device="cpu").to(central)]
-        decoder.rows.copy_(x[drawn[torch.arange(n_components) % len(drawn)]])
+        drawn = torch.randperm(len(x), device="cpu").to(x.device)
+        decoder.rows.copy_(x[drawn[torch.arange(n_components) % len(x)]])
 
 
 class Rows(nn.Module):

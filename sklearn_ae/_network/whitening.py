@@ -6,18 +6,15 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 HALF = 64  # number of features with which rows are whitened by half
-SQUASHED = 200  # values beyond 1 + SQUASHED / n_features are shrunk
 MOST_ROWS = 1_000  # from which a whitening of more features than that is computed
-FARTHEST = 34.5  # in units of the bend: sinh(34.5) is about 5e14
 LEAST_SHARE = 0.1  # of the mean variance, added to each direction's
 
 
 class Whitening(nn.Module):
-    r"""``c * arcsinh(x @ W / c)`` and its inverse, for scaled rows.
+    r"""``x @ W`` and its inverse, for scaled rows.
 
     :math:`W = \Sigma^{-p/2}` is symmetric, so that column j is still feature j, decorrelated in part
-    from the others. The power :math:`p = d / (d + 64)` grows with the number of features d. ``arcsinh``
-    shrinks values beyond :math:`c = 1 + 200 / d`, so that one of many features does not decide alone.
+    from the others. The power :math:`p = d / (d + 64)` grows with the number of features d.
 
     Parameters
     ----------
@@ -31,7 +28,7 @@ class Whitening(nn.Module):
 
     def __init__(self, n_features: int, enabled: bool):
         super().__init__()
-        self.enabled, self.bend = enabled, 1 + SQUASHED / n_features
+        self.enabled = enabled
         n_features = n_features if enabled else 0
         self.register_buffer("matrix", torch.eye(n_features))
         self.register_buffer("inverse_matrix", torch.eye(n_features))
@@ -60,11 +57,10 @@ class Whitening(nn.Module):
         x = x if mask is None else torch.where(mask, x, 0)
         if not self.enabled:
             return x
-        return (self.matrix @ x.mT).mT.div(self.bend).asinh().mul(self.bend)  # rows as columns: see _layers
+        return (self.matrix @ x.mT).mT  # rows as columns: see _layers
 
     def inverse(self, x: Tensor) -> Tensor:
         """The rows that `forward` was given."""
         if not self.enabled:
             return x
-        x = torch.sinh((x / self.bend).clamp(-FARTHEST, FARTHEST)) * self.bend
         return (self.inverse_matrix @ x.mT).mT

@@ -1,0 +1,130 @@
+"""What each part of the detector's scores gives: the mean over tables without it.
+
+A part stays only if taking it away costs more than two standard errors (of the difference, over tables) in one of the
+two regimes. The tables are folders of .npz files with X and y (1 = outlier), such as ADBench's.
+
+    python benchmarks/detector.py DIR [DIR ...] --seeds 0
+    python benchmarks/detector.py DIR [DIR ...] --novelty
+"""
+
+import argparse
+import warnings
+from contextlib import ExitStack
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_ae import AutoencoderOutlierDetector, _defaults
+from sklearn_ae._network import stack, whitening
+from sklearn_ae._scores import novelty
+from sklearn_ae.architectures import Dense
+
+MAX_ROWS = 10_000
+
+
+def only(*kept):
+    """The geometric mean of some of the three errors."""
+
+    def combined(self, errors, around):
+        return (errors.log() - 0.5 * around.log())[:, list(kept)].mean(1).exp()
+
+    return mock.patch.object(novelty.Novelty, "_combined", combined)
+
+
+# What is changed: parameters, and parts of the package that are replaced meanwhile
+OUTLIERS = {
+    "as it is": ({}, []),
+    "not whitened": ({}, [lambda: mock.patch.object(whitening, "HALF", 1e9)]),
+    "no rows left out in training": ({}, [lambda: mock.patch.object(stack, "TRIMMED", 0.0)]),
+    "a quarter of them left out": ({}, [lambda: mock.patch.object(stack, "TRIMMED", 0.25)]),
+    "not trained": ({"learning_rate": 1e-12}, []),
+    "8 rows in a codebook": ({"n_components": 8}, []),
+    "32 rows in a codebook": ({"n_components": 32}, []),
+    "16 members": ({"n_estimators": 16}, []),
+    "64 members": ({"n_estimators": 64}, []),
+    "256 rows for each": ({"max_samples": 256}, []),
+    'scaling="standard"': ({"scaling": "standard"}, []),
+    "small dense members": ({"architecture": Dense((32,), linear_path=False)}, []),
+    "one autoencoder": ({"n_estimators": 1}, []),
+}
+NOVELTY = {
+    "as it is": ({}, []),
+    "without the nearest rows": ({}, [lambda: only(1, 2)]),
+    "without masked prediction": ({}, [lambda: only(0, 2)]),
+    "without reconstruction": ({}, [lambda: only(0, 1)]),
+    "the nearest rows alone": ({}, [lambda: only(0)]),
+    "one partition": ({}, [lambda: mock.patch.object(novelty, "N_PARTITIONS", 1)]),
+    "2,048 kept rows": ({}, [lambda: mock.patch.object(_defaults, "MEMORY_ROWS", 2_048)]),
+}
+
+
+def split(path, seed, clean):
+    """Rows to train on, rows to score and their labels, as in ADBench; all inliers of the former if `clean`."""
+    table = np.load(path)
+    X, y = table["X"].astype(np.float64), table["y"].astype(int)
+    if len(X) > MAX_ROWS:
+        rows, _ = train_test_split(np.arange(len(X)), train_size=MAX_ROWS, stratify=y, random_state=seed)
+        X, y = X[rows], y[rows]
+    if clean:
+        inliers = np.random.default_rng(seed).permutation(np.flatnonzero(y == 0))
+        half = len(inliers) // 2
+        train, test = inliers[:half], np.r_[inliers[half:], np.flatnonzero(y == 1)]
+    else:
+        train, test = train_test_split(np.arange(len(X)), test_size=0.3, stratify=y, random_state=seed)
+    scaler = StandardScaler().fit(X[train])
+    return scaler.transform(X[train]), scaler.transform(X[test]), y[test]
+
+
+def figures(parameters, replaced, path, seeds, clean):
+    """AUROC and average precision of one table, in the mean over seeds."""
+    results = []
+    for seed in seeds:
+        train, test, y = split(path, seed, clean)
+        with ExitStack() as stack_:
+            for patch in replaced:
+                stack_.enter_context(patch())
+            detector = AutoencoderOutlierDetector(novelty=clean, random_state=seed, **parameters).fit(train)
+            score = -detector.score_samples(test)
+        results.append((roc_auc_score(y, score), average_precision_score(y, score)))
+    return np.mean(results, axis=0)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--novelty", action="store_true")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--only", nargs="+", help="parts of the names of variants")
+    parser.add_argument("--without", nargs="*", default=["InternetAds"], help="tables left out, for time's sake")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    paths = {folder: [p for p in sorted(folder.glob("*.npz")) if p.stem not in options.without] for folder in options.folders}
+    first = None
+    print("| variant |" + "".join(f" {folder.name}, {len(found)} tables |" for folder, found in paths.items()))
+    print("|---" * (1 + len(paths)) + "|")
+    for name, (parameters, replaced) in (NOVELTY if options.novelty else OUTLIERS).items():
+        if options.only and not any(part in name for part in options.only):
+            continue
+        rows = {
+            folder: np.array([figures(parameters, replaced, path, options.seeds, options.novelty) for path in found])
+            for folder, found in paths.items()
+        }
+        first = rows if first is None else first
+        cells = []
+        for folder, found in rows.items():
+            change = found - first[folder]
+            error = change.std(axis=0, ddof=1) / len(change) ** 0.5
+            cells.append("{:.3f} / {:.3f}".format(*found.mean(axis=0)))
+            if rows is not first:
+                cells[-1] += " ({:+.3f} ± {:.3f} / {:+.3f} ± {:.3f})".format(*np.c_[change.mean(axis=0), error].ravel())
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
