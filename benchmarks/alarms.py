@@ -1,6 +1,8 @@
-"""How many new clean rows are called outliers: 5 distributions, few and many rows, each setting of `contamination`.
+"""How many new clean rows are called outliers: 5 distributions, few and many rows, each setting of
+`contamination`.
 
-Run ``python benchmarks/alarms.py``; ``--n-estimators 1``, ``--rows 30 60``, ``--fits 2`` do a part, ``--novelty`` the other regime.
+Run ``python benchmarks/alarms.py``; ``--n-estimators 1``, ``--rows 30 60``, ``--fits 2`` do a part,
+``--novelty`` the other regime.
 """
 
 import argparse
@@ -11,7 +13,15 @@ import numpy as np
 from sklearn_ae import AutoencoderOutlierDetector
 
 SHARES = (0.01, 0.05, 0.1)
-FITS = {30: 8, 60: 6, 90: 6, 200: 4, 1_000: 2, 5_000: 1}  # for each distribution; few rows say little
+# for each distribution; few rows say little
+FITS = {
+    30: 8,
+    60: 6,
+    90: 6,
+    200: 4,
+    1_000: 2,
+    5_000: 1,
+}
 N_FEATURES, N_NEW = 6, 4_000
 
 
@@ -41,11 +51,18 @@ DISTRIBUTIONS = (normal, uniform, exponential, student, clustered)
 
 
 def alarm_rates(draw, n: int, n_estimators: int, seed: int, **parameters) -> dict:
-    """The share of new rows that are called outliers, for each setting of `contamination` and for p-values of at most 0.05."""
+    """The share of new rows that are called outliers, for each setting of `contamination` and for
+    p-values of at most 0.05.
+    """
     rng = np.random.default_rng(seed)
     X, new = draw(rng, n), draw(rng, N_NEW)
-    detector = AutoencoderOutlierDetector(n_estimators=n_estimators, random_state=seed, **parameters).fit(X)
-    rates = {"auto": float((detector.predict(new) == -1).mean()), "p <= 0.05": float((detector.p_values(new) <= 0.05).mean())}
+    detector = AutoencoderOutlierDetector(
+        n_estimators=n_estimators, random_state=seed, **parameters
+    ).fit(X)
+    rates = {
+        "auto": float((detector.predict(new) == -1).mean()),
+        "p <= 0.05": float((detector.p_values(new) <= 0.05).mean()),
+    }
     trained, scores = detector.score_samples(X), detector.score_samples(new)
     for share in SHARES:  # the same fit with another `contamination` differs in `offset_` alone
         rates[str(share)] = float((scores < np.percentile(trained, 100 * share)).mean())
@@ -69,7 +86,11 @@ def main() -> None:
         for n in arguments.rows:
             fits = range(arguments.fits or FITS.get(n, 2))
             rates = [
-                [alarm_rates(draw, n, n_estimators, seed, novelty=arguments.novelty) for seed in fits] for draw in DISTRIBUTIONS
+                [
+                    alarm_rates(draw, n, n_estimators, seed, novelty=arguments.novelty)
+                    for seed in fits
+                ]
+                for draw in DISTRIBUTIONS
             ]
             cells = []
             for column in columns:

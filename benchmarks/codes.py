@@ -3,9 +3,10 @@
     python benchmarks/codes.py ordered --tables FOLDER --full 0 0.5
     python benchmarks/codes.py sparse
 
-`ordered` gives, for some lengths k, the squared error of held-out rows from the first k components as a ratio to that of a separate
-fit of length k. FOLDER holds .npz files with X; without it there are scikit-learn's digits alone. `sparse` gives the share of
-entries that are zero, those under a twentieth of their component's root mean square, the mean activation, and R2 on held-out rows.
+`ordered` gives, for some lengths k, the squared error of held-out rows from the first k components
+as a ratio to that of a separate fit of length k. FOLDER holds .npz files with X; without it there
+are scikit-learn's digits alone. `sparse` gives the share of entries that are zero, those under a
+twentieth of their component's root mean square, the mean activation, and R2 on held-out rows.
 Tables are standardised and split 70/30; of large ones 4,000 rows are taken.
 """
 
@@ -49,13 +50,21 @@ def ordered(arguments):
             return ((reconstruction - test) ** 2).mean()
 
         parameters = {"random_state": 0}
-        own = [error(AutoencoderTransformer(k, **parameters).fit(train).reconstruct(test)) for k in lengths]
+        own = [
+            error(AutoencoderTransformer(k, **parameters).fit(train).reconstruct(test))
+            for k in lengths
+        ]
         for full in arguments.full:
             start = time.perf_counter()
             parameters["batch_size"] = arguments.batch_size
-            model = AutoencoderTransformer(lengths[-1], latent=Ordered(full), **parameters).fit(train)
+            model = AutoencoderTransformer(lengths[-1], latent=Ordered(full), **parameters).fit(
+                train
+            )
             seconds = time.perf_counter() - start
-            ratios = [error(model.reconstruct(test, n_components=k)) / one for k, one in zip(lengths, own, strict=True)]
+            ratios = [
+                error(model.reconstruct(test, n_components=k)) / one
+                for k, one in zip(lengths, own, strict=True)
+            ]
             mean = np.exp(np.mean(np.log(ratios)))
             each = "  ".join(f"{k}: {ratio:.2f}" for k, ratio in zip(lengths, ratios, strict=True))
             print(f"{name:10s} full={full:g} {seconds:5.1f} s  mean {mean:.2f} | {each}")
@@ -68,11 +77,14 @@ def sparse(arguments):
         varies = train.std(0) > 0
         for latent in latents:
             model = AutoencoderTransformer(n_components, latent=latent, random_state=0).fit(train)
-            Z, residuals = model.transform(test), model.reconstruct(test)[:, varies] - test[:, varies]
+            Z, residuals = (
+                model.transform(test),
+                model.reconstruct(test)[:, varies] - test[:, varies],
+            )
             r2 = 1 - (residuals**2).sum() / ((test - test.mean(0))[:, varies] ** 2).sum()
             near = np.abs(Z) < 0.05 * np.sqrt((Z**2).mean(0))
-            figures = f"zero {(Z == 0).mean():.2f}  near zero {near.mean():.2f}  mean {Z.mean():5.2f}  R2 {r2:.3f}"
-            print(f"{name:16s} {latent!s:24s} {figures}")
+            zeros = f"zero {(Z == 0).mean():.2f}  near zero {near.mean():.2f}"
+            print(f"{name:16s} {latent!s:24s} {zeros}  mean {Z.mean():5.2f}  R2 {r2:.3f}")
 
 
 if __name__ == "__main__":
@@ -80,6 +92,8 @@ if __name__ == "__main__":
     parser.add_argument("what", choices=["ordered", "sparse"])
     parser.add_argument("--tables")
     parser.add_argument("--full", type=float, nargs="+", default=[Ordered().full])
-    parser.add_argument("--batch-size", type=lambda size: size if size == "auto" else int(size), default="auto")
+    parser.add_argument(
+        "--batch-size", type=lambda size: size if size == "auto" else int(size), default="auto"
+    )
     arguments = parser.parse_args()
     {"ordered": ordered, "sparse": sparse}[arguments.what](arguments)

@@ -1,7 +1,8 @@
 """What each part of the detector's scores gives: the mean over tables without it.
 
-A part stays only if taking it away costs more than two standard errors (of the difference, over tables) in one of the
-two regimes. The tables are folders of .npz files with X and y (1 = outlier), such as ADBench's.
+A part stays only if taking it away costs more than two standard errors (of the difference, over
+tables) in one of the two regimes. The tables are folders of .npz files with X and y (1 = outlier),
+such as ADBench's.
 
     python benchmarks/detector.py DIR [DIR ...] --seeds 0
     python benchmarks/detector.py DIR [DIR ...] --novelty
@@ -64,18 +65,24 @@ NOVELTY = {
 
 
 def split(path, seed, clean):
-    """Rows to train on, rows to score and their labels, as in ADBench; all inliers of the former if `clean`."""
+    """Rows to train on, rows to score and their labels, as in ADBench; all inliers of the former if
+    `clean`.
+    """
     table = np.load(path)
     X, y = table["X"].astype(np.float64), table["y"].astype(int)
     if len(X) > MAX_ROWS:
-        rows, _ = train_test_split(np.arange(len(X)), train_size=MAX_ROWS, stratify=y, random_state=seed)
+        rows, _ = train_test_split(
+            np.arange(len(X)), train_size=MAX_ROWS, stratify=y, random_state=seed
+        )
         X, y = X[rows], y[rows]
     if clean:
         inliers = np.random.default_rng(seed).permutation(np.flatnonzero(y == 0))
         half = len(inliers) // 2
         train, test = inliers[:half], np.r_[inliers[half:], np.flatnonzero(y == 1)]
     else:
-        train, test = train_test_split(np.arange(len(X)), test_size=0.3, stratify=y, random_state=seed)
+        train, test = train_test_split(
+            np.arange(len(X)), test_size=0.3, stratify=y, random_state=seed
+        )
     scaler = StandardScaler().fit(X[train])
     return scaler.transform(X[train]), scaler.transform(X[test]), y[test]
 
@@ -88,7 +95,9 @@ def figures(parameters, replaced, path, seeds, clean):
         with ExitStack() as stack_:
             for patch in replaced:
                 stack_.enter_context(patch())
-            detector = AutoencoderOutlierDetector(novelty=clean, random_state=seed, **parameters).fit(train)
+            detector = AutoencoderOutlierDetector(
+                novelty=clean, random_state=seed, **parameters
+            ).fit(train)
             score = -detector.score_samples(test)
         results.append((roc_auc_score(y, score), average_precision_score(y, score)))
     return np.mean(results, axis=0)
@@ -100,19 +109,32 @@ def main():
     parser.add_argument("--novelty", action="store_true")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", help="parts of the names of variants")
-    parser.add_argument("--without", nargs="*", default=["InternetAds"], help="tables left out, for time's sake")
+    parser.add_argument(
+        "--without", nargs="*", default=["InternetAds"], help="tables left out, for time's sake"
+    )
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    paths = {folder: [p for p in sorted(folder.glob("*.npz")) if p.stem not in options.without] for folder in options.folders}
+    paths = {
+        folder: [p for p in sorted(folder.glob("*.npz")) if p.stem not in options.without]
+        for folder in options.folders
+    }
     first = None
-    print("| variant |" + "".join(f" {folder.name}, {len(found)} tables |" for folder, found in paths.items()))
+    print(
+        "| variant |"
+        + "".join(f" {folder.name}, {len(found)} tables |" for folder, found in paths.items())
+    )
     print("|---" * (1 + len(paths)) + "|")
     for name, (parameters, replaced) in (NOVELTY if options.novelty else OUTLIERS).items():
         if options.only and not any(part in name for part in options.only):
             continue
         rows = {
-            folder: np.array([figures(parameters, replaced, path, options.seeds, options.novelty) for path in found])
+            folder: np.array(
+                [
+                    figures(parameters, replaced, path, options.seeds, options.novelty)
+                    for path in found
+                ]
+            )
             for folder, found in paths.items()
         }
         first = rows if first is None else first
@@ -122,7 +144,9 @@ def main():
             error = change.std(axis=0, ddof=1) / len(change) ** 0.5
             cells.append("{:.3f} / {:.3f}".format(*found.mean(axis=0)))
             if rows is not first:
-                cells[-1] += " ({:+.3f} ± {:.3f} / {:+.3f} ± {:.3f})".format(*np.c_[change.mean(axis=0), error].ravel())
+                cells[-1] += " ({:+.3f} ± {:.3f} / {:+.3f} ± {:.3f})".format(
+                    *np.c_[change.mean(axis=0), error].ravel()
+                )
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 

@@ -2,8 +2,9 @@
 
     python benchmarks/gpu.py
 
-Workloads: `table`, 10,000 x 20 -> 64 -> 5, batch 256, eager loop; `wide`, 1,000,000 x 784 -> 512 -> 32, batch 8,192, the
-loop as it is and with bfloat16. Ratios of medians within one run count. Also runs the tests marked `gpu` if pytest is there.
+Workloads: `table`, 10,000 x 20 -> 64 -> 5, batch 256, eager loop; `wide`, 1,000,000 x 784 -> 512 ->
+32, batch 8,192, the loop as it is and with bfloat16. Ratios of medians within one run count. Also
+runs the tests marked `gpu` if pytest is there.
 """
 
 import argparse
@@ -37,9 +38,13 @@ def network(*widths):
 
 
 def loop(x, widths, batch_size, n_epochs, bfloat16):
-    """The least that PyTorch can do: the data on the card, slices as batches, fused Adam, one synchronisation."""
+    """The least that PyTorch can do: the data on the card, slices as batches, fused Adam, one
+    synchronisation.
+    """
     encoder, decoder = network(*widths).cuda(), network(*widths[::-1]).cuda()
-    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3, fused=True)
+    optimizer = torch.optim.Adam(
+        [*encoder.parameters(), *decoder.parameters()], lr=1e-3, fused=True
+    )
     total = torch.zeros((), device="cuda")
     for _ in range(n_epochs):
         rows = x[torch.randperm(len(x), device="cuda")]
@@ -82,7 +87,11 @@ def compare(name, X, hidden, n_components, batch_size, n_epochs, runs):
         times = [(seconds(reference), seconds(ours)) for _ in range(runs)]
         base, mine = (statistics.median(column) for column in zip(*times, strict=True))
         kind = "bfloat16" if bfloat16 else "float32"
-        print(f"{name:6s} {kind:8s} loop {base:.3f} s  sklearn_ae {mine:.3f} s  loop / sklearn_ae {base / mine:.2f}", flush=True)
+        print(
+            f"{name:6s} {kind:8s} loop {base:.3f} s  sklearn_ae {mine:.3f} s  loop / sklearn_ae "
+            f"{base / mine:.2f}",
+            flush=True,
+        )
 
 
 def main():
@@ -94,7 +103,10 @@ def main():
         sys.exit("no CUDA device here")
     print(torch.cuda.get_device_name(), "torch", torch.__version__)
     rng = np.random.default_rng(0)
-    subprocess.run([sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "gpu", "tests/test_gpu.py"], check=False)
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "gpu", "tests/test_gpu.py"],
+        check=False,
+    )
     table = rng.normal(size=(10_000, 20)).astype(np.float32)
     compare("table", table, (64,), 5, 256, 50, options.runs)
     wide = rng.random((options.rows, 784), dtype=np.float32)

@@ -1,8 +1,10 @@
-"""Imputation: values are removed from tables and filled in again, by this library and by scikit-learn's imputers.
+"""Imputation: values are removed from tables and filled in again, by this library and by
+scikit-learn's imputers.
 
-``python benchmarks/imputation.py --data DIR`` reads ``DIR/*.npz``, each with an array ``X``. Rows are at most 2,000, drawn at
-random, and standardised before values are removed. Each imputer is fitted on the rows that it fills. What is compared is the
-root mean squared error over the removed values; 1 is about what the mean of the column gives.
+``python benchmarks/imputation.py --data DIR`` reads ``DIR/*.npz``, each with an array ``X``. Rows
+are at most 2,000, drawn at random, and standardised before values are removed. Each imputer is
+fitted on the rows that it fills. What is compared is the root mean squared error over the removed
+values; 1 is about what the mean of the column gives.
 """
 
 import argparse
@@ -33,8 +35,9 @@ def load(path: Path, seed: int) -> np.ndarray:
 
 
 def remove(X: np.ndarray, share: float, blocks: bool, seed: int) -> np.ndarray:
-    """X with NaN in a share of its values: any of them, or a run of neighbouring columns (the last and the first are such) in each
-    row."""
+    """X with NaN in a share of its values: any of them, or a run of neighbouring columns (the last
+    and the first are such) in each row.
+    """
     rng = np.random.default_rng(seed)
     if blocks:
         width = max(1, round(share * X.shape[1]))
@@ -87,20 +90,26 @@ def summary(rows: list[dict]) -> str:
     ratios = [row["ours"][0] / min(row[peer][0] for peer in PEERS) for row in rows]
     to_mean = [row["ours"][0] / row["mean"][0] for row in rows]
     return (
-        f"{geometric_mean(ratios):.3f} of the best peer's error in the geometric mean, better in {np.mean(np.less(ratios, 1)):.0%} "
-        f"of {len(rows)}; at worst {max(to_mean):.3f} of the mean's"
+        f"{geometric_mean(ratios):.3f} of the best peer's error in the geometric mean, better in "
+        f"{np.mean(np.less(ratios, 1)):.0%} of {len(rows)}; at worst {max(to_mean):.3f} of the "
+        "mean's"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of .npz files, each with an array X")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of .npz files, each with an array X"
+    )
     parser.add_argument("--tables", nargs="+", default=CHOSEN_ON + JUDGED_ON)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rows = []
     print(
-        "table, rows x columns, removed | " + " | ".join(IMPUTERS) + " | ratio to the best peer | seconds: " + ", ".join(IMPUTERS)
+        "table, rows x columns, removed | "
+        + " | ".join(IMPUTERS)
+        + " | ratio to the best peer | seconds: "
+        + ", ".join(IMPUTERS)
     )
     for table in args.tables:
         X = load(args.data / f"{table}.npz", args.seed)
@@ -110,14 +119,23 @@ def main() -> None:
                 rows.append({"table": table, "blocks": blocks, **results})
                 best = min(results[peer][0] for peer in PEERS)
                 print(
-                    f"{table}, {len(X)} x {X.shape[1]}, {share:.0%} {'in blocks' if blocks else 'at random'} | "
+                    f"{table}, {len(X)} x {X.shape[1]}, {share:.0%} "
+                    f"{'in blocks' if blocks else 'at random'} | "
                     + " | ".join(f"{results[name][0]:.3f}" for name in IMPUTERS)
                     + f" | {results['ours'][0] / best:.3f} | "
                     + ", ".join(f"{results[name][1]:.1f}" for name in IMPUTERS),
                     flush=True,
                 )
-    for title, tables in {"Chosen on": CHOSEN_ON, "Judged on": JUDGED_ON, "All": args.tables}.items():
-        for kind, blocks in {"at random": [False], "in blocks": [True], "both": [False, True]}.items():
+    for title, tables in {
+        "Chosen on": CHOSEN_ON,
+        "Judged on": JUDGED_ON,
+        "All": args.tables,
+    }.items():
+        for kind, blocks in {
+            "at random": [False],
+            "in blocks": [True],
+            "both": [False, True],
+        }.items():
             some = [row for row in rows if row["table"] in tables and row["blocks"] in blocks]
             if some:
                 print(f"{title}, {kind}: {summary(some)}")

@@ -82,7 +82,8 @@ baseline = peak()
 X = np.load(path, mmap_mode="r")
 if kind == "memory":
     X = np.array(X)
-codes = np.lib.format.open_memmap(os.path.join(os.path.dirname(path), "codes.npy"), "w+", np.float32, (len(X), 8))
+codes_path = os.path.join(os.path.dirname(path), "codes.npy")
+codes = np.lib.format.open_memmap(codes_path, "w+", np.float32, (len(X), 8))
 
 def transform_in_blocks(X):
     for rows in gen_batches(len(X), 200_000):
@@ -102,8 +103,9 @@ import numpy as np, scipy.sparse as sp
 import sklearn_ae
 warnings.simplefilter("ignore")
 n = int(sys.argv[1])
-X = sp.csr_array((np.ones(10 * n, np.float32), np.random.default_rng(0).integers(0, 10_000, 10 * n).astype(np.int32),
-                  10 * np.arange(n + 1, dtype=np.int32)), shape=(n, 10_000))
+columns = np.random.default_rng(0).integers(0, 10_000, 10 * n).astype(np.int32)
+starts = 10 * np.arange(n + 1, dtype=np.int32)
+X = sp.csr_array((np.ones(10 * n, np.float32), columns, starts), shape=(n, 10_000))
 X.sum_duplicates()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 start = time.process_time()
@@ -117,14 +119,19 @@ print(json.dumps([middle - start, time.process_time() - middle, peak - before]))
 
 def child(code, *arguments):
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    return json.loads(
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+    )
 
 
 def imports():
     child(IMPORTS)
     pairs = [child(IMPORTS) for _ in range(5)]
     base, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
-    print(f"import torch, sklearn, skorch {base:.2f} s; and sklearn_ae {ours:.2f} s: {ours / base:.3f} times as long")
+    print(
+        f"import torch, sklearn, skorch {base:.2f} s; and sklearn_ae {ours:.2f} s: "
+        f"{ours / base:.3f} times as long"
+    )
     first, second = child(FIRST_FIT)
     print(f"first fit in a process {first:.2f} s, the second {second:.2f} s")
 
@@ -134,14 +141,19 @@ def memory(gigabytes=2.0):
         baseline, data, output, peak = child(MEMORY, gigabytes, method)
         extra = peak - baseline
         if method == "fit":
-            print(f"fit            data {data:.2f} GiB  peak over the baseline {extra:.2f} GiB: {extra / data:.2f} of the data")
+            print(
+                f"fit            data {data:.2f} GiB  peak over the baseline {extra:.2f} GiB: "
+                f"{extra / data:.2f} of the data"
+            )
         else:
             beyond = 1024 * (extra - data - output)
             print(f"{method:14s} data {data:.2f} GiB  peak beyond data and output {beyond:.0f} MiB")
 
 
 def disk(n_rows=10_000_000):
-    """A memory map of 100 columns in float32, beside the same rows in memory. It is written to a temporary folder."""
+    """A memory map of 100 columns in float32, beside the same rows in memory. It is written to a
+    temporary folder.
+    """
     import tempfile
 
     import numpy as np
@@ -157,7 +169,11 @@ def disk(n_rows=10_000_000):
             names = ("one epoch", "scores", "codes, written to a memory map")
             for name, (seconds, cpu, peak) in zip(names, child(DISK, path, kind), strict=True):
                 time_taken = f"{seconds:.0f} s ({cpu:.0f} s of CPU)"
-                print(f"{n_rows:,} x 100, {kind:6s} {name}: {time_taken}, peak {peak:.2f} GiB over the baseline", flush=True)
+                print(
+                    f"{n_rows:,} x 100, {kind:6s} {name}: {time_taken}, peak {peak:.2f} GiB over "
+                    "the baseline",
+                    flush=True,
+                )
 
 
 def sparse(n_rows=1_000_000):
@@ -174,16 +190,24 @@ def growth(most=1_000_000):
     from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 
     warnings.simplefilter("ignore")
-    print("| rows | 1 epoch, us per row | 4 epochs, us per row and epoch | fit, defaults | score | detector fit | detector score |")
+    print(
+        "| rows | 1 epoch, us per row | 4 epochs, us per row and epoch | fit, defaults | score | "
+        "detector fit | detector score |"
+    )
     print("|---|---|---|---|---|---|---|")
     n = 1_000
     while n <= most:
         X = np.random.default_rng(0).normal(size=(n, 20)).astype(np.float32)
         cells = [f"{n:,}"]
         for n_epochs in (1, 4):
-            model = AutoencoderTransformer(5, max_epochs=n_epochs, batch_size=256, early_stopping=False, random_state=0)
+            model = AutoencoderTransformer(
+                5, max_epochs=n_epochs, batch_size=256, early_stopping=False, random_state=0
+            )
             cells.append(f"{1e6 * timed(model.fit, X) / n / n_epochs:.1f}")
-        model, detector = AutoencoderTransformer(5, random_state=0), AutoencoderOutlierDetector(random_state=0)
+        model, detector = (
+            AutoencoderTransformer(5, random_state=0),
+            AutoencoderOutlierDetector(random_state=0),
+        )
         calls = (model.fit, model.score_samples, detector.fit, detector.score_samples)
         cells += [f"{timed(call, X):.2f} s" for call in calls]
         print("| " + " | ".join(cells) + " |", flush=True)
@@ -201,11 +225,18 @@ def search():
     os.environ["PYTHONWARNINGS"] = "ignore"
     warnings.simplefilter("ignore")
     X = load_digits().data
-    grid = {"n_components": [2, 4, 8, 16], "learning_rate": [3e-3, 1e-2], "weight_decay": [0, 1e-2, 1e-1]}
+    grid = {
+        "n_components": [2, 4, 8, 16],
+        "learning_rate": [3e-3, 1e-2],
+        "weight_decay": [0, 1e-2, 1e-1],
+    }
     model = AutoencoderTransformer(max_epochs=40, random_state=0)
     GridSearchCV(model, {"n_components": [2, 3]}, cv=2, n_jobs=2).fit(X[:100])  # starts the workers
     one, two = (timed(GridSearchCV(model, grid, cv=3, n_jobs=n).fit, X) for n in (1, 2))
-    print(f"24 candidates x 3 folds: one process {one:.1f} s, two {two:.1f} s: {one / two:.2f} times as fast")
+    print(
+        f"24 candidates x 3 folds: one process {one:.1f} s, two {two:.1f} s: {one / two:.2f} times "
+        "as fast"
+    )
 
 
 def timed(function, *arguments):
@@ -221,8 +252,18 @@ def timed(function, *arguments):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parts = [imports, memory, growth, search, disk, sparse]
-    parser.add_argument("--only", nargs="+", choices=[part.__name__ for part in parts], default=[part.__name__ for part in parts])
-    parser.add_argument("--rows", type=int, default=1_000_000, help="most rows of the table of growth, of disk and of sparse")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=[part.__name__ for part in parts],
+        default=[part.__name__ for part in parts],
+    )
+    parser.add_argument(
+        "--rows",
+        type=int,
+        default=1_000_000,
+        help="most rows of the table of growth, of disk and of sparse",
+    )
     options = parser.parse_args()
     for part in parts:
         if part.__name__ in options.only:

@@ -1,6 +1,9 @@
 """What both estimators share: public methods, and the story of a fit."""
 
-from __future__ import annotations  # so that help() shows the names of types and not what they stand for
+# so that help() shows the names of types and not what they stand for
+from __future__ import (
+    annotations,
+)
 
 import copy
 from abc import ABCMeta, abstractmethod
@@ -14,7 +17,12 @@ import numpy as np
 import torch
 from numpy.random import RandomState
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
@@ -60,7 +68,9 @@ class BaseAutoencoder(
     BaseEstimator,
     metaclass=ABCMeta,
 ):
-    """Base of the estimators. A fitted one holds a `Model`, which answers, and skorch's net, which has trained it."""
+    """Base of the estimators. A fitted one holds a `Model`, which answers, and skorch's net, which
+    has trained it.
+    """
 
     __metadata_request__inverse_transform = {"Z": UNUSED}  # codes are no metadata
     _doc_link_module = "sklearn_ae"
@@ -90,8 +100,9 @@ class BaseAutoencoder(
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights of the rows, at least 0. Only their ratios count. A weight of 0 leaves a row out; a weight of 2 counts for two
-            equal rows, in expectation. None weighs all rows the same.
+            Weights of the rows, at least 0. Only their ratios count. A weight of 0 leaves a row
+            out; a weight of 2 counts for two equal rows, in expectation. None weighs all rows the
+            same.
 
         Returns
         -------
@@ -104,15 +115,17 @@ class BaseAutoencoder(
         FloatingPointError
             If training diverges.
         KeyboardInterrupt
-            If Ctrl-C is pressed. After the first epoch the estimator then keeps the best weights so far; before that it is left as
-            it was.
+            If Ctrl-C is pressed. After the first epoch the estimator then keeps the best weights so
+            far; before that it is left as it was.
         """
         callbacks = fit_callbacks(self, X, y, sample_weight)
         with all_or_nothing(self), plain_torch(), torch.enable_grad():
             self._validate_parts()
             source = as_source(self, X, sample_weight, reset=True)
             source.forget_equal_weights()
-            checkpoint = open_checkpoint(self.checkpoint, self, source, check_random_state(self.random_state))
+            checkpoint = open_checkpoint(
+                self.checkpoint, self, source, check_random_state(self.random_state)
+            )
             self._fit(source, checkpoint.random_state, callbacks, checkpoint)
             if callbacks is not None:
                 callbacks.end_fit()
@@ -150,7 +163,9 @@ class BaseAutoencoder(
             self._keep(started, net)
 
     def _validation(self, n: int, random_state: RandomState) -> float | str | np.ndarray | None:
-        """What is held out to choose the best epoch by; in warm starts by position, so that it stays held out."""
+        """What is held out to choose the best epoch by; in warm starts by position, so that it
+        stays held out.
+        """
         if not self._stops_early():
             return None
         if not self.warm_start:
@@ -162,8 +177,8 @@ class BaseAutoencoder(
         if self._split_seed is None:
             if hasattr(self, "net_"):
                 raise ValueError(
-                    "warm_start=True must be set before the first fit: rows that would be held out now may have been learnt by the "
-                    "last one. Set it, and fit anew."
+                    "warm_start=True must be set before the first fit: rows that would be held out "
+                    "now may have been learnt by the last one. Set it, and fit anew."
                 )
             self._split_seed = int(random_state.randint(np.iinfo(np.int32).max))
         return held_out_by_position(self._split_seed, n, n_held_out / n)
@@ -178,7 +193,9 @@ class BaseAutoencoder(
         """Whether rows are so few that those held out are learnt too, once they have judged."""
         return False
 
-    def _refit_on_all_rows(self, started: Started, net: AutoencoderNet, random_state: RandomState) -> None:
+    def _refit_on_all_rows(
+        self, started: Started, net: AutoencoderNet, random_state: RandomState
+    ) -> None:
         """Go on from the best weights for a few steps, on all rows."""
         model, rows = started.model, started.rows
         score = SCORES[model.configuration.score](model.configuration)
@@ -201,12 +218,20 @@ class BaseAutoencoder(
 
     def _keep(self, started: Started, net: AutoencoderNet) -> None:
         """Keep a model that has been trained."""
-        before = (self.loss_curve_, self.validation_loss_curve_) if self.warm_start and hasattr(self, "loss_curve_") else ([], None)
-        history = [epoch for epoch in net.history if "train_loss" in epoch]  # a callback may have ended an epoch before its time
+        before = (
+            (self.loss_curve_, self.validation_loss_curve_)
+            if self.warm_start and hasattr(self, "loss_curve_")
+            else ([], None)
+        )
+        # a callback may have ended an epoch before its time
+        history = [epoch for epoch in net.history if "train_loss" in epoch]
         self.loss_curve_ = [*before[0], *(epoch["train_loss"] for epoch in history)]
         self.validation_loss_curve_ = None
         if net.keep_best:
-            self.validation_loss_curve_ = [*(before[1] or []), *(epoch["valid_loss"] for epoch in history if "valid_loss" in epoch)]
+            self.validation_loss_curve_ = [
+                *(before[1] or []),
+                *(epoch["valid_loss"] for epoch in history if "valid_loss" in epoch),
+            ]
         self.n_iter_ = len(history)
         self.best_epoch_ = net.best_epoch_
         net.train_split = None
@@ -228,12 +253,19 @@ class BaseAutoencoder(
             self._keep(started, net)
 
     def _raise_if_interrupted(self) -> None:
-        """Raise the Ctrl-C that ended training, so that a search stops too; the estimator is fitted all the same."""
+        """Raise the Ctrl-C that ended training, so that a search stops too; the estimator is fitted
+        all the same.
+        """
         interrupt, self.net_.interrupted_ = self.net_.interrupted_, None
         if interrupt is not None:
-            kept = f"epoch {self.best_epoch_}" if self.best_epoch_ else "the start, which no epoch has improved on"
+            kept = (
+                f"epoch {self.best_epoch_}"
+                if self.best_epoch_
+                else "the start, which no epoch has improved on"
+            )
             interrupt.add_note(
-                f"{type(self).__name__} was interrupted after {self.n_iter_} epochs and keeps the weights of {kept}: it is fitted."
+                f"{type(self).__name__} was interrupted after {self.n_iter_} epochs and keeps the "
+                f"weights of {kept}: it is fitted."
             )
             raise interrupt
 
@@ -247,26 +279,30 @@ class BaseAutoencoder(
         if self.n_iter_ < net.max_epochs or curve[-1] >= before - fall * abs(before):
             return
         warn(
-            f"The training loss was still falling when training reached max_epochs={net.max_epochs}; "
-            "raise max_epochs or learning_rate.",
+            "The training loss was still falling when training reached "
+            f"max_epochs={net.max_epochs}; raise max_epochs or learning_rate.",
             ConvergenceWarning,
         )
 
     # Streams
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
+    def partial_fit(
+        self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train on a chunk of a stream: one pass over its rows.
 
-        The first chunk builds the network and starts it; further ones go on from there, and so does a call after ``fit``. Before a
-        chunk is trained on, its loss is noted in ``validation_loss_curve_`` (progressive validation). The scaling follows the
-        rows so far, and forgets those more than about 100,000 rows back. The learning rate rises over 100 steps and then stays;
-        the other methods use a moving average of the weights.
+        The first chunk builds the network and starts it; further ones go on from there, and so does
+        a call after ``fit``. Before a chunk is trained on, its loss is noted in
+        ``validation_loss_curve_`` (progressive validation). The scaling follows the rows so far,
+        and forgets those more than about 100,000 rows back. The learning rate rises over 100 steps
+        and then stays; the other methods use a moving average of the weights.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            The chunk. The first one should have some hundred rows, from which the scaling and the start are computed.
+            The chunk. The first one should have some hundred rows, from which the scaling and the
+            start are computed.
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,) or None, default=None
@@ -288,7 +324,9 @@ class BaseAutoencoder(
         if self._stream is None:
             self._stream = self._begin_stream(source)
         else:  # copies, so that an error leaves what was
-            self._stream = Stream(copy.deepcopy(self._stream.random_state), replace(self._stream.scaling))
+            self._stream = Stream(
+                copy.deepcopy(self._stream.random_state), replace(self._stream.scaling)
+            )
         random_state, running = self._stream
         device, before = find_device(self.device), getattr(self, "_model", None)
         configuration = self._configure(source) if before is None else before.configuration
@@ -297,10 +335,13 @@ class BaseAutoencoder(
         loss = configuration.make_loss()
         check_range(loss, configuration.loss, source)
         with torch_seed(random_state.randint(np.iinfo(np.int32).max), device):
-            scaling = running.follow(before and before.scaling, source, random_state).within(loss.range)
+            scaling = running.follow(before and before.scaling, source, random_state).within(
+                loss.range
+            )
             rows = Scaled(source, scaling, device)
             net: Any = getattr(self, "net_", None)
-            goes_on = net is not None and net.state_ is not None  # otherwise a first chunk, or one after a fit or a file
+            # otherwise a first chunk, or one after a fit or a file
+            goes_on = net is not None and net.state_ is not None
             if before is not None and before.configuration is configuration:
                 score = before.score if goes_on else copy.deepcopy(before.score)
                 train = score.chunk(rows, random_state)
@@ -309,7 +350,11 @@ class BaseAutoencoder(
                 train = score.prepare(rows, None, before and before.network, random_state).train
             started = Started(Model(scaling, score), rows, train, None)
             if not goes_on:
-                resume_from = net.resume_from if before is not None and before.configuration is configuration else None
+                resume_from = (
+                    net.resume_from
+                    if before is not None and before.configuration is configuration
+                    else None
+                )
                 net = make_net(self, started, stream=True)
                 net.resume_from = resume_from
             self._choose_length(started)  # judged by the chunk before it is learnt
@@ -319,7 +364,10 @@ class BaseAutoencoder(
             self._model.score.learn(train, rows)
             self._model.keep_codes(rows)
         self.loss_curve_ = [*self.loss_curve_, net.history[-1]["train_loss"]]
-        self.validation_loss_curve_ = [*(self.validation_loss_curve_ or []), net.history[-1]["valid_loss"]]
+        self.validation_loss_curve_ = [
+            *(self.validation_loss_curve_ or []),
+            net.history[-1]["valid_loss"],
+        ]
         self.n_iter_ = self.best_epoch_ = len(self.loss_curve_)
 
     def _begin_stream(self, source: Source) -> Stream:
@@ -329,7 +377,9 @@ class BaseAutoencoder(
         n_rows = 0 if model is None else self._n_rows
         scaling = None if model is None else model.scaling
         self.loss_curve_, self.validation_loss_curve_ = [], []
-        return Stream(random_state, RunningScaling.after(scaling, kind, n_rows, _defaults.STREAM_MEMORY))
+        return Stream(
+            random_state, RunningScaling.after(scaling, kind, n_rows, _defaults.STREAM_MEMORY)
+        )
 
     # Rows through the network
 
@@ -372,19 +422,22 @@ class BaseAutoencoder(
     def reconstruct(self, X: ArrayLike, n_components: int | None = None) -> np.ndarray:
         """Encode and decode rows: their denoised, compressed selves.
 
-        ``np.where(np.isnan(X), model.reconstruct(X), X)`` fills in what is missing, if the estimator was fitted on rows with gaps.
+        ``np.where(np.isnan(X), model.reconstruct(X), X)`` fills in what is missing, if the
+        estimator was fitted on rows with gaps.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             NaN stands for a missing value.
         n_components : int or None, default=None
-            Use the first components of the code only, as many; the latent must be `Ordered`. None uses all.
+            Use the first components of the code only, as many; the latent must be `Ordered`. None
+            uses all.
 
         Returns
         -------
         X_reconstructed : ndarray of shape (n_samples, n_features)
-            In the data's own units, nothing missing. Where a value of X is missing, this is what the others make likely.
+            In the data's own units, nothing missing. Where a value of X is missing, this is what
+            the others make likely.
 
         Raises
         ------
@@ -401,11 +454,14 @@ class BaseAutoencoder(
             return None
         if not latent.is_ordered:
             raise ValueError(
-                f"n_components={n_components!r} needs a code in order of importance; pass latent=Ordered() to the estimator "
-                f"and fit it again. Its latent is {latent}."
+                f"n_components={n_components!r} needs a code in order of importance; pass "
+                f"latent=Ordered() to the estimator and fit it again. Its latent is {latent}."
             )
         if not isinstance(n_components, Integral) or not 1 <= n_components <= most:
-            raise ValueError(f"n_components must be a whole number from 1 to {most}, the length of the code, got {n_components!r}.")
+            raise ValueError(
+                f"n_components must be a whole number from 1 to {most}, the length of the code, "
+                f"got {n_components!r}."
+            )
         return int(n_components)
 
     def reconstruction_errors(self, X: ArrayLike) -> np.ndarray:
@@ -440,7 +496,9 @@ class BaseAutoencoder(
     def _score_rows(self, source: Source) -> np.ndarray:
         return np.negative(self._model.outlyingness(source), dtype=np.float64)
 
-    def score(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> float:
+    def score(
+        self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None
+    ) -> float:
         """The mean of `score_samples`, so that a search needs no labels.
 
         Parameters
@@ -457,15 +515,20 @@ class BaseAutoencoder(
         """
         scores, weights = np.asarray(self.score_samples(X)), None
         if sample_weight is not None:
-            weights = _check_sample_weight(sample_weight, scores, dtype=np.float64, ensure_non_negative=True)
+            weights = _check_sample_weight(
+                sample_weight, scores, dtype=np.float64, ensure_non_negative=True
+            )
         return float(np.average(scores, weights=weights))
 
-    def sample(self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None) -> np.ndarray:
+    def sample(
+        self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None
+    ) -> np.ndarray:
         """Draw new rows.
 
-        A random training row's code (of at most 1,000 that are kept) is drawn from its posterior if the latent is variational,
-        else moved by a normal kernel of Silverman's bandwidth, and decoded. Drawing from the codes that really occur, and not
-        from the prior, leaves out the regions between them, where the decoder is unreliable.
+        A random training row's code (of at most 1,000 that are kept) is drawn from its posterior if
+        the latent is variational, else moved by a normal kernel of Silverman's bandwidth, and
+        decoded. Drawing from the codes that really occur, and not from the prior, leaves out the
+        regions between them, where the decoder is unreliable.
 
         Parameters
         ----------
@@ -482,7 +545,9 @@ class BaseAutoencoder(
         check_is_fitted(self)
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be a whole number of at least 1, got {n_samples!r}.")
-        random_state = check_random_state(self.random_state if random_state is None else random_state)
+        random_state = check_random_state(
+            self.random_state if random_state is None else random_state
+        )
         return self._model.sample(int(n_samples), random_state)
 
     @property
@@ -533,7 +598,9 @@ class BaseAutoencoder(
 
 def wrapped(model: Model) -> AutoencoderNet:
     """skorch's net around a model's network that has been trained."""
-    net = AutoencoderNet(model.network, criterion=nn.Identity, device=model.device, train_split=None, verbose=0)
+    net = AutoencoderNet(
+        model.network, criterion=nn.Identity, device=model.device, train_split=None, verbose=0
+    )
     net.initialize()
     return net
 

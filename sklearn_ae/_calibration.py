@@ -8,8 +8,13 @@ import numpy as np
 from sklearn_ae._records import record
 
 LEVEL = 0.03  # share of alarms that ``contamination="auto"`` allows, where training rows are clean
-ROBUST_LEVEL, FENCE = 0.02, 5.0  # elsewhere; scores that lie further than so many boxes beyond the box then do not count
-ROUNDING = 1e-5  # by which scores of one row may differ between types of input, devices and runtimes, relatively
+# elsewhere; scores that lie further than so many boxes beyond the box then do not count
+ROBUST_LEVEL, FENCE = (
+    0.02,
+    5.0,
+)
+# by which scores of one row may differ between types of input, devices and runtimes, relatively
+ROUNDING = 1e-5
 WHISKER = 2.2  # lengths of the box, as Hoaglin and Iglewicz (1987) advise
 
 
@@ -34,15 +39,21 @@ class Scores:
             return np.percentile(self.values, percents).tolist()
         order = np.argsort(self.values, kind="stable")
         weight = self.weight[order]
-        return np.interp(percents, 100 * (np.cumsum(weight) - weight / 2) / weight.sum(), self.values[order]).tolist()
+        return np.interp(
+            percents, 100 * (np.cumsum(weight) - weight / 2) / weight.sum(), self.values[order]
+        ).tolist()
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:
-        """The share of the weight of these rows, and of the new row itself, that is at least as outlying as each of `scores`."""
+        """The share of the weight of these rows, and of the new row itself, that is at least as
+        outlying as each of `scores`.
+        """
         thresholds, values = self.p_value_steps()
         return values[np.searchsorted(thresholds, scores, side="right")]
 
     def p_value_steps(self) -> tuple[np.ndarray, np.ndarray]:
-        """The p-value as a step function of the score: scores at which it rises, and its values before, between and after them."""
+        """The p-value as a step function of the score: scores at which it rises, and its values
+        before, between and after them.
+        """
         order, n = np.argsort(self.values, kind="stable"), len(self.values)
         share = np.arange(n + 1)
         if self.weight is not None:
@@ -58,7 +69,8 @@ class Scores:
     def offset(self, level: float) -> float:
         """The score below which a share `level` of rows like these is expected to lie.
 
-        Where these rows are too few to tell, it lies where the upper whisker of a box plot ends, but never above the lowest.
+        Where these rows are too few to tell, it lies where the upper whisker of a box plot ends,
+        but never above the lowest.
         """
         if level * (len(self.values) + 1) > 1:
             if self.weight is None:
@@ -69,5 +81,7 @@ class Scores:
 
 
 def just_below(threshold: Any) -> Any:
-    """Less by rounding, so that a row with the very score of a threshold reaches it wherever it is computed."""
+    """Less by rounding, so that a row with the very score of a threshold reaches it wherever it is
+    computed.
+    """
     return threshold - ROUNDING * np.abs(threshold)

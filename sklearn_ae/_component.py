@@ -10,12 +10,17 @@ from torch import Tensor, nn
 from sklearn_ae._messages import nearest, validate_params
 from sklearn_ae._torch import plain_torch
 
-# Where a notebook finds a class described; scikit-learn shows descriptions of parameters only where there is such a link.
-DOCUMENTATION = "https://sklearn-ae.readthedocs.io/en/stable/generated/{estimator_module}.{estimator_name}.html"
+# Where a notebook finds a class described; scikit-learn shows descriptions of parameters only where
+# there is such a link.
+DOCUMENTATION = (
+    "https://sklearn-ae.readthedocs.io/en/stable/generated/{estimator_module}.{estimator_name}.html"
+)
 
 
 class PlainTensor:
-    """What stands for a tensor where a part is pickled: torch's own pickles hold addresses, so that no two of them are equal."""
+    """What stands for a tensor where a part is pickled: torch's own pickles hold addresses, so that
+    no two of them are equal.
+    """
 
     def __init__(self, tensor: Tensor):
         self.array = tensor.detach().cpu().numpy()
@@ -28,15 +33,28 @@ class PlainTensor:
 
 
 def with_plain_tensors(state: dict) -> dict:
-    """A part's state with arrays in the place of its modules' tensors; as it is where there are none, or of unknown kinds."""
-    modules = [module for value in state.values() if isinstance(value, nn.Module) for module in value.modules()]
-    tensors = [one for module in modules for one in [*module._parameters.values(), *module._buffers.values()] if one is not None]
+    """A part's state with arrays in the place of its modules' tensors; as it is where there are
+    none, or of unknown kinds.
+    """
+    modules = [
+        module
+        for value in state.values()
+        if isinstance(value, nn.Module)
+        for module in value.modules()
+    ]
+    tensors = [
+        one
+        for module in modules
+        for one in [*module._parameters.values(), *module._buffers.values()]
+        if one is not None
+    ]
     if not tensors or any(type(one) not in (Tensor, nn.Parameter) for one in tensors):
         return state
     try:
         plain = {id(one): PlainTensor(one) for one in tensors}
         return copy.deepcopy(state, dict(plain)) | {"_plain_tensors": list(plain.values())}
-    except Exception:  # a type that numpy lacks, or a module that cannot be copied without its tensors
+    # a type that numpy lacks, or a module that cannot be copied without its tensors
+    except Exception:
         return state
 
 
@@ -44,7 +62,9 @@ def with_real_tensors(state: dict) -> dict:
     """The state that ``with_plain_tensors`` was given."""
     state = dict(state)
     plain = state.pop("_plain_tensors", None)
-    return state if plain is None else copy.deepcopy(state, {id(one): one.tensor() for one in plain})
+    return (
+        state if plain is None else copy.deepcopy(state, {id(one): one.tensor() for one in plain})
+    )
 
 
 class Part(BaseEstimator):
@@ -101,12 +121,15 @@ def validate_slot(name: str, part, base: type[Part], *, function: bool = False) 
     if isinstance(part, Part):
         raise TypeError(f"{name}={part!r} is in the wrong slot; pass it as {part.slot}={part!r}.")
     if isinstance(part, type) and issubclass(part, Part):
-        raise TypeError(f"{name} takes an instance, not the class {part.__name__}: pass {name}={part.__name__}(...).")
+        raise TypeError(
+            f"{name} takes an instance, not the class {part.__name__}: pass "
+            f"{name}={part.__name__}(...)."
+        )
     known = sorted(parts_of(base))
     meant = nearest(part, known) if isinstance(part, str) else None
     raise TypeError(
-        f"{name} must be None or one of sklearn_ae.{name_of_file(base)} ({', '.join(known)}), got {part!r}."
-        + (f" Did you mean {name}={meant}(...)?" if meant else "")
+        f"{name} must be None or one of sklearn_ae.{name_of_file(base)} ({', '.join(known)}), got "
+        f"{part!r}." + (f" Did you mean {name}={meant}(...)?" if meant else "")
     )
 
 

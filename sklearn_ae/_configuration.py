@@ -84,7 +84,7 @@ def copied_parts(estimator: Any) -> dict:
 
 
 def same_value(a: Any, b: Any) -> bool:
-    """Whether two values are equal: arrays by their entries, parts and modules by what they hold."""
+    """Whether two values are equal: arrays by entries, parts and modules by what they hold."""
     if a is b:
         return True
     if type(a) is not type(b):

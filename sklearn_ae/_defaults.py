@@ -1,4 +1,6 @@
-"""The measured rules behind every ``"auto"``, with their constants. benchmarks/README.md has what each was measured against."""
+"""The measured rules behind every ``"auto"``, with their constants. benchmarks/README.md has what
+each was measured against.
+"""
 
 import math
 
@@ -6,7 +8,12 @@ import numpy as np
 
 # Learning rate, steps and batches of a single autoencoder
 RATE = 1e-2
-STEPS, GROWTH, MOST_STEPS = 1_250, 0.6, 2_100  # steps for 1,000 rows, the power of the rows with which they grow, and the most
+# steps for 1,000 rows, the power of the rows with which they grow, and the most
+STEPS, GROWTH, MOST_STEPS = (
+    1_250,
+    0.6,
+    2_100,
+)
 STOCHASTIC = 1.5  # times as many steps where codes are random: gradients are noisier
 LINEAR_STEPS = 100  # without hidden layers, PCA's start is nearly the end
 FEWEST_EPOCHS, ENOUGH_EPOCHS, MOST_EPOCHS = 2, 30, 500
@@ -19,25 +26,53 @@ ORDERED_START_ROWS = 5_000  # rows whose principal components say how many codes
 
 # Streams
 STREAM_RATE = 5e-3
-STREAM_AVERAGE, LONGEST_AVERAGE = 0.1, 2_000  # the weights' moving average: a share of the steps so far, and steps at most
+# the weights' moving average: a share of the steps so far, and steps at most
+STREAM_AVERAGE, LONGEST_AVERAGE = (
+    0.1,
+    2_000,
+)
 STREAM_MEMORY = 100_000  # rows that the scaling remembers
 MOST_RECENT = 2_500  # rows held out that a detector keeps
 
 # Validation and starts
 HELD_OUT, MOST_HELD_OUT = 0.1, 10_000
-ENOUGH_HELD_OUT, MOST_SHARE = 100, 0.2  # where a tenth is fewer than are enough, up to a fifth is held out
+# where a tenth is fewer than are enough, up to a fifth is held out
+ENOUGH_HELD_OUT, MOST_SHARE = (
+    100,
+    0.2,
+)
 MAX_ROWS_TO_REFIT = 1_000  # up to which training goes on for some steps on all rows
-LAST_SHARE, MOST_LAST = 0.25, 0.12  # in a share of the steps to the best epoch, and at most of those planned
+# in a share of the steps to the best epoch, and at most of those planned
+LAST_SHARE, MOST_LAST = (
+    0.25,
+    0.12,
+)
 EARLY = 0.3  # of the plan: the peak of the rate's cycle
-START_ROWS, START_VALUES = 20_000, 2**25  # rows from which starting weights are computed; fewer where they are wide
-INPUT_NOISE, FEW_ROWS = 0.3, 1_000  # deviations of noise in the layers' input, in training on so few rows
+# rows from which starting weights are computed; fewer where they are wide
+START_ROWS, START_VALUES = (
+    20_000,
+    2**25,
+)
+# deviations of noise in the layers' input, in training on so few rows
+INPUT_NOISE, FEW_ROWS = (
+    0.3,
+    1_000,
+)
 
 # Several processes
-FEWEST_GATHERED, MOST_GATHERED = 2_000, 20_000  # rows that all of them have, for starts, validation and calibration
+# rows that all of them have, for starts, validation and calibration
+FEWEST_GATHERED, MOST_GATHERED = (
+    2_000,
+    20_000,
+)
 
 # Networks of an ensemble
 MEMBER_RATE, MEMBER_STEPS, MEMBER_ROWS = 1.5e-2, 75, 128
-MEMBER_VALUES, FEWEST_MEMBER_ROWS = 2**15, 32  # numbers in a batch of one of them, and rows at least
+# numbers in a batch of one of them, and rows at least
+MEMBER_VALUES, FEWEST_MEMBER_ROWS = (
+    2**15,
+    32,
+)
 N_ROWS = 16  # rows of a member's codebook
 WHITENING_ROWS, WHITENING_VALUES, FEWEST_WHITENING = 10_000, 2**21, 1_024
 
@@ -53,15 +88,18 @@ CALIBRATION_SHARE, MOST_CALIBRATION = 0.2, 10_000
 # Codes kept for `sample`
 FEWEST_CODES, MOST_CODES = 50, 1_000
 SAMPLE_SHARE = 0.2  # of an ensemble's weights: as many numbers, of half their size, are codes
-HALF_ENOUGH = 0.01  # of a component's deviation: the largest rounding with which codes are kept in half precision
+# of a component's deviation: the largest rounding with which codes are kept in half precision
+HALF_ENOUGH = 0.01
 
 # Threads, and chunks of rows in inference
-THREADED_WORK = 2**34  # multiplications of a training step from which on it uses torch's threads: some seconds in one
+# multiplications of a training step from which on it uses torch's threads: some seconds in one
+THREADED_WORK = 2**34
 CHUNK_ROWS = 64, 4_096  # fewest and most rows of a chunk
 CHUNK_VALUES = 2**22  # numbers in a chunk at most
 CHUNK_PRODUCTS = 2**26  # multiplications in a chunk at most: a single row costs a chunk
 
-STILL_FALLING = 0.05  # relative fall of the loss in the last epoch of an annealed schedule that counts as not converged
+# relative fall of the loss in the last epoch of an annealed schedule that counts as not converged
+STILL_FALLING = 0.05
 
 
 def width_factor(n_features: int) -> float:
@@ -70,14 +108,18 @@ def width_factor(n_features: int) -> float:
 
 
 def auto_epochs(n_steps: float, n: int, batch_size: int, factor: float = 1.0) -> int:
-    """How many epochs make that many steps, within bounds; `factor` of them, but not under 30 for it."""
+    """How many epochs make that many steps, within bounds; `factor` of them, but not under 30 for
+    it.
+    """
     n_epochs = n_steps * batch_size / n
     n_epochs = max(factor * n_epochs, min(n_epochs, ENOUGH_EPOCHS))
     return int(np.clip(np.ceil(n_epochs), FEWEST_EPOCHS, MOST_EPOCHS))
 
 
 def auto_batch_size(n: int) -> int:
-    """About a thirty-second of the rows, from 64 to 128, and a thousandth from 128,000 rows on; all batches about as large."""
+    """About a thirty-second of the rows, from 64 to 128, and a thousandth from 128,000 rows on; all
+    batches about as large.
+    """
     size = np.clip(n / 32, SMALLEST_BATCH, max(USUAL_BATCH, n / 1_000))
     return math.ceil(n / max(1, round(n / size)))
 
@@ -93,8 +135,14 @@ def auto_steps(n: int) -> float:
 
 
 def last_epochs(n_planned: int, best_share: float) -> int:
-    """Epochs in which rows that were held out are learnt in the end; none where the best was early, and more steps overfit."""
-    return 0 if best_share < EARLY else max(1, round(min(LAST_SHARE * best_share, MOST_LAST) * n_planned))
+    """Epochs in which rows that were held out are learnt in the end; none where the best was early,
+    and more steps overfit.
+    """
+    return (
+        0
+        if best_share < EARLY
+        else max(1, round(min(LAST_SHARE * best_share, MOST_LAST) * n_planned))
+    )
 
 
 def whitening_rows(n_features: int) -> int:
@@ -107,7 +155,9 @@ def member_batch(n_features: int) -> int:
     return max(FEWEST_MEMBER_ROWS, MEMBER_VALUES // n_features)
 
 
-def n_held_out(validation: float | str, n: int, share: float = HELD_OUT, most: int = MOST_HELD_OUT) -> int:
+def n_held_out(
+    validation: float | str, n: int, share: float = HELD_OUT, most: int = MOST_HELD_OUT
+) -> int:
     """How many of n rows are held out.
 
     Raises
@@ -120,8 +170,8 @@ def n_held_out(validation: float | str, n: int, share: float = HELD_OUT, most: i
     held_out = round(validation * n)
     if not 0 < held_out < n:
         raise ValueError(
-            f"validation_fraction={validation} of {n} samples leaves {held_out} to validate on; pass 'auto', or another share, of "
-            "which at least one row is held out and one is not."
+            f"validation_fraction={validation} of {n} samples leaves {held_out} to validate on; "
+            "pass 'auto', or another share, of which at least one row is held out and one is not."
         )
     return held_out
 
@@ -132,7 +182,9 @@ def n_calibration(validation: float | str, n: int) -> int:
 
 
 def masked_steps(n_features: int) -> int:
-    """Steps of training, fewer where they take longer since rows are wide; the memory does most of the work there."""
+    """Steps of training, fewer where they take longer since rows are wide; the memory does most of
+    the work there.
+    """
     fewest, most = MASKED_STEPS
     return max(fewest, round(most * width_factor(n_features) ** 3))
 
@@ -150,10 +202,11 @@ def input_noise(n: int) -> float:
 def training_threads(n_parameters: int, batch_size: int, n_features: int) -> int | None:
     """Threads to train in; None for as many as torch has.
 
-    Threads wait for one another at the end of every operation. On a busy machine that takes milliseconds, however small the
-    operation, so only steps that take far longer use them: on two cores shared with others, a step of ``Dense((2048, 2048))``
-    on 256 rows took 1.6 s in one thread and 4.6 s in two, and on 1,024 rows 1.0 s and 3.7 s; with two cores of its own it gains
-    half at best.
+    Threads wait for one another at the end of every operation. On a busy machine that takes
+    milliseconds, however small the operation, so only steps that take far longer use them: on two
+    cores shared with others, a step of ``Dense((2048, 2048))`` on 256 rows took 1.6 s in one thread
+    and 4.6 s in two, and on 1,024 rows 1.0 s and 3.7 s; with two cores of its own it gains half at
+    best.
     """
     work = batch_size * (n_parameters + 32 * n_features)
     return None if work >= THREADED_WORK else 1
@@ -169,4 +222,6 @@ def chunk_rows(n_values: int, n_products: int) -> int:
     n_products : int
         Multiplications that a row takes.
     """
-    return 2 ** int(np.log2(np.clip(min(CHUNK_VALUES / n_values, CHUNK_PRODUCTS / n_products), *CHUNK_ROWS)))
+    return 2 ** int(
+        np.log2(np.clip(min(CHUNK_VALUES / n_values, CHUNK_PRODUCTS / n_products), *CHUNK_ROWS))
+    )

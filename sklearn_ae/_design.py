@@ -1,4 +1,6 @@
-"""From an estimator's parameters and a source of rows to a model that has started, and the net that trains it."""
+"""From an estimator's parameters and a source of rows to a model that has started, and the net that
+trains it.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ def start_model(
     device: torch.device,
     random_state: RandomState,
 ) -> Started:
-    """Scale the rows, build the network, and set its starting weights, or those of the previous model.
+    """Scale the rows, build the network, and set its starting weights, or those of the previous
+    model.
 
     Parameters
     ----------
@@ -59,7 +62,8 @@ def start_model(
     Raises
     ------
     ValueError
-        If a warm start would go on with another kind of network or data, or the loss cannot compare the data.
+        If a warm start would go on with another kind of network or data, or the loss cannot compare
+        the data.
     """
     if previous is not None:
         check_same(previous.configuration, configuration)
@@ -67,17 +71,26 @@ def start_model(
     check_range(loss, configuration.loss, source)
     score = SCORES[configuration.score](configuration)
     with one_blas_thread():
-        scaling = previous.scaling if previous else fit_scaling(configuration.scaling, source, random_state).within(loss.range)
+        scaling = (
+            previous.scaling
+            if previous
+            else fit_scaling(configuration.scaling, source, random_state).within(loss.range)
+        )
         rows = Scaled(source, scaling, device)
-        prepared = score.prepare(rows, validation, None if previous is None else previous.network, random_state)
+        prepared = score.prepare(
+            rows, validation, None if previous is None else previous.network, random_state
+        )
     return Started(Model(scaling, score), rows, prepared.train, prepared.held_out)
 
 
 def check_same(before: Configuration, now: Configuration) -> None:
-    """Raise ValueError if a warm start would go on with another kind of network or data than the last fit's."""
+    """Raise ValueError if a warm start would go on with another kind of network or data than the
+    last fit's.
+    """
     for name, (a, b) in before.differences(now).items():
         raise ValueError(
-            f"warm_start=True goes on from the last fit, but {name} was {a} and is {b}; set it back, or pass warm_start=False."
+            f"warm_start=True goes on from the last fit, but {name} was {a} and is {b}; set it "
+            "back, or pass warm_start=False."
         )
 
 
@@ -88,7 +101,8 @@ def scaling_kind(estimator: Any, auto: str) -> str | None:
         return auto if scales else None
     if estimator.scaling is not None and not scales:
         raise ValueError(
-            f"loss={estimator.loss!r} compares with the data as they are; scaling={estimator.scaling!r} must be None or 'auto'."
+            f"loss={estimator.loss!r} compares with the data as they are; "
+            f"scaling={estimator.scaling!r} must be None or 'auto'."
         )
     return estimator.scaling
 
@@ -100,12 +114,19 @@ def make_net(estimator: Any, started: Started, stream: bool = False) -> Autoenco
     rate, batch_size, max_epochs = model.score.plan(n, estimator.batch_size)
     schedule = estimator.learning_rate_schedule
     if stream:
-        batch_size = _defaults.USUAL_BATCH if isinstance(estimator.batch_size, str) else estimator.batch_size
+        batch_size = (
+            _defaults.USUAL_BATCH if isinstance(estimator.batch_size, str) else estimator.batch_size
+        )
         rate, schedule = _defaults.STREAM_RATE * _defaults.width_factor(train.n_features), warm_up
     check_batch_norm(module, train, batch_size)
     n_parameters = sum(p.numel() for p in module.parameters())
-    n_threads = _defaults.training_threads(n_parameters, batch_size, train.n_features) or available_threads()
-    progress = (StreamProgress if stream else Progress)(type(estimator).__name__, int(estimator.verbose))
+    n_threads = (
+        _defaults.training_threads(n_parameters, batch_size, train.n_features)
+        or available_threads()
+    )
+    progress = (StreamProgress if stream else Progress)(
+        type(estimator).__name__, int(estimator.verbose)
+    )
     return AutoencoderNet(
         model.score.to(device).network,
         criterion=nn.Identity,  # the module's objective takes its place
@@ -142,11 +163,17 @@ def optimizer_params(estimator: Any) -> dict:
     options: dict = {}
     if isinstance(optimizer, str):
         optimizer, options = OPTIMIZERS[optimizer]
-    elif not issubclass(optimizer, torch.optim.Optimizer) or issubclass(optimizer, torch.optim.LBFGS):
+    elif not issubclass(optimizer, torch.optim.Optimizer) or issubclass(
+        optimizer, torch.optim.LBFGS
+    ):
         raise ValueError(
-            f"optimizer must be one of {sorted(OPTIMIZERS)} or a class of torch.optim that takes mini-batches, got {optimizer!r}."
+            f"optimizer must be one of {sorted(OPTIMIZERS)} or a class of torch.optim that takes "
+            f"mini-batches, got {optimizer!r}."
         )
     offers = {"weight_decay": estimator.weight_decay, "max_norm": estimator.max_grad_norm}
     takes = inspect.signature(optimizer).parameters
     options = {**options, **{name: value for name, value in offers.items() if name in takes}}
-    return {"optimizer": optimizer, **{f"optimizer__{name}": value for name, value in options.items()}}
+    return {
+        "optimizer": optimizer,
+        **{f"optimizer__{name}": value for name, value in options.items()},
+    }

@@ -1,6 +1,9 @@
 """AutoencoderOutlierDetector."""
 
-from __future__ import annotations  # so that help() shows the names of types and not what they stand for
+# so that help() shows the names of types and not what they stand for
+from __future__ import (
+    annotations,
+)
 
 import copy
 import os
@@ -37,20 +40,25 @@ UNUSED_DEFAULTS = {"n_estimators": 32, "max_samples": "auto"}
 
 
 @describe(
-    architecture="None is, in an ensemble, a codebook (see the Notes), or ``Dense`` with one hidden layer of 16 to 64 units "
-    "if `latent` is set; with `novelty` ``Dense((128,))``; for a single autoencoder ``Dense()``.",
+    architecture="None is, in an ensemble, a codebook (see the Notes), or ``Dense`` with one "
+    "hidden layer of 16 to 64 units if `latent` is set; with `novelty` ``Dense((128,))``; for a "
+    "single autoencoder ``Dense()``.",
     scaling='``"standard"`` with `novelty`, ``"robust"``',
     optimizer="adam",
-    learning_rate="0.015 for an ensemble, otherwise 0.003 with `novelty` and 0.01 without, times the root of 256 / n_features if "
-    "that is under 1",
+    learning_rate="0.015 for an ensemble, otherwise 0.003 with `novelty` and 0.01 without, times "
+    "the root of 256 / n_features if that is under 1",
     max_grad_norm=None,
-    max_epochs='``"auto"`` plans 75 batches for an ensemble, 1,000 with `novelty` (fewer over 256 features), and for a single '
+    max_epochs='``"auto"`` plans 75 batches for an ensemble, 1,000 with `novelty` (fewer over 256 '
+    "features), and for a single "
     "autoencoder as in the transformer.",
-    batch_size='``"auto"`` is all rows of a member (fewer over 256 features); 128 with `novelty`; for a single autoencoder as in '
+    batch_size='``"auto"`` is all rows of a member (fewer over 256 features); 128 with `novelty`; '
+    "for a single autoencoder as in "
     "the transformer.",
     early_stopping='"auto", which is True for a single autoencoder',
-    validation_fraction='Those that calibrate `p_values` and ``contamination="auto"`` are always held out; ``"auto"`` is a '
-    "fifth, at most 10,000 rows. With `early_stopping`, a tenth of the others is held out too, or the share that is given.",
+    validation_fraction='Those that calibrate `p_values` and ``contamination="auto"`` are always '
+    'held out; ``"auto"`` is a '
+    "fifth, at most 10,000 rows. With `early_stopping`, a tenth of the others is held out too, or "
+    "the share that is given.",
 )
 class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     r"""Find outliers and novelties by the residuals of autoencoders.
@@ -79,10 +87,10 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
 
         ``"auto"`` takes the threshold from the scores of rows held out. With `novelty` it is their
         0.03 quantile: on average three false alarms in a hundred rows like those held out. Without
-        it, rows held out may be outliers themselves. Those whose outlyingness is beyond
-        :math:`Q_3 + 5\,(Q_3 - Q_1)` are left out, and it is the 0.02 quantile of the others. Where
-        rows held out are too few for such a quantile (under 33 or 50; a fifth of all rows is held
-        out), it is the upper whisker of a box plot, :math:`Q_3 + 2.2\,(Q_3 - Q_1)` [5]_ of their outlyingness,
+        it, rows held out may be outliers themselves. Those whose outlyingness is beyond :math:`Q_3
+        + 5\,(Q_3 - Q_1)` are left out, and it is the 0.02 quantile of the others. Where rows held
+        out are too few for such a quantile (under 33 or 50; a fifth of all rows is held out), it is
+        the upper whisker of a box plot, :math:`Q_3 + 2.2\,(Q_3 - Q_1)` [5]_ of their outlyingness,
         but never below the largest.
     novelty : bool, default=False
         As in `LocalOutlierFactor`. False: training rows may hold outliers. True: training rows are
@@ -179,7 +187,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "novelty": ["boolean"],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
-        "max_samples": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 1, closed="right")],
+        "max_samples": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Real, 0, 1, closed="right"),
+        ],
     }
 
     _calibration: Scores
@@ -199,7 +211,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         architecture: Architecture | None = None,
         corruption: Corruption | Callable[[torch.Tensor], torch.Tensor] | None = None,
         latent: Latent | None = None,
-        loss: str | nn.Module | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = "squared_error",
+        loss: str
+        | nn.Module
+        | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = "squared_error",
         scaling: str | None = "auto",
         optimizer: str | type[torch.optim.Optimizer] = "adam",
         learning_rate: float | str = "auto",
@@ -253,16 +267,20 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         self.n_estimators = n_estimators
         self.max_samples = max_samples
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> AutoencoderOutlierDetector:
+    def fit(
+        self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> AutoencoderOutlierDetector:
         """Train on X.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training data, in any units; outliers among them do little harm, unless `novelty` says that there are none.
+            Training data, in any units; outliers among them do little harm, unless `novelty` says
+            that there are none.
         y : array-like of shape (n_samples,) or None
-            Not used in training. For a search by labels of any kind see ``sklearn_ae.metrics.make_outlier_scorer``;
-            scikit-learn's ``scoring="roc_auc"`` needs 1 for inliers and -1 for outliers.
+            Not used in training. For a search by labels of any kind see
+            ``sklearn_ae.metrics.make_outlier_scorer``; scikit-learn's ``scoring="roc_auc"`` needs 1
+            for inliers and -1 for outliers.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows, at least 0; only their ratios count.
 
@@ -328,29 +346,33 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         Warns
         -----
         UserWarning
-            If ``fit`` was given labels that scikit-learn's scorers, which call this method, would take the wrong way round.
+            If ``fit`` was given labels that scikit-learn's scorers, which call this method, would
+            take the wrong way round.
         """
         if self._reversing_labels is not None:
             warn(
-                f"fit was given y of {self._reversing_labels}. It does not use them, but scikit-learn's scorers take the greater "
-                "label for the positive class, which must be the inliers, so that a search by scoring='roc_auc' would prefer the "
-                "worst detector. Use scoring=sklearn_ae.metrics.make_outlier_scorer('roc_auc', outlier_label=...), or give 1 for "
-                "inliers and -1 for outliers.",
+                f"fit was given y of {self._reversing_labels}. It does not use them, but "
+                "scikit-learn's scorers take the greater label for the positive class, which must "
+                "be the inliers, so that a search by scoring='roc_auc' would prefer the worst "
+                "detector. Use scoring=sklearn_ae.metrics.make_outlier_scorer('roc_auc', "
+                "outlier_label=...), or give 1 for inliers and -1 for outliers.",
             )
         return self.score_samples(X) - self.offset_
 
     def p_values(self, X: ArrayLike) -> np.ndarray:
-        r"""Conformal p-values: how often a row of the training distribution would be as outlying as this one.
+        r"""Conformal p-values: how often a row of the training distribution would be as outlying as
+        this one.
 
         .. math:: p(x) = \frac{1 + \#\{i : s(x_i) \ge s(x)\}}{n + 1}
 
-        over the `n` rows that were held out, with s the outlyingness. If a row comes from the same distribution as those,
-        :math:`P(p \le t) \le t` for every t, exactly and whatever the model has learnt [6]_. Outliers among the rows held out make
-        p-values larger. With ``warm_start=True`` this holds as long as rows keep their places and new ones are appended. The
-        smallest value is 1 / (n + 1).
+        over the `n` rows that were held out, with s the outlyingness. If a row comes from the same
+        distribution as those, :math:`P(p \le t) \le t` for every t, exactly and whatever the model
+        has learnt [6]_. Outliers among the rows held out make p-values larger. With
+        ``warm_start=True`` this holds as long as rows keep their places and new ones are appended.
+        The smallest value is 1 / (n + 1).
 
-        To bound the share of false alarms among all alarms by q, apply Benjamini and Hochberg's procedure:
-        ``scipy.stats.false_discovery_control(detector.p_values(X)) <= q``.
+        To bound the share of false alarms among all alarms by q, apply Benjamini and Hochberg's
+        procedure: ``scipy.stats.false_discovery_control(detector.p_values(X)) <= q``.
 
         Parameters
         ----------
@@ -386,7 +408,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         return "novelty" if self.novelty else "single" if self.n_estimators == 1 else "ensemble"
 
     def _stops_early(self) -> bool:
-        return SCORES[self._score_name].stops_early if self.early_stopping == "auto" else self.early_stopping
+        return (
+            SCORES[self._score_name].stops_early
+            if self.early_stopping == "auto"
+            else self.early_stopping
+        )
 
     def _configure(self, source: Source) -> Configuration:
         name = self._score_name
@@ -403,8 +429,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             value, default = getattr(self, parameter), UNUSED_DEFAULTS[parameter]
             if value not in (default, 1 if parameter == "n_estimators" else default):
                 raise ValueError(
-                    f"{parameter}={value!r} has no effect with {regime}, which trains one autoencoder; leave {parameter} at its "
-                    f"default, {default!r}."
+                    f"{parameter}={value!r} has no effect with {regime}, which trains one "
+                    f"autoencoder; leave {parameter} at its default, {default!r}."
                 )
 
     def _fit(
@@ -434,10 +460,14 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         self._set_offset(source)
 
     def _set_offset(self, source: Source) -> None:
-        """The threshold on scores: a share of these rows, or a rule on the p-values of rows held out."""
+        """The threshold on scores: a share of these rows, or a rule on the p-values of rows held
+        out.
+        """
         if isinstance(self.contamination, str):  # "auto"
             scores = self._calibration if len(self._calibration.values) else self._scored(source)
-            self.offset_ = scores.offset(LEVEL) if self.novelty else scores.without_far().offset(ROBUST_LEVEL)
+            self.offset_ = (
+                scores.offset(LEVEL) if self.novelty else scores.without_far().offset(ROBUST_LEVEL)
+            )
         else:
             self.offset_ = self._scored(source).percentiles([100 * self.contamination])[0]
 
@@ -448,27 +478,34 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
 
     # Streams
 
-    def partial_fit(self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train on a chunk of a stream: one pass over its rows.
 
-        The first chunk builds the model and starts it; further ones go on from there, and so does a call after ``fit``. A fifth of
-        all rows (or `validation_fraction`) is held out for good, and the newest 2,500 of these calibrate `p_values` and
-        ``contamination="auto"`` by their scores under the present model. It has learnt from none of them, so p-values hold exactly
-        while the distribution of the rows stays as it is. A number for `contamination` is the share of outliers among the rows
-        held out. With `novelty`, the newest rows are those that new ones are compared with.
+        The first chunk builds the model and starts it; further ones go on from there, and so does a
+        call after ``fit``. A fifth of all rows (or `validation_fraction`) is held out for good, and
+        the newest 2,500 of these calibrate `p_values` and ``contamination="auto"`` by their scores
+        under the present model. It has learnt from none of them, so p-values hold exactly while the
+        distribution of the rows stays as it is. A number for `contamination` is the share of
+        outliers among the rows held out. With `novelty`, the newest rows are those that new ones
+        are compared with.
 
-        Models move slowly. After a change of the distribution, ``fit`` anew on recent rows; many small p-values are the alarm.
+        Models move slowly. After a change of the distribution, ``fit`` anew on recent rows; many
+        small p-values are the alarm.
 
         The objective of a chunk before it is trained on is noted in ``validation_loss_curve_``.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            The chunk. The first one should have some hundred rows, from which the scaling and the start are computed.
+            The chunk. The first one should have some hundred rows, from which the scaling and the
+            start are computed.
         y : array-like of shape (n_samples,) or None
             Not used in training, as in ``fit``.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights of the rows, which count beside those of other chunks; rows of a chunk without weights have 1.
+            Weights of the rows, which count beside those of other chunks; rows of a chunk without
+            weights have 1.
 
         Returns
         -------
@@ -480,11 +517,19 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
 
     def _partial_fit(self, source: Source) -> None:
         if self._stream is None:
-            self._stream, self._n_streamed, self._held_out_rows = self._begin_stream(source), 0, None
+            self._stream, self._n_streamed, self._held_out_rows = (
+                self._begin_stream(source),
+                0,
+                None,
+            )
         random_state = copy.deepcopy(self._stream.random_state)  # so that an error leaves what was
         self._stream = self._stream._replace(random_state=random_state)
         n_before = self._n_streamed
-        share = _defaults.CALIBRATION_SHARE if isinstance(self.validation_fraction, str) else self.validation_fraction
+        share = (
+            _defaults.CALIBRATION_SHARE
+            if isinstance(self.validation_fraction, str)
+            else self.validation_fraction
+        )
         n_held_out = int((n_before + source.n_rows) * share) - int(n_before * share)
         order = random_state.permutation(source.n_rows)
         held_out, learnt = np.sort(order[:n_held_out]), np.sort(order[n_held_out:])

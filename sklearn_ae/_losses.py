@@ -1,4 +1,5 @@
-"""Reconstruction losses: one number per sample, and the link between the data and the network's raw output.
+"""Reconstruction losses: one number per sample, and the link between the data and the network's raw
+output.
 
 A loss is a mean over features in scaled units. The table at the bottom names them all.
 """
@@ -39,7 +40,8 @@ class Loss(nn.Module):
         raise NotImplementedError
 
     def forward(self, raw: Tensor, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The loss of each row (n_samples,): the mean over its entries, or over those that were observed; 0 if none was.
+        """The loss of each row (n_samples,): the mean over its entries, or over those that were
+        observed; 0 if none was.
 
         Parameters
         ----------
@@ -58,10 +60,12 @@ class Loss(nn.Module):
         return x
 
     def negative_log_likelihood(self, loss: Tensor, n_features: int | Tensor) -> Tensor:
-        r"""The rows' negative log-likelihoods, in nats, from their losses over `n_features` entries (of each row).
+        r"""The rows' negative log-likelihoods, in nats, from their losses over `n_features` entries
+        (of each row).
 
         The scale of the noise stands at its optimum for the batch. For a normal likelihood with
-        :math:`\sigma^2` the batch's mean squared error, :math:`\frac d2(\log 2\pi\sigma^2 + \text{loss}_i/\sigma^2)`.
+        :math:`\sigma^2` the batch's mean squared error, :math:`\frac d2(\log 2\pi\sigma^2 +
+        \text{loss}_i/\sigma^2)`.
         """
         variance = loss.detach().mean().clamp_min(1e-6)
         return 0.5 * n_features * (torch.log(2 * math.pi * variance) + loss / variance)
@@ -113,14 +117,21 @@ class BinaryCrossEntropy(Loss):
 
 
 class UserLoss(Loss):
-    """A user's module or function: ``module(raw, x)`` gives one number per entry, or one per sample."""
+    """A user's module or function: ``module(raw, x)`` gives one number per entry, or one per
+    sample.
+    """
 
     def __init__(self, module: nn.Module | Callable[[Tensor, Tensor], Tensor]):
         super().__init__()
         if isinstance(module, type):
-            raise ValueError(f"loss takes an instance or a function, not a class: pass {module.__name__}(...).")
+            raise ValueError(
+                f"loss takes an instance or a function, not a class: pass {module.__name__}(...)."
+            )
         if isinstance(module, (nn.BCELoss, nn.BCEWithLogitsLoss, nn.CrossEntropyLoss, nn.NLLLoss)):
-            raise ValueError(f"{type(module).__name__} does not compare scaled data; use loss='binary_cross_entropy'.")
+            raise ValueError(
+                f"{type(module).__name__} does not compare scaled data; use "
+                "loss='binary_cross_entropy'."
+            )
         self.module = copy.deepcopy(module)
         self.name = getattr(module, "__name__", type(module).__name__)
         if hasattr(self.module, "reduction"):
@@ -130,8 +141,8 @@ class UserLoss(Loss):
         values = self._values(raw, x)
         if values.shape != x.shape:
             raise ValueError(
-                f"{self.name} gives losses of shape {tuple(values.shape)}, not one per sample and feature "
-                f"{tuple(x.shape)}, so there are no errors per feature."
+                f"{self.name} gives losses of shape {tuple(values.shape)}, not one per sample and "
+                f"feature {tuple(x.shape)}, so there are no errors per feature."
             )
         return values
 
@@ -141,21 +152,26 @@ class UserLoss(Loss):
             return mean_of_observed(values, mask)
         if values.shape != x.shape[:1]:
             raise ValueError(
-                f"The loss {self.name} must give one number per sample {tuple(x.shape[:1])} or per sample and "
-                f"feature {tuple(x.shape)}, got shape {tuple(values.shape)}. Do not reduce over samples: torch's own functions "
-                "take reduction='none'."
+                f"The loss {self.name} must give one number per sample {tuple(x.shape[:1])} or per "
+                f"sample and feature {tuple(x.shape)}, got shape {tuple(values.shape)}. Do not "
+                "reduce over samples: torch's own functions take reduction='none'."
             )
         return values
 
     def _values(self, raw: Tensor, x: Tensor) -> Tensor:
         values = self.module(raw.clone(), x.clone())  # which may work in place
         if not isinstance(values, Tensor):
-            raise ValueError(f"The loss {self.name} must give a tensor, one number per sample, got {type(values).__name__}.")
+            raise ValueError(
+                f"The loss {self.name} must give a tensor, one number per sample, got "
+                f"{type(values).__name__}."
+            )
         return values
 
 
 def mean_of_observed(values: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean of each row's values (n_samples, n_features) where `mask` is True; 0 if it is nowhere."""
+    """The mean of each row's values (n_samples, n_features) where `mask` is True; 0 if it is
+    nowhere.
+    """
     if mask is None:
         return values.mean(1)
     return torch.where(mask, values, 0).sum(1) / mask.sum(1).clamp_min(1)
@@ -183,6 +199,7 @@ def check_range(loss: Loss, name: str | nn.Module | Callable, source) -> None:
     smallest, largest = source.range()
     if smallest < low - ROUNDING or largest > high + ROUNDING:
         raise ValueError(
-            f"loss={name!r} needs data in [{low:g}, {high:g}], but X ranges over [{smallest:.7g}, {largest:.7g}]. "
-            "Put sklearn.preprocessing.MinMaxScaler(clip=True) before it, or use another loss."
+            f"loss={name!r} needs data in [{low:g}, {high:g}], but X ranges over [{smallest:.7g}, "
+            f"{largest:.7g}]. Put sklearn.preprocessing.MinMaxScaler(clip=True) before it, or use "
+            "another loss."
         )

@@ -1,4 +1,6 @@
-"""What messages have in common: warnings at the caller's line, and errors that name what was probably meant."""
+"""What messages have in common: warnings at the caller's line, and errors that name what was
+probably meant.
+"""
 
 import difflib
 import sys
@@ -8,7 +10,15 @@ from collections.abc import Iterable
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import InvalidParameterError, StrOptions, make_constraint
 
-LIBRARIES = {"sklearn_ae", "sklearn", "skorch", "torch", "joblib", "contextlib"}  # whose lines are not the caller's
+# whose lines are not the caller's
+LIBRARIES = {
+    "sklearn_ae",
+    "sklearn",
+    "skorch",
+    "torch",
+    "joblib",
+    "contextlib",
+}
 OTHER_NAMES = {  # of values and parameters, as other libraries say
     "squared_error": "mse l2 gaussian",
     "absolute_error": "mae l1 laplace",
@@ -36,16 +46,23 @@ OTHER_NAMES = {  # of values and parameters, as other libraries say
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the innermost line that is not in one of the libraries through which it comes here."""
+    """Warn at the innermost line that is not in one of the libraries on the way here."""
     frame, depth = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in LIBRARIES:
+    while (
+        frame.f_back is not None
+        and frame.f_globals.get("__name__", "").partition(".")[0] in LIBRARIES
+    ):
         frame, depth = frame.f_back, depth + 1
     warnings.warn(message, category, stacklevel=depth)
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
-    """The allowed name that is most like `name`, or is called so in other libraries; None if there is none."""
-    names = {plain(word): one for one in allowed for word in [*OTHER_NAMES.get(one, "").split(), one]}
+    """The allowed name that is most like `name`, or is called so in other libraries; None if there
+    is none.
+    """
+    names = {
+        plain(word): one for one in allowed for word in [*OTHER_NAMES.get(one, "").split(), one]
+    }
     found = difflib.get_close_matches(plain(name), names, n=1)
     return names[found[0]] if found else None
 
@@ -55,14 +72,21 @@ def plain(name: str) -> str:
 
 
 def validate_params(estimator: BaseEstimator) -> None:
-    """scikit-learn's check of parameters; its error also names the allowed value that was probably meant."""
+    """scikit-learn's check of parameters; its error also names the allowed value that was probably
+    meant.
+    """
     try:
         BaseEstimator._validate_params(estimator)
     except InvalidParameterError as error:
         for name, value in estimator.get_params(deep=False).items():
             if isinstance(value, str) and str(error).startswith(f"The {name!r} parameter"):
                 constraints = map(make_constraint, estimator._parameter_constraints[name])
-                options = [one for known in constraints if isinstance(known, StrOptions) for one in known.options]
+                options = [
+                    one
+                    for known in constraints
+                    if isinstance(known, StrOptions)
+                    for one in known.options
+                ]
                 if found := nearest(value, options):
                     raise InvalidParameterError(f"{error} Did you mean {found!r}?") from None
         raise

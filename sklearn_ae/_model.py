@@ -1,4 +1,6 @@
-"""What a fitted estimator is: a configuration, a scaling and a score with its network. It needs no estimator."""
+"""What a fitted estimator is: a configuration, a scaling and a score with its network. It needs no
+estimator.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ from sklearn_ae._torch import PrivateGenerator, find_device, plain_torch
 class Model:
     """A network with its scaling and its score: all that public methods answer with.
 
-    Sources of rows are in the data's own units; so are the results, which are float64 arrays or of the network's float32.
+    Sources of rows are in the data's own units; so are the results, which are float64 arrays or of
+    the network's float32.
 
     Parameters
     ----------
@@ -74,7 +77,9 @@ class Model:
         return X
 
     def reconstruct(self, source: Source, n_components: int | None = None) -> np.ndarray:
-        """Rows (n_samples, n_features) in the data's own units; from the first components of an ordered code."""
+        """Rows (n_samples, n_features) in the data's own units; from the first components of an
+        ordered code.
+        """
 
         def reconstructed(x: Tensor, mask: Tensor | None = None) -> Tensor:
             return self.scaling.inverse(self.network.reconstruct(x, mask, n_components))
@@ -82,7 +87,9 @@ class Model:
         return self._apply(reconstructed, source)
 
     def elementwise(self, source: Source) -> np.ndarray:
-        """The loss of each entry (n_samples, n_features), in units of the loss; NaN where it is missing."""
+        """The loss of each entry (n_samples, n_features), in units of the loss; NaN where it is
+        missing.
+        """
         self.check_range(source)
         return self._apply(self.network.elementwise, source)
 
@@ -99,22 +106,33 @@ class Model:
     def sample(self, n_samples: int, random_state: RandomState) -> np.ndarray:
         """New rows (n_samples, n_features) in the data's own units."""
         assert self.codes is not None
-        rows, seed = random_state.randint(len(self.codes), size=n_samples), random_state.randint(np.iinfo(np.int32).max)
+        rows, seed = (
+            random_state.randint(len(self.codes), size=n_samples),
+            random_state.randint(np.iinfo(np.int32).max),
+        )
         with plain_torch(), torch.inference_mode():
             score = self.score if self.device.type == "cpu" else copy.deepcopy(self.score).to("cpu")
             generator = torch.Generator().manual_seed(int(seed))
             codes = as_tensor(self.codes).to(torch.float32, copy=True)  # a latent may work in place
-            return self.scaling.inverse(score.sample(codes, torch.from_numpy(rows), generator)).numpy()
+            return self.scaling.inverse(
+                score.sample(codes, torch.from_numpy(rows), generator)
+            ).numpy()
 
     def check_range(self, source: Source) -> None:
         check_range(self.network.loss, self.configuration.loss, source)
 
-    def _apply(self, function: Callable[..., Tensor], source: Source, scaling: Scaling | None = None) -> np.ndarray:
-        """Map rows through the network, nothing random. A row's result does not depend on the rows beside it."""
+    def _apply(
+        self, function: Callable[..., Tensor], source: Source, scaling: Scaling | None = None
+    ) -> np.ndarray:
+        """Map rows through the network, nothing random. A row's result does not depend on the rows
+        beside it.
+        """
         n_parameters = sum(p.numel() for p in self.score.parameters())
         n_rows = _defaults.chunk_rows(self.score.n_values, n_parameters)
         foreign = not self.configuration.architecture.accepts_strided_input
-        return apply_in_chunks(function, source, scaling or self.scaling, self.device, n_rows, foreign)
+        return apply_in_chunks(
+            function, source, scaling or self.scaling, self.device, n_rows, foreign
+        )
 
     # What is kept of training
 
@@ -138,7 +156,12 @@ class Model:
     def state(self) -> dict:
         """Arrays and plain values, from which ``from_state`` makes an equal model."""
         weights = {name: tensor.cpu().numpy() for name, tensor in self.score.state_dict().items()}
-        return {"configuration": self.configuration, "scaling": self.scaling, "codes": self.codes, "weights": weights}
+        return {
+            "configuration": self.configuration,
+            "scaling": self.scaling,
+            "codes": self.codes,
+            "weights": weights,
+        }
 
     @classmethod
     def from_state(cls, state: dict, device: str | torch.device = "cpu") -> Model:
@@ -147,7 +170,9 @@ class Model:
         with plain_torch():
             with PrivateGenerator():
                 score = SCORES[configuration.score](configuration, checked=True)
-            score.load_state_dict({name: torch.tensor(array) for name, array in state["weights"].items()})
+            score.load_state_dict(
+                {name: torch.tensor(array) for name, array in state["weights"].items()}
+            )
             score.eval().to(find_device(device, missing="cpu"))
         return cls(state["scaling"], score, state["codes"])
 
@@ -158,15 +183,18 @@ def check_decoded(X: np.ndarray, codes: Source) -> None:
     if len(bad):
         largest = float(codes.take(slice(bad[0], bad[0] + 1)).x.abs().max())
         raise ValueError(
-            f"The decoder gives values that are not finite for Z[{bad[0]}], whose largest value is {largest:g}. Codes must be near "
-            "those that transform gives."
+            f"The decoder gives values that are not finite for Z[{bad[0]}], whose largest value is "
+            f"{largest:g}. Codes must be near those that transform gives."
         )
 
 
 def halved(codes: np.ndarray) -> np.ndarray:
-    """Codes (n_rows, ...) in half precision, where that changes none by more than a hundredth of its component's deviation."""
+    """Codes (n_rows, ...) in half precision, where that changes none by more than a hundredth of
+    its component's deviation.
+    """
     with np.errstate(over="ignore"):
         half = codes.astype(np.float16)
     deviation = codes.std(axis=0)
-    allowed = _defaults.HALF_ENOUGH * np.maximum(deviation, 0.1 * deviation.mean())  # components that hardly vary need not be exact
+    # components that hardly vary need not be exact
+    allowed = _defaults.HALF_ENOUGH * np.maximum(deviation, 0.1 * deviation.mean())
     return half if (np.abs(half - codes) <= allowed).all() else np.ascontiguousarray(codes)

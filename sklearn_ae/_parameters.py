@@ -1,6 +1,9 @@
 """The parameters that the estimators share: their descriptions and their ranges."""
 
-from __future__ import annotations  # so that help() shows the names of types and not what they stand for
+# so that help() shows the names of types and not what they stand for
+from __future__ import (
+    annotations,
+)
 
 import inspect
 import os
@@ -33,30 +36,37 @@ PARAMETERS = """
 architecture : part of :mod:`sklearn_ae.architectures` or None, default=None
     Encoder and decoder: `Dense`, `Convolutional` or `Custom`. {architecture}
 corruption : part of :mod:`sklearn_ae.corruptions`, callable or None, default=None
-    What is done to the input in training; the output is compared with the clean input: `GaussianNoise`, `Masking`,
-    `SaltAndPepper`, or a function from a batch to one of the same shape. None corrupts nothing.
+    What is done to the input in training; the output is compared with the clean input:
+    `GaussianNoise`, `Masking`, `SaltAndPepper`, or a function from a batch to one of the same
+    shape. None corrupts nothing.
 latent : part of :mod:`sklearn_ae.latents` or None, default=None
     What the code is: `Ordered`, `Sparse`, `Contractive` or `Variational`. None is a plain code.
-loss : {{"squared_error", "absolute_error", "huber", "binary_cross_entropy"}} or callable, default="squared_error"
-    Reconstruction loss, a mean over features in scaled units. ``"binary_cross_entropy"`` needs data in [0, 1] and gives
-    probabilities. A function or an ``nn.Module`` is called as ``loss(raw, x)`` and must give one number per sample, or one per
-    sample and feature.
+loss : {{"squared_error", "absolute_error", "huber", "binary_cross_entropy"}} or callable, \
+        default="squared_error"
+    Reconstruction loss, a mean over features in scaled units. ``"binary_cross_entropy"`` needs data
+    in [0, 1] and gives probabilities. A function or an ``nn.Module`` is called as ``loss(raw, x)``
+    and must give one number per sample, or one per sample and feature.
 scaling : {{"auto", "standard", "mixed", "bounded", "robust", "uniform"}} or None, default="auto"
-    A map at both ends of the network, computed from the training data. ``"standard"`` subtracts the mean and divides by the
-    standard deviation. ``"mixed"`` does so too, but divides columns of zeros and ones by one half, so that rare categories do
-    not weigh more than numbers. ``"bounded"`` does as ``"standard"``, but divides a feature that has one value in nine tenths of
-    the rows by at least half of its largest deviation. ``"robust"`` uses the median and the range from the 10% to the 90% quantile;
-    the values of a column that has only two are half a unit apart. ``"uniform"`` divides all features by one number, so that zeros
-    stay zeros. The inverse undoes all of it. None leaves the data as they are.
-    ``"auto"`` is None for cross-entropy, {scaling} otherwise.
-optimizer : {{"adam", "adamw", "sgd", "rmsprop", "nadam", "radam", "adagrad"}} or class, default="{optimizer}"
-    The optimiser, by name or as a class from ``torch.optim``. ``"sgd"`` has Nesterov momentum of 0.9.
+    A map at both ends of the network, computed from the training data. ``"standard"`` subtracts the
+    mean and divides by the standard deviation. ``"mixed"`` does so too, but divides columns of
+    zeros and ones by one half, so that rare categories do not weigh more than numbers.
+    ``"bounded"`` does as ``"standard"``, but divides a feature that has one value in nine tenths of
+    the rows by at least half of its largest deviation. ``"robust"`` uses the median and the range
+    from the 10% to the 90% quantile; the values of a column that has only two are half a unit
+    apart. ``"uniform"`` divides all features by one number, so that zeros stay zeros. The inverse
+    undoes all of it. None leaves the data as they are. ``"auto"`` is None for cross-entropy,
+    {scaling} otherwise.
+optimizer : {{"adam", "adamw", "sgd", "rmsprop", "nadam", "radam", "adagrad"}} or class, \
+        default="{optimizer}"
+    The optimiser, by name or as a class from ``torch.optim``. ``"sgd"`` has Nesterov momentum of
+    0.9.
 learning_rate : float or "auto", default="auto"
     The largest learning rate of the schedule; ``"auto"`` is {learning_rate}.
-learning_rate_schedule : {{"one_cycle", "cosine", "constant", "plateau"}} or callable, default="one_cycle"
-    How the learning rate changes: up over the first 30% of the steps and down to zero; down to zero along half a cosine;
-    not at all; or to 0.3 of itself whenever `n_iter_no_change` epochs bring no improvement. A callable takes the share of training
-    done, in [0, 1), and gives a factor.
+learning_rate_schedule : {{"one_cycle", "cosine", "constant", "plateau"}} or callable, \
+        default="one_cycle"
+    How the learning rate changes: up over the first 30% of the steps and down to zero; down to zero
+    along half a cosine; not at all; or to 0.3 of itself whenever `n_iter_no_change` epochs bring no
+    improvement. A callable takes the share of training done, in [0, 1), and gives a factor.
 weight_decay : float, default=0.0
     Weight decay, as the optimiser defines it.
 max_grad_norm : float or None, default={max_grad_norm}
@@ -66,36 +76,42 @@ max_epochs : int or "auto", default="auto"
 batch_size : int or "auto", default="auto"
     Rows in a batch. {batch_size}
 early_stopping : bool, default={early_stopping}
-    Hold out rows, and keep the weights of the epoch with the lowest loss on them, or those from before training if none was
-    better by more than 1 + 5 / n standard errors, of n rows held out; these are then computed again from all rows.
+    Hold out rows, and keep the weights of the epoch with the lowest loss on them, or those from
+    before training if none was better by more than 1 + 5 / n standard errors, of n rows held out;
+    these are then computed again from all rows.
 validation_fraction : float in (0, 1) or "auto", default="auto"
     Share of the rows held out. {validation_fraction}
 n_iter_no_change : int or None, default=None
-    With `early_stopping`, training ends after this many epochs without improvement. None trains to the end of the schedule.
+    With `early_stopping`, training ends after this many epochs without improvement. None trains to
+    the end of the schedule.
 tol : float, default=1e-4
     What counts as improvement, as a share of the loss.
 warm_start : bool, default=False
-    Start from the weights and the scaling of the last fit. Rows are identified by their position: those that were held out are
-    held out again, so rows must keep their places, and new ones are appended. Set it before the first fit.
+    Start from the weights and the scaling of the last fit. Rows are identified by their position:
+    those that were held out are held out again, so rows must keep their places, and new ones are
+    appended. Set it before the first fit.
 device : str or torch.device, default="auto"
     Where to compute; ``"auto"`` is a GPU if there is one.
 compile : bool, default=False
-    Compile the training step with ``torch.compile``: worth its tens of seconds in long trainings only.
+    Compile the training step with ``torch.compile``: worth its tens of seconds in long trainings
+    only.
 mixed_precision : bool, default=False
     Train in bfloat16 where that is safe; faster on recent GPUs, slower on most CPUs.
 callbacks : list of skorch callbacks or None, default=None
-    Called in training, as skorch documents them. Hooks for each batch cost time; those for each epoch cost hardly any.
-    scikit-learn's own, from version 1.9 on, are set by ``set_callbacks``.
+    Called in training, as skorch documents them. Hooks for each batch cost time; those for each
+    epoch cost hardly any. scikit-learn's own, from version 1.9 on, are set by ``set_callbacks``.
 checkpoint : str, path-like or None, default=None
-    A file in which ``fit`` keeps the state of its training, at the end of an epoch and at most every 30 seconds. If the process is
-    killed, a ``fit`` with the same parameters and data goes on from there and gives what an undisturbed one would have given.
-    Another fit is refused. The file is removed when the fit has ended. Loading it runs no code. Users' callbacks start anew.
+    A file in which ``fit`` keeps the state of its training, at the end of an epoch and at most
+    every 30 seconds. If the process is killed, a ``fit`` with the same parameters and data goes on
+    from there and gives what an undisturbed one would have given. Another fit is refused. The file
+    is removed when the fit has ended. Loading it runs no code. Users' callbacks start anew.
 verbose : int, default=0
-    Whether training is shown. 0 is silent. 1 shows a bar with the losses, the best epoch and the time left, or a few lines where
-    the output is no terminal and no notebook. 2 prints a line for each epoch.
+    Whether training is shown. 0 is silent. 1 shows a bar with the losses, the best epoch and the
+    time left, or a few lines where the output is no terminal and no notebook. 2 prints a line for
+    each epoch.
 random_state : int, RandomState instance or None, default=None
-    Seeds everything random: the same number gives the same result on the same machine in as many threads. None takes a seed
-    from NumPy's global generator, as everywhere in scikit-learn.
+    Seeds everything random: the same number gives the same result on the same machine in as many
+    threads. None takes a seed from NumPy's global generator, as everywhere in scikit-learn.
 """
 
 ATTRIBUTES = """
@@ -110,7 +126,8 @@ loss_curve_ : list of float
 validation_loss_curve_ : list of float or None
     The same on the rows held out; None without `early_stopping`.
 best_epoch_ : int
-    The epoch whose weights were kept, from 1: the last one without `early_stopping`. 0 if those from before training were.
+    The epoch whose weights were kept, from 1: the last one without `early_stopping`. 0 if those
+    from before training were.
 n_features_in_ : int
     Features seen in fit.
 feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -118,16 +135,22 @@ feature_names_in_ : ndarray of shape (n_features_in_,)
 """
 
 NOTES = """
-- **Units.** Data can be in any units: they are scaled inside, and reconstructions come in the data's own.
-- **Missing values** are NaN. Columns of text or categories are encoded first, by `sklearn.preprocessing.OneHotEncoder` for example.
-- **Progress.** ``verbose=1`` shows a bar. ``sklearn_ae.inspection.LossCurveDisplay`` shows whether training has converged.
+- **Units.** Data can be in any units: they are scaled inside, and reconstructions come in the
+  data's own.
+- **Missing values** are NaN. Columns of text or categories are encoded first, by
+  `sklearn.preprocessing.OneHotEncoder` for example.
+- **Progress.** ``verbose=1`` shows a bar. ``sklearn_ae.inspection.LossCurveDisplay`` shows whether
+  training has converged.
 - **Too slow?** Lower `max_epochs`. A GPU is taken if there is one.
 - **The same result each time:** set `random_state`.
-- **The length of the code:** ``sklearn_ae.inspection.ExplainedVarianceDisplay`` compares some, `GridSearchCV` searches.
+- **The length of the code:** ``sklearn_ae.inspection.ExplainedVarianceDisplay`` compares some,
+  `GridSearchCV` searches.
 - **More rows than memory:** pass a ``numpy.memmap``, or call ``partial_fit`` with chunks.
-- **Save:** ``sklearn_ae.persistence.save(estimator, "file.safetensors")``; loading runs no code. A pickle or a joblib
-  file runs any code that is in it: never load one from somebody you do not trust.
-- **Your own network, loss or corruption** goes into its slot: ``architecture=Custom(encoder, decoder)``, ``loss=function``.
+- **Save:** ``sklearn_ae.persistence.save(estimator, "file.safetensors")``; loading runs no code. A
+  pickle or a joblib file runs any code that is in it: never load one from somebody you do not
+  trust.
+- **Your own network, loss or corruption** goes into its slot: ``architecture=Custom(encoder,
+  decoder)``, ``loss=function``.
 - **In a pipeline**, what only this estimator has is asked of the last step:
   ``pipeline[-1].reconstruct(pipeline[:-1].transform(X))``.
 """
@@ -136,7 +159,7 @@ SLOTS = {"architecture": Architecture, "corruption": Corruption, "latent": Laten
 
 
 def suggests_names(init: Init) -> Init:
-    """Decorate ``__init__`` so that the error of an unknown keyword says what was probably meant."""
+    """Decorate ``__init__``: the error of an unknown keyword says what was probably meant."""
     known = inspect.signature(init).parameters
 
     @wraps(init)
@@ -144,27 +167,42 @@ def suggests_names(init: Init) -> Init:
         for name, value in params.items():
             if name not in known:
                 hint = suggestion(type(self), name, value)
-                raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {name!r}. {hint}".strip())
+                raise TypeError(
+                    f"{type(self).__name__}() got an unexpected keyword argument {name!r}. "
+                    f"{hint}".strip()
+                )
         init(self, *args, **params)
 
     return __init__  # type: ignore[return-value]
 
 
 def suggestion(estimator: type[BaseEstimator], name: str, value: Any) -> str:
-    """What to write in place of a parameter that an estimator does not have; empty if nothing is like it."""
+    """What to write in place of a parameter that an estimator does not have; empty if nothing is
+    like it.
+    """
     own = estimator._get_param_names()
-    parts = {(slot, part): kind._get_param_names() for slot, base in SLOTS.items() for part, kind in parts_of(base).items()}
+    parts = {
+        (slot, part): kind._get_param_names()
+        for slot, base in SLOTS.items()
+        for part, kind in parts_of(base).items()
+    }
     found = nearest(name, [*own, *chain.from_iterable(parts.values())])
     if found is None or found in own:
         return f"Did you mean {found}?" if found else ""
-    having = [f"{slot}={part}({found}={reprlib.repr(value)})" for (slot, part), names in parts.items() if found in names]
+    having = [
+        f"{slot}={part}({found}={reprlib.repr(value)})"
+        for (slot, part), names in parts.items()
+        if found in names
+    ]
     return f"It is for a part: pass {' or '.join(sorted(having, key=len))}."
 
 
 class SharedParameters(BaseEstimator):
     """An estimator with these parameters."""
 
-    n_components: Any  # int; in the transformer also a share of the variance, in the detector "auto"
+    n_components: (
+        Any  # int; in the transformer also a share of the variance, in the detector "auto"
+    )
     early_stopping: Any  # bool, and in the detector also "auto"
 
     _parameter_constraints: dict = {
@@ -203,7 +241,9 @@ class SharedParameters(BaseEstimator):
         architecture: Architecture | None = None,
         corruption: Corruption | Callable[[torch.Tensor], torch.Tensor] | None = None,
         latent: Latent | None = None,
-        loss: str | nn.Module | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = "squared_error",
+        loss: str
+        | nn.Module
+        | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = "squared_error",
         scaling: str | None = "auto",
         optimizer: str | type[torch.optim.Optimizer] = "adamw",
         learning_rate: float | str = "auto",
@@ -270,7 +310,9 @@ class SharedParameters(BaseEstimator):
         """
         for name, value in params.items():
             slot, _, parameter = name.partition("__")
-            if slot not in self._get_param_names() and (hint := suggestion(type(self), slot, value)):
+            if slot not in self._get_param_names() and (
+                hint := suggestion(type(self), slot, value)
+            ):
                 raise ValueError(f"Invalid parameter {slot!r} for {type(self).__name__}. {hint}")
             if parameter and slot in SLOTS and params.get(slot, getattr(self, slot)) is None:
                 raise ValueError(no_part_message(slot, parameter))
@@ -285,12 +327,15 @@ class SharedParameters(BaseEstimator):
 
 
 def no_part_message(slot: str, parameter: str) -> str:
-    having = [name for name, part in sorted(parts_of(SLOTS[slot]).items()) if parameter in part._get_param_names()]
+    having = [
+        name
+        for name, part in sorted(parts_of(SLOTS[slot]).items())
+        if parameter in part._get_param_names()
+    ]
     if not having:
         return f"{slot} is None, and no part for it has a parameter {parameter!r}."
-    return (
-        f"{slot} is None, so {slot}__{parameter} cannot be set; pass {' or '.join(f'{slot}={name}(...)' for name in having)} first."
-    )
+    choices = " or ".join(f"{slot}={name}(...)" for name in having)
+    return f"{slot} is None, so {slot}__{parameter} cannot be set; pass {choices} first."
 
 
 def describe(**defaults):
@@ -299,7 +344,9 @@ def describe(**defaults):
     def fill(cls):
         text = inspect.cleandoc(cls.__doc__)
         text = text.replace("<parameters>", PARAMETERS.strip().format(**defaults))
-        cls.__doc__ = text.replace("<attributes>", ATTRIBUTES.strip()).replace("<notes>", NOTES.strip())
+        cls.__doc__ = text.replace("<attributes>", ATTRIBUTES.strip()).replace(
+            "<notes>", NOTES.strip()
+        )
         return cls
 
     return fill

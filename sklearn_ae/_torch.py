@@ -1,4 +1,6 @@
-"""What surrounds a computation: torch's seed, threads, devices, and the modes that a caller may have switched on."""
+"""What surrounds a computation: torch's seed, threads, devices, and the modes that a caller may
+have switched on.
+"""
 
 import os
 import threading
@@ -12,11 +14,14 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-FITTING = threading.RLock()  # torch's generators are the process's, so threads that train take turns
+# torch's generators are the process's, so threads that train take turns
+FITTING = threading.RLock()
 
 
 class Float32Default:
-    """float32 as torch's default type while any thread is inside the block: torch has one default for all of them."""
+    """float32 as torch's default type while any thread is inside the block: torch has one default
+    for all of them.
+    """
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -44,7 +49,9 @@ IS_FORKED = False
 
 
 def _after_fork() -> None:
-    """A child process starts with no fit under way, whatever the other threads of its parent were doing."""
+    """A child process starts with no fit under way, whatever the other threads of its parent were
+    doing.
+    """
     global FITTING, IS_FORKED
     FITTING, IS_FORKED = threading.RLock(), True
     FLOAT32.lock = threading.Lock()
@@ -76,14 +83,27 @@ def torch_seed(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
 
 
 class PrivateGenerator(TorchFunctionMode):
-    """Inside the block, this thread draws random numbers from a generator of its own, and torch's is left alone.
+    """Inside the block, this thread draws random numbers from a generator of its own, and torch's
+    is left alone.
 
-    It costs a little time at each call of torch, so it is for building networks, not for training them.
+    It costs a little time at each call of torch, so it is for building networks, not for training
+    them.
     """
 
     DRAWS = frozenset(
-        [torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.bernoulli, torch.multinomial]
-        + [getattr(Tensor, name) for name in ("uniform_", "normal_", "bernoulli_", "exponential_", "random_", "cauchy_")]
+        [
+            torch.rand,
+            torch.randn,
+            torch.randint,
+            torch.randperm,
+            torch.normal,
+            torch.bernoulli,
+            torch.multinomial,
+        ]
+        + [
+            getattr(Tensor, name)
+            for name in ("uniform_", "normal_", "bernoulli_", "exponential_", "random_", "cauchy_")
+        ]
     )
 
     def __init__(self, seed: int = 0):
@@ -92,17 +112,19 @@ class PrivateGenerator(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if (func in self.DRAWS or "generator" in kwargs) and kwargs.get("generator") is None:  # torch.nn.init's have it
+        # torch.nn.init's have it
+        if (func in self.DRAWS or "generator" in kwargs) and kwargs.get("generator") is None:
             kwargs = {**kwargs, "generator": self.generator}
         return func(*args, **kwargs)
 
 
 @contextmanager
 def plain_torch() -> Iterator[None]:
-    """float32, the CPU, one thread, no autocast and no inference mode inside the block, whatever the caller has switched on.
+    """float32, the CPU, one thread, no autocast and no inference mode inside the block, whatever
+    the caller has switched on.
 
-    Every public method that computes with torch does so inside of such a block. torch's operations in several threads hang in a
-    forked process, if there were any in its parent.
+    Every public method that computes with torch does so inside of such a block. torch's operations
+    in several threads hang in a forked process, if there were any in its parent.
     """
     with FLOAT32, threads(1), ExitStack() as stack:
         if torch.is_inference_mode_enabled():
@@ -124,14 +146,17 @@ def callers_threads() -> int:
 
 
 def available_threads() -> int:
-    """The same, but no more than there are processors for this process: a container may have a quota."""
+    """The same, but no more than there are processors for this process: a container may have a
+    quota.
+    """
     return max(1, min(callers_threads(), joblib.cpu_count()))
 
 
 @contextmanager
 def threads(n: int | None) -> Iterator[None]:
-    """`n` threads for what this thread computes inside the block; None leaves them. In a forked process, where several may
-    hang, it is always one."""
+    """`n` threads for what this thread computes inside the block; None leaves them. In a forked
+    process, where several may hang, it is always one.
+    """
     before, callers, nested = torch.get_num_threads(), callers_threads(), hasattr(LOCAL, "callers")
     if IS_FORKED:
         n = 1
@@ -150,14 +175,16 @@ def threads(n: int | None) -> Iterator[None]:
 
 @cache
 def libraries() -> ThreadpoolController:
-    """The libraries with threads of their own that are loaded; to look for them takes milliseconds."""
+    """The loaded libraries with threads of their own; to look for them takes milliseconds."""
     return ThreadpoolController()
 
 
 def one_blas_thread():
-    """A block in which NumPy's and SciPy's linear algebra has one thread; torch's fit lock must be held.
+    """A block in which NumPy's and SciPy's linear algebra has one thread; torch's fit lock must be
+    held.
 
-    On a busy machine threads wait for one another: PCA of 5,000 rows of 784 features took 12 s in two, and 1.7 s in one.
+    On a busy machine threads wait for one another: PCA of 5,000 rows of 784 features took 12 s in
+    two, and 1.7 s in one.
     """
     return libraries().limit(limits=1, user_api="blas")
 
@@ -165,8 +192,8 @@ def one_blas_thread():
 def limit_this_thread(n: int, others: int) -> None:
     """`n` threads for what this thread computes, and `others` for threads that are yet to start.
 
-    ``torch.set_num_threads`` sets both. So another thread, which ends at once, sets the second back. A thread takes the
-    second when it first asks for it or computes, so this one asks before.
+    ``torch.set_num_threads`` sets both. So another thread, which ends at once, sets the second
+    back. A thread takes the second when it first asks for it or computes, so this one asks before.
     """
     torch.get_num_threads()
     torch.set_num_threads(n)
@@ -193,5 +220,7 @@ def find_device(device: str | torch.device, missing: str | None = None) -> torch
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         if missing is not None:
             return torch.device(missing)
-        raise ValueError(f"device={device!r} cannot be used here; pass 'auto' or 'cpu'. torch says: {error}") from error
+        raise ValueError(
+            f"device={device!r} cannot be used here; pass 'auto' or 'cpu'. torch says: {error}"
+        ) from error
     return found

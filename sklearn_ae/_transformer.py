@@ -1,6 +1,9 @@
 """AutoencoderTransformer."""
 
-from __future__ import annotations  # so that help() shows the names of types and not what they stand for
+# so that help() shows the names of types and not what they stand for
+from __future__ import (
+    annotations,
+)
 
 from dataclasses import replace
 from numbers import Integral, Real
@@ -27,42 +30,54 @@ from sklearn_ae.latents import Ordered
 
 
 @describe(
-    architecture="None is ``Dense()``: two hidden layers of 128 units with a linear path beside them.",
+    architecture="None is ``Dense()``: two hidden layers of 128 units with a linear path beside "
+    "them.",
     scaling='``"uniform"`` with sparse X, ``"bounded"`` with a corruption, ``"mixed"``',
     optimizer="adamw",
     learning_rate="0.01 times the root of 256 / n_features if that is under 1",
     max_grad_norm=1.0,
-    max_epochs='``"auto"`` plans 1,250 batches for 1,000 rows, growing with the power 0.6 of the rows to at most 2,100; fewer for '
+    max_epochs='``"auto"`` plans 1,250 batches for 1,000 rows, growing with the power 0.6 of the '
+    "rows to at most 2,100; fewer for "
     "over 256 features or without hidden layers; in 2 to 500 epochs.",
-    batch_size='``"auto"`` is a thirty-second of the rows, from 64 to 128, and a thousandth from 128,000 rows on, evened out.',
+    batch_size='``"auto"`` is a thirty-second of the rows, from 64 to 128, and a thousandth from '
+    "128,000 rows on, evened out.",
     early_stopping=True,
-    validation_fraction='``"auto"`` is a tenth, at most 10,000 rows. Where that is under 100 rows it is 100 of them, or a fifth if '
-    'that is less. Up to 1,000 rows, and with `max_epochs` at ``"auto"``, those held out are learnt too in a few last steps after '
-    "the best epoch, unless that came early, codes are ordered or random, or there are `callbacks`, a plateau or a `warm_start`.",
+    validation_fraction='``"auto"`` is a tenth, at most 10,000 rows. Where that is under 100 rows '
+    "it is 100 of them, or a fifth if "
+    'that is less. Up to 1,000 rows, and with `max_epochs` at ``"auto"``, those held out are '
+    "learnt too in a few last steps after "
+    "the best epoch, unless that came early, codes are ordered or random, or there are "
+    "`callbacks`, a plateau or a `warm_start`.",
 )
 class AutoencoderTransformer(BaseAutoencoder):
     r"""Dimensionality reduction by an autoencoder.
 
-    An encoder maps each row to a code of `n_components` numbers, a decoder maps the code back, and both are trained so that
-    the row comes back as it was:
+    An encoder maps each row to a code of `n_components` numbers, a decoder maps the code back, and
+    both are trained so that the row comes back as it was:
 
-    .. math:: \min \frac1n \sum_i \big[\text{loss}(\text{decoder}(z_i), x_i) + \text{cost}(z_i)\big],\quad z_i = \text{encoder}(x_i)
+    .. math::
 
-    By default training starts at the solution of PCA. That solution is kept if the trained network is not significantly better on
-    rows held out. Architecture, corruption and latent are chosen by parts in slots, which can all be combined.
+        \min \frac1n \sum_i \big[\text{loss}(\text{decoder}(z_i), x_i) + \text{cost}(z_i)\big],
+        \quad z_i = \text{encoder}(x_i)
+
+    By default training starts at the solution of PCA. That solution is kept if the trained network
+    is not significantly better on rows held out. Architecture, corruption and latent are chosen by
+    parts in slots, which can all be combined.
 
     Parameters
     ----------
     n_components : int or float in (0, 1), default=2
-        Length of a code. A float is a share of the variance, as in PCA: the code is an `Ordered` one, and the shortest length is
-        kept that explains as much of rows held out (of the training rows, without `early_stopping`), in scaled units.
+        Length of a code. A float is a share of the variance, as in PCA: the code is an `Ordered`
+        one, and the shortest length is kept that explains as much of rows held out (of the training
+        rows, without `early_stopping`), in scaled units.
     <parameters>
 
     Attributes
     ----------
     explained_variance_ratio_ : ndarray of shape (n_components_,), float64
-        The share of the variance, in scaled units, that each further component explains of rows held out (of the training rows,
-        without `early_stopping`; of the last chunk before it was trained on, in a stream). Only where the latent is `Ordered`.
+        The share of the variance, in scaled units, that each further component explains of rows
+        held out (of the training rows, without `early_stopping`; of the last chunk before it was
+        trained on, in a stream). Only where the latent is `Ordered`.
     <attributes>
 
     See Also
@@ -76,7 +91,8 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     References
     ----------
-    .. [1] Hinton and Salakhutdinov (2006), "Reducing the Dimensionality of Data with Neural Networks", Science 313.
+    .. [1] Hinton and Salakhutdinov (2006), "Reducing the Dimensionality of Data with Neural
+       Networks", Science 313.
 
     Examples
     --------
@@ -94,7 +110,10 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     _parameter_constraints: dict = {
         **BaseAutoencoder._parameter_constraints,
-        "n_components": [Interval(Integral, 1, None, closed="left"), Interval(Real, 0, 1, closed="neither")],
+        "n_components": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Real, 0, 1, closed="neither"),
+        ],
     }
 
     @property
@@ -102,7 +121,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         check_is_fitted(self)
         if self._explained_variance_ratio is None:
             raise AttributeError(
-                "explained_variance_ratio_ is there for codes in order of importance only; pass latent=Ordered() and fit again."
+                "explained_variance_ratio_ is there for codes in order of importance only; pass "
+                "latent=Ordered() and fit again."
             )
         return self._explained_variance_ratio
 
@@ -123,18 +143,25 @@ class AutoencoderTransformer(BaseAutoencoder):
         latent = Ordered() if self.latent is None else parts["latent"]
         if not latent.is_ordered:
             raise ValueError(
-                f"n_components={self.n_components!r}, a share of the variance, needs a code in order of importance, but latent is "
-                f"{self.latent!r}; pass latent=None or Ordered(), or a whole number of components."
+                f"n_components={self.n_components!r}, a share of the variance, needs a code in "
+                f"order of importance, but latent is {self.latent!r}; pass latent=None or "
+                "Ordered(), or a whole number of components."
             )
-        configuration = Configuration("single", **{**parts, "latent": latent}, **shared, n_components=1)
+        configuration = Configuration(
+            "single", **{**parts, "latent": latent}, **shared, n_components=1
+        )
         return replace(configuration, n_components=self._enough_components(configuration, source))
 
     def _enough_components(self, configuration: Configuration, source: Source) -> int:
-        """How many components explain the share that is asked for, and somewhat more, if the network does no better than PCA."""
+        """How many components explain the share that is asked for, and somewhat more, if the
+        network does no better than PCA.
+        """
         if self.warm_start and hasattr(self, "net_"):
             return self._model.configuration.n_components
         random_state = RandomState(0)  # of its own, so that nothing else depends on it
-        scaling = fit_scaling(configuration.scaling, source, random_state).within(configuration.make_loss().range)
+        scaling = fit_scaling(configuration.scaling, source, random_state).within(
+            configuration.make_loss().range
+        )
         some = random_state.permutation(source.n_rows)[: _defaults.ORDERED_START_ROWS]
         rows = Scaled(source.subset(np.sort(some)), scaling, torch.device("cpu"))
         most = max(1, min(_defaults.MOST_ORDERED, source.n_rows - 1))
@@ -143,25 +170,36 @@ class AutoencoderTransformer(BaseAutoencoder):
     def _begin_stream(self, source: Source) -> Stream:
         if self._asks_for_share and not hasattr(self, "net_"):
             raise ValueError(
-                f"n_components={self.n_components!r}, a share of the variance, is known only at the end of fit; "
-                "partial_fit needs a whole number of components."
+                f"n_components={self.n_components!r}, a share of the variance, is known only at "
+                "the end of fit; partial_fit needs a whole number of components."
             )
         return super()._begin_stream(source)
 
     def _refits_on_all_rows(self, started: Started, net: AutoencoderNet) -> bool:
-        chosen = (self.validation_fraction, self.max_epochs, self.callbacks, self.learning_rate_schedule == "plateau")
+        chosen = (
+            self.validation_fraction,
+            self.max_epochs,
+            self.callbacks,
+            self.learning_rate_schedule == "plateau",
+        )
         latent = started.model.configuration.latent
-        plain = chosen == ("auto", "auto", None, False) and not (self.warm_start or latent.is_ordered or latent.stochastic)
+        plain = chosen == ("auto", "auto", None, False) and not (
+            self.warm_start or latent.is_ordered or latent.stochastic
+        )
         few = started.rows.n_all <= _defaults.MAX_ROWS_TO_REFIT
         return plain and few and net.keep_best and net.best_epoch_ > 0 and net.interrupted_ is None
 
     def _choose_length(self, started: Started) -> None:
-        """Of ordered codes, keep as many components as explain the share of the variance that was asked for."""
+        """Of ordered codes, keep as many components as explain the share of the variance that was
+        asked for.
+        """
         self._explained_variance_ratio = None
         configuration = started.model.configuration
         if not configuration.latent.is_ordered:
             return
-        explained = explained_variance(started.model.network, started.train if started.held_out is None else started.held_out)
+        explained = explained_variance(
+            started.model.network, started.train if started.held_out is None else started.held_out
+        )
         n_kept = len(explained)
         if self._asks_for_share and not configuration.n_unused:
             enough = np.flatnonzero(explained >= self.n_components)
@@ -169,8 +207,9 @@ class AutoencoderTransformer(BaseAutoencoder):
                 n_kept = int(enough[0]) + 1
             else:
                 message = (
-                    f"n_components={self.n_components!r}: {n_kept} components explain {explained.max():.3g} of the variance of "
-                    "rows held out; all are kept. Pass a whole number for a longer code, or ask for less."
+                    f"n_components={self.n_components!r}: {n_kept} components explain "
+                    f"{explained.max():.3g} of the variance of rows held out; all are kept. Pass a "
+                    "whole number for a longer code, or ask for less."
                 )
                 warn(message)
         self._explained_variance_ratio = np.diff(explained[:n_kept], prepend=0.0)

@@ -1,12 +1,13 @@
 """Architectures: the encoder and the decoder of an autoencoder.
 
-All take and give two-dimensional tensors of shape (n_samples, n_features), images too. Your own architecture
-derives from `Architecture` and defines ``build``.
+All take and give two-dimensional tensors of shape (n_samples, n_features), images too. Your own
+architecture derives from `Architecture` and defines ``build``.
 
 The linear path
 ---------------
-A plain autoencoder is often worse than PCA. So encoder and decoder each are ``layers(x) + linear(x)``: the linear part
-starts at PCA's solution and the last of the layers at zero. So training starts at PCA's solution.
+A plain autoencoder is often worse than PCA. So encoder and decoder each are ``layers(x) +
+linear(x)``: the linear part starts at PCA's solution and the last of the layers at zero. So
+training starts at PCA's solution.
 """
 
 import copy
@@ -22,7 +23,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
 from sklearn_ae._component import Part
-from sklearn_ae._layers import ACTIVATIONS, Linear, WithLinearPath, linear_of, make_activation, start_at_pca
+from sklearn_ae._layers import (
+    ACTIVATIONS,
+    Linear,
+    WithLinearPath,
+    linear_of,
+    make_activation,
+    start_at_pca,
+)
 
 __all__ = ["Convolutional", "Custom", "Dense"]
 
@@ -35,7 +43,8 @@ class Architecture(Part):
     """Base of the architectures."""
 
     slot = "architecture"
-    accepts_strided_input = False  # whether its modules read rows that are not contiguous, and leave their input as it is: faster
+    # whether its modules read rows that are not contiguous, and leave their input as it is: faster
+    accepts_strided_input = False
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -61,7 +70,9 @@ class Architecture(Part):
         raise NotImplementedError
 
     def is_linear(self) -> bool:
-        """Whether the network is linear, so that PCA's solution is nearly optimal and few steps are enough."""
+        """Whether the network is linear, so that PCA's solution is nearly optimal and few steps are
+        enough.
+        """
         return False
 
     def start(
@@ -80,7 +91,8 @@ class Architecture(Part):
         encoder, decoder : nn.Module
             What ``build`` gave.
         data : callable
-            Gathers some scaled training rows (n_samples, n_features), and the raw outputs of that shape that would reproduce them.
+            Gathers some scaled training rows (n_samples, n_features), and the raw outputs of that
+            shape that would reproduce them.
         n_components : int
             Length of a code.
         unit_variance : bool
@@ -100,7 +112,8 @@ class _WithLinearPath(Architecture):
         x, target = data()
         start_at_pca(encoder.linear, decoder.linear, x, target, n_components, unit_variance)
         encoder.set_input_range(x, noise=noise)
-        decoder.set_input_range(encoder.eval()(x)[:, :n_components], margin=1.0)  # codes will move while they are trained
+        # codes will move while they are trained
+        decoder.set_input_range(encoder.eval()(x)[:, :n_components], margin=1.0)
         encoder.train()
 
 
@@ -112,9 +125,9 @@ class Dense(_WithLinearPath):
     hidden_layer_sizes : sequence of int, default=(128, 128)
         Widths of the encoder's hidden layers, from the data to the code. ``()`` leaves none.
     activation : str or callable giving an nn.Module, default="silu"
-        Activation of the hidden layers: ``"elu"``, ``"gelu"``, ``"identity"``, ``"leaky_relu"``, ``"logistic"`` (the same as
-        ``"sigmoid"``), ``"mish"``, ``"relu"``, ``"selu"``, ``"silu"``, ``"softplus"`` or ``"tanh"``, or a class such as
-        ``torch.nn.PReLU``.
+        Activation of the hidden layers: ``"elu"``, ``"gelu"``, ``"identity"``, ``"leaky_relu"``,
+        ``"logistic"`` (the same as ``"sigmoid"``), ``"mish"``, ``"relu"``, ``"selu"``, ``"silu"``,
+        ``"softplus"`` or ``"tanh"``, or a class such as ``torch.nn.PReLU``.
     latent_activation : str, callable giving an nn.Module, or None, default=None
         Activation of the encoder's output.
     linear_path : bool, default=True
@@ -167,7 +180,9 @@ class Dense(_WithLinearPath):
     def start(self, encoder, decoder, data, n_components, unit_variance, noise):
         if self.is_linear():
             x, target = data()
-            start_at_pca(linear_of(encoder), linear_of(decoder), x, target, n_components, unit_variance)
+            start_at_pca(
+                linear_of(encoder), linear_of(decoder), x, target, n_components, unit_variance
+            )
         else:
             super().start(encoder, decoder, data, n_components, unit_variance, noise)
 
@@ -210,7 +225,9 @@ class Dense(_WithLinearPath):
 
 
 def starting_gain(n_features: int) -> float:
-    """The factor of the hidden layers' random weights: few features vary more along each, and small weights bend little."""
+    """The factor of the hidden layers' random weights: few features vary more along each, and small
+    weights bend little.
+    """
     return min(MOST_GAIN, max(1.0, GAIN_FEATURES / n_features))
 
 
@@ -224,14 +241,16 @@ def enlarge(layers: Any, gain: float) -> None:
 class Convolutional(_WithLinearPath):
     """Convolutions over images or sequences that stand in flat rows.
 
-    Each layer shrinks the image by its stride and the decoder restores its exact size, odd sizes too.
+    Each layer shrinks the image by its stride and the decoder restores its exact size, odd sizes
+    too.
 
     Parameters
     ----------
     image_shape : tuple of int
-        ``(channels, height, width)`` of an image or ``(channels, length)`` of a sequence; the product must be the number
-        of features. Rows are read in C order, as ``image.reshape(-1)`` writes them. A sequence with as many channels as its length
-        is ``(channels, 1, length)``, so that nobody writes ``(28, 28)`` for a grey image.
+        ``(channels, height, width)`` of an image or ``(channels, length)`` of a sequence; the
+        product must be the number of features. Rows are read in C order, as ``image.reshape(-1)``
+        writes them. A sequence with as many channels as its length is ``(channels, 1, length)``, so
+        that nobody writes ``(28, 28)`` for a grey image.
     channels : sequence of int, default=(16, 32)
         Channels after each convolution.
     kernel_size : int, default=3
@@ -245,7 +264,8 @@ class Convolutional(_WithLinearPath):
     linear_path : bool, default=True
         Add a linear map from image to code, and one back, beside the layers, started at PCA.
     hidden_layer_sizes : sequence of int, default=()
-        Widths of fully connected layers between the convolutions and the code, mirrored in the decoder.
+        Widths of fully connected layers between the convolutions and the code, mirrored in the
+        decoder.
 
     Examples
     --------
@@ -306,29 +326,34 @@ class Convolutional(_WithLinearPath):
         shape = tuple(check_sizes("image_shape", self.image_shape))
         if len(shape) not in (2, 3):
             raise ValueError(
-                f"image_shape must be (channels, height, width) or (channels, length), got {self.image_shape!r}. "
-                "A grey image of 28 x 28 pixels is (1, 28, 28)."
+                "image_shape must be (channels, height, width) or (channels, length), got "
+                f"{self.image_shape!r}. A grey image of 28 x 28 pixels is (1, 28, 28)."
             )
         if len(shape) == 2 and shape[0] == shape[1] > LIKELY_CHANNELS:
             raise ValueError(
-                f"image_shape={shape} would be {shape[0]} channels of length {shape[1]}. Pass (1, {shape[0]}, {shape[1]}) for a "
-                f"grey image of {shape[0]} x {shape[1]} pixels, ({shape[0]}, 1, {shape[1]}) for a sequence of {shape[0]} channels."
+                f"image_shape={shape} would be {shape[0]} channels of length {shape[1]}. Pass (1, "
+                f"{shape[0]}, {shape[1]}) for a grey image of {shape[0]} x {shape[1]} pixels, "
+                f"({shape[0]}, 1, {shape[1]}) for a sequence of {shape[0]} channels."
             )
         if math.prod(shape) != n_features:
             raise ValueError(
-                f"image_shape={shape} holds {math.prod(shape)} values, but X has {n_features} features; "
-                "the product must be the same."
+                f"image_shape={shape} holds {math.prod(shape)} values, but X has {n_features} "
+                "features; the product must be the same."
             )
         channels = check_sizes("channels", self.channels)
         if not channels:
-            raise ValueError("channels must name at least one convolution, got an empty sequence; Dense has none.")
+            raise ValueError(
+                "channels must name at least one convolution, got an empty sequence; Dense has "
+                "none."
+            )
         shapes = [shape]
         for n_channels in channels:
             shapes.append((n_channels, *(self._shrunk(side) for side in shapes[-1][1:])))
         if min(shapes[-1]) < 1:
             raise ValueError(
-                f"image_shape={shape} is too small for {len(channels)} convolutions of kernel_size={self.kernel_size} and "
-                f"stride={self.stride}: pass fewer channels, or a smaller stride."
+                f"image_shape={shape} is too small for {len(channels)} convolutions of "
+                f"kernel_size={self.kernel_size} and stride={self.stride}: pass fewer channels, or "
+                "a smaller stride."
             )
         return shapes
 
@@ -339,7 +364,9 @@ class Convolutional(_WithLinearPath):
         conv = nn.Conv2d if len(shapes[0]) == 3 else nn.Conv1d
         modules: list[nn.Module] = [nn.Unflatten(1, shapes[0])]
         for before, after in itertools.pairwise(shapes):
-            modules.append(conv(before[0], after[0], self.kernel_size, self.stride, self.kernel_size // 2))
+            modules.append(
+                conv(before[0], after[0], self.kernel_size, self.stride, self.kernel_size // 2)
+            )
             modules.append(make_activation(self.activation))
         return [*modules, nn.Flatten()]
 
@@ -348,7 +375,9 @@ class Convolutional(_WithLinearPath):
         padding = self.kernel_size // 2
         modules: list[nn.Module] = [nn.Unflatten(1, shapes[0])]
         for before, after in itertools.pairwise(shapes):
-            least = [(side - 1) * self.stride - 2 * padding + self.kernel_size for side in before[1:]]
+            least = [
+                (side - 1) * self.stride - 2 * padding + self.kernel_size for side in before[1:]
+            ]
             missing = tuple(side - reached for side, reached in zip(after[1:], least, strict=True))
             modules += [
                 conv(before[0], after[0], self.kernel_size, self.stride, padding, missing),
@@ -369,12 +398,14 @@ class Custom(Architecture):
     Parameters
     ----------
     encoder : nn.Module or callable
-        A module from (n_samples, n_features) to (n_samples, n_outputs), or a function ``encoder(n_features, n_outputs)`` that makes
-        one; ``n_outputs`` is ``n_components``, or twice that for a variational code. A module is copied at each fit and
-        starts from the weights it came with.
+        A module from (n_samples, n_features) to (n_samples, n_outputs), or a function
+        ``encoder(n_features, n_outputs)`` that makes one; ``n_outputs`` is ``n_components``, or
+        twice that for a variational code. A module is copied at each fit and starts from the
+        weights it came with.
     decoder : nn.Module or callable
-        A module from (n_samples, n_components) to (n_samples, n_features), or a function ``decoder(n_components, n_features)`` that
-        makes one. Weights that it shares with the encoder stay shared (tied weights).
+        A module from (n_samples, n_components) to (n_samples, n_features), or a function
+        ``decoder(n_components, n_features)`` that makes one. Weights that it shares with the
+        encoder stay shared (tied weights).
 
     Examples
     --------
@@ -395,20 +426,25 @@ class Custom(Architecture):
         self.decoder = decoder
 
     def __sklearn_clone__(self) -> "Custom":
-        """A clone whose encoder and decoder were copied together, so that weights they share stay shared."""
+        """A clone whose encoder and decoder were copied together, so that weights they share stay
+        shared.
+        """
         new = super().__sklearn_clone__()
         new.encoder, new.decoder = copy.deepcopy((self.encoder, self.decoder))
         return new
 
     def build(self, n_features: int, n_outputs: int, n_components: int) -> Modules:
-        encoder, decoder = copy.deepcopy((self.encoder, self.decoder))  # together, so that weights they share stay shared
+        # together, so that weights they share stay shared
+        encoder, decoder = copy.deepcopy((self.encoder, self.decoder))
         if not isinstance(encoder, nn.Module):
             encoder = encoder(n_features, n_outputs)
         if not isinstance(decoder, nn.Module):
             decoder = decoder(n_components, n_features)
         for name, module in (("encoder", encoder), ("decoder", decoder)):
             if not isinstance(module, nn.Module):
-                raise TypeError(f"{name} must be an nn.Module or a function that gives one, got {module!r}.")
+                raise TypeError(
+                    f"{name} must be an nn.Module or a function that gives one, got {module!r}."
+                )
         return encoder, decoder
 
 

@@ -3,15 +3,16 @@
 The network sees the corrupted batch and is compared with the clean one, so it learns to take the
 corruption away [1]_. Batches arrive scaled (see the estimators' ``scaling``): with
 ``scaling="standard"`` a noise of 0.3 means 0.3 standard deviations of each feature; with
-``scaling=None`` it means 0.3 units of the data, which is right for pixels. Nothing is corrupted outside ``fit``.
+``scaling=None`` it means 0.3 units of the data, which is right for pixels. Nothing is corrupted
+outside ``fit``.
 
 Your own corruption is a class with one method, ``corrupt(x)``, or simply a function from a batch
 (a tensor of shape (n_samples, n_features)) to one of the same shape.
 
 References
 ----------
-.. [1] Vincent, Larochelle, Bengio and Manzagol (2008), "Extracting and Composing Robust Features with
-   Denoising Autoencoders", ICML.
+.. [1] Vincent, Larochelle, Bengio and Manzagol (2008), "Extracting and Composing Robust
+   Features with Denoising Autoencoders", ICML.
 """
 
 from numbers import Real
@@ -34,8 +35,14 @@ class Corruption(Part):
         """What ``corrupt`` makes of a copy of the batch, checked."""
         corrupted = self.corrupt(x.clone())
         if not isinstance(corrupted, Tensor) or corrupted.shape != x.shape:
-            shape = tuple(corrupted.shape) if isinstance(corrupted, Tensor) else type(corrupted).__name__
-            raise ValueError(f"corruption must give a tensor of the batch's shape {tuple(x.shape)}, got {shape}.")
+            shape = (
+                tuple(corrupted.shape)
+                if isinstance(corrupted, Tensor)
+                else type(corrupted).__name__
+            )
+            raise ValueError(
+                f"corruption must give a tensor of the batch's shape {tuple(x.shape)}, got {shape}."
+            )
         return corrupted.to(x.dtype)
 
     def corrupt(self, x: Tensor) -> Tensor:
@@ -107,7 +114,8 @@ class Masking(Corruption):
 
 
 class SaltAndPepper(Corruption):
-    """Set a random share of the entries to the smallest or the largest value of their feature in the batch.
+    """Set a random share of the entries to the smallest or the largest value of their feature in
+    the batch.
 
     Parameters
     ----------

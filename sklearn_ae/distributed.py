@@ -20,10 +20,21 @@ from sklearn_ae._training.processes import Processes
 __all__ = ["fit"]
 
 Estimator = TypeVar("Estimator", bound=BaseAutoencoder)
-OWN = ("callbacks", "device", "random_state", "verbose")  # parameters that may differ between processes
+# parameters that may differ between processes
+OWN = (
+    "callbacks",
+    "device",
+    "random_state",
+    "verbose",
+)
 
 
-def fit(estimator: Estimator, X: ArrayLike | None, y: object = None, sample_weight: ArrayLike | None = None) -> Estimator:
+def fit(
+    estimator: Estimator,
+    X: ArrayLike | None,
+    y: object = None,
+    sample_weight: ArrayLike | None = None,
+) -> Estimator:
     """Train one model on the rows of all processes of ``torch.distributed``'s default group.
 
     Every process calls it with an equal estimator and its own rows. All of them end with the same
@@ -85,16 +96,23 @@ def checked(estimator: Any, X: Any, sample_weight: Any) -> tuple[Source | None, 
     """The rows of this process, and what has to be the same in all of them."""
     if not isinstance(estimator, BaseAutoencoder):
         raise TypeError(
-            f"estimator must be one of sklearn_ae's, got {type(estimator).__name__}; fit the steps of a pipeline in turn."
+            f"estimator must be one of sklearn_ae's, got {type(estimator).__name__}; fit the steps "
+            "of a pipeline in turn."
         )
     estimator._validate_params()
     estimator._validate_parts()
     if estimator.checkpoint is not None:
         raise ValueError("checkpoint keeps the state of one process; pass checkpoint=None.")
     if estimator.warm_start:
-        raise ValueError("warm_start=True goes on from a fit of one process; pass warm_start=False.")
+        raise ValueError(
+            "warm_start=True goes on from a fit of one process; pass warm_start=False."
+        )
     params = estimator.get_params().items()
-    same = {name: value for name, value in params if name not in OWN and isinstance(value, (str, int, float, type(None)))}
+    same = {
+        name: value
+        for name, value in params
+        if name not in OWN and isinstance(value, (str, int, float, type(None)))
+    }
     same = {"estimator": type(estimator).__name__, **same}
     if X is None or n_rows(X) == 0:
         return None, same
@@ -102,7 +120,11 @@ def checked(estimator: Any, X: Any, sample_weight: Any) -> tuple[Source | None, 
     if sample_weight is not None:
         source = weighted_source(source, sample_weight)
     names = getattr(estimator, "feature_names_in_", None)
-    return source, {COLUMNS: source.n_features, NAMES: None if names is None else list(names), **same}
+    return source, {
+        COLUMNS: source.n_features,
+        NAMES: None if names is None else list(names),
+        **same,
+    }
 
 
 def take_columns(estimator: Any, n_features: int, names: list | None) -> None:

@@ -1,12 +1,12 @@
 r"""Latents: what the code of an autoencoder is, and what it costs.
 
-An encoder gives ``h``; a latent turns it into the code ``z`` and adds a cost, one number per sample, to the
-reconstruction loss:
+An encoder gives ``h``; a latent turns it into the code ``z`` and adds a cost, one number per
+sample, to the reconstruction loss:
 
 .. math:: \text{objective} = \frac1n \sum_i \big[\text{loss}(\text{raw}_i, x_i) + \text{cost}_i\big]
 
-Reconstruction losses are means over the features, in scaled units; compare the weights below with those.
-Your own latent derives from `Latent` and overrides what differs from a plain code.
+Reconstruction losses are means over the features, in scaled units; compare the weights below with
+those. Your own latent derives from `Latent` and overrides what differs from a plain code.
 """
 
 from numbers import Real
@@ -30,16 +30,19 @@ class Latent(Part):
     Attributes
     ----------
     stochastic : bool
-        Whether the code is random with a standard normal prior. Its cost is then weighed against a log-likelihood in nats, not
-        against the plain loss, and the code starts with unit variance.
+        Whether the code is random with a standard normal prior. Its cost is then weighed against a
+        log-likelihood in nats, not against the plain loss, and the code starts with unit variance.
     is_ordered : bool
-        Whether the first components of a code are a code too: they can be decoded with zeros for the others.
+        Whether the first components of a code are a code too: they can be decoded with zeros for
+        the others.
     """
 
     slot = "latent"
     stochastic = False
     is_ordered = False
-    supports_batched_codes = True  # (n_networks, n_samples, length) too; counts for this very class only, see Stack
+    supports_batched_codes = (
+        True  # (n_networks, n_samples, length) too; counts for this very class only, see Stack
+    )
 
     def n_outputs(self, n_components: int) -> int:
         """How many numbers the encoder gives for a code of `n_components`."""
@@ -48,8 +51,9 @@ class Latent(Part):
     def build(self, n_components: int):
         """What the network uses as its latent: this object itself, which has no weights.
 
-        A latent with weights of its own, such as a codebook, gives an ``nn.Module`` that has the attribute `stochastic` and the
-        methods ``code``, ``cost``, ``cost_weight`` and ``sample_codes`` of this class; `LatentModule` is a base for it.
+        A latent with weights of its own, such as a codebook, gives an ``nn.Module`` that has the
+        attribute `stochastic` and the methods ``code``, ``cost``, ``cost_weight`` and
+        ``sample_codes`` of this class; `LatentModule` is a base for it.
 
         Parameters
         ----------
@@ -66,7 +70,8 @@ class Latent(Part):
         h : Tensor of shape (n_samples, n_outputs)
             The encoder's output.
         sample : bool
-            Whether a random code is drawn (training, sampling) or its centre given (everywhere else).
+            Whether a random code is drawn (training, sampling) or its centre given (everywhere
+            else).
 
         Returns
         -------
@@ -97,7 +102,9 @@ class Latent(Part):
         return 1.0
 
     def truncate(self, z: Tensor, n_components: int) -> Tensor:
-        """What stands for codes (..., n_samples, length) of which the first `n_components` are known; for ordered codes only."""
+        """What stands for codes (..., n_samples, length) of which the first `n_components` are
+        known; for ordered codes only.
+        """
         return torch.where(torch.arange(z.shape[-1], device=z.device) < n_components, z, 0)
 
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
@@ -122,11 +129,16 @@ class Latent(Part):
 
 
 def smoothed(h: Tensor, on: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
-    r"""Draw from a smoothed distribution with the mean and the covariance of `h` (smoothed bootstrap [1]_).
+    r"""Draw from a smoothed distribution with the mean and the covariance of `h` (smoothed
+    bootstrap [1]_).
 
-    .. math:: \bar h + (h_i - \bar h + b\,\varepsilon) / \sqrt{1 + b^2}, \quad \varepsilon \sim N(0, \Sigma)
+    .. math::
 
-    with Silverman's bandwidth :math:`b`. The kernel alone would add :math:`b^2 \Sigma` to the covariance :math:`\Sigma`.
+        \bar h + (h_i - \bar h + b\,\varepsilon) / \sqrt{1 + b^2},
+        \quad \varepsilon \sim N(0, \Sigma)
+
+    with Silverman's bandwidth :math:`b`. The kernel alone would add :math:`b^2 \Sigma` to the
+    covariance :math:`\Sigma`.
 
     Parameters
     ----------
@@ -155,11 +167,14 @@ def smoothed(h: Tensor, on: Tensor, rows: Tensor, generator: torch.Generator) ->
     bandwidth = (n * (k + 2) / 4) ** (-1 / (k + 4))
     noise = torch.randn(len(rows), len(deviations), dtype=torch.float64, generator=generator)
     noise = (noise * deviations @ directions).to(h.dtype)
-    return torch.where(on[rows], mean + (centred[rows] + bandwidth * noise) / (1 + bandwidth**2) ** 0.5, 0)
+    return torch.where(
+        on[rows], mean + (centred[rows] + bandwidth * noise) / (1 + bandwidth**2) ** 0.5, 0
+    )
 
 
 class LatentModule(nn.Module):
-    """Base of latents with weights of their own: a module with a latent's methods. By default they call those of `latent`.
+    """Base of latents with weights of their own: a module with a latent's methods. By default they
+    call those of `latent`.
 
     Parameters
     ----------
@@ -207,27 +222,30 @@ class LatentModule(nn.Module):
 class Sparse(Latent):
     r"""A code most of whose entries are exactly zero.
 
-    Of each row's code only the entries of the largest magnitude are kept, a share `active` of them and at least one; the others are
-    zero [1]_. What is kept does not depend on the code's scale, nor on other rows. A penalty can be added. ``penalty="l1"`` makes
-    components zero or small in most rows and large in few,
+    Of each row's code only the entries of the largest magnitude are kept, a share `active` of them
+    and at least one; the others are zero [1]_. What is kept does not depend on the code's scale,
+    nor on other rows. A penalty can be added. ``penalty="l1"`` makes components zero or small in
+    most rows and large in few,
 
     .. math:: \alpha\sum_j \frac{|z_j|}{s_j}
 
-    where :math:`s_j` is the root mean square of the component over the batch: without it a code would only shrink, and the
-    decoder grow. ``penalty="kl"`` passes the code through a sigmoid and keeps the mean activation :math:`\hat\rho_j` of each
-    component over the batch near a target rate [2]_:
+    where :math:`s_j` is the root mean square of the component over the batch: without it a code
+    would only shrink, and the decoder grow. ``penalty="kl"`` passes the code through a sigmoid and
+    keeps the mean activation :math:`\hat\rho_j` of each component over the batch near a target rate
+    [2]_:
 
     .. math:: \alpha\sum_j \rho\log\frac{\rho}{\hat\rho_j} + (1-\rho)\log\frac{1-\rho}{1-\hat\rho_j}
 
     Parameters
     ----------
     alpha : float or "auto", default="auto"
-        Weight of the penalty, against a loss that is a mean over features. ``"auto"`` is 0 for ``"l1"``, which has zeros
-        without it, and 1 for ``"kl"``.
+        Weight of the penalty, against a loss that is a mean over features. ``"auto"`` is 0 for
+        ``"l1"``, which has zeros without it, and 1 for ``"kl"``.
     penalty : {"l1", "kl"}, default="l1"
         Which penalty.
     active : float in (0, 1] or "auto", default="auto"
-        Share of a code's entries that are kept; 1 keeps all. ``"auto"`` is 0.25 for ``"l1"`` and 1 for ``"kl"``.
+        Share of a code's entries that are kept; 1 keeps all. ``"auto"`` is 0.25 for ``"l1"`` and 1
+        for ``"kl"``.
     target : float in (0, 1), default=0.05
         The target rate of ``"kl"``; ``"l1"`` does not use it.
 
@@ -255,7 +273,14 @@ class Sparse(Latent):
     }
     AUTO = {"l1": (0.0, 0.25), "kl": (1.0, 1.0)}  # alpha and active of each penalty
 
-    def __init__(self, alpha: float | str = "auto", *, penalty: str = "l1", active: float | str = "auto", target: float = 0.05):
+    def __init__(
+        self,
+        alpha: float | str = "auto",
+        *,
+        penalty: str = "l1",
+        active: float | str = "auto",
+        target: float = 0.05,
+    ):
         self.alpha = alpha
         self.penalty = penalty
         self.active = active
@@ -292,29 +317,35 @@ class Sparse(Latent):
 
 
 class Ordered(Latent):
-    r"""A code in order of importance: its first components are as good a code as one of that length.
+    r"""A code in order of importance: its first components are as good a code as one of that
+    length.
 
-    Training cuts each code off after a random number of components, the rest being zero (nested dropout [1]_). One fit thus gives
-    a code of every length, and the objective is the mean over lengths :math:`k`,
+    Training cuts each code off after a random number of components, the rest being zero (nested
+    dropout [1]_). One fit thus gives a code of every length, and the objective is the mean over
+    lengths :math:`k`,
 
     .. math:: \sum_k p_k \, \text{loss}\big(\text{decoder}(z_1, \dots, z_k, 0, \dots, 0), x\big)
 
-    where :math:`p` gives the full length with probability `full`, and otherwise each length the same. Lengths are spread evenly
-    over the rows of a batch. With linear layers alone the components are PCA's.
+    where :math:`p` gives the full length with probability `full`, and otherwise each length the
+    same. Lengths are spread evenly over the rows of a batch. With linear layers alone the
+    components are PCA's.
 
     Parameters
     ----------
     full : float in [0, 1], default=0.0
-        How often a code is not cut off for certain. The more often, the better the full length is, at the cost of the short ones.
+        How often a code is not cut off for certain. The more often, the better the full length is,
+        at the cost of the short ones.
 
     Notes
     -----
-    No length is quite as good as a fit of its own: the best curve through the data is not a coordinate of the best surface. Expect
-    errors 1.0 to 1.4 times those of separate fits, or fit the length that you choose once more, without `Ordered`.
+    No length is quite as good as a fit of its own: the best curve through the data is not a
+    coordinate of the best surface. Expect errors 1.0 to 1.4 times those of separate fits, or fit
+    the length that you choose once more, without `Ordered`.
 
     References
     ----------
-    .. [1] Rippel, Gelbart and Adams (2014), "Learning Ordered Representations with Nested Dropout", ICML.
+    .. [1] Rippel, Gelbart and Adams (2014), "Learning Ordered Representations with Nested
+       Dropout", ICML.
 
     Examples
     --------
@@ -342,8 +373,10 @@ class Ordered(Latent):
         n, k = h.shape[-2:]
         rows = torch.arange(n, dtype=h.dtype, device=h.device) + torch.rand_like(h[..., :1, 0])
         cut = torch.arange(k, dtype=h.dtype, device=h.device) / k
-        kept = 1 - (1 - self.full) * cut  # the share of codes that each component is kept in: all for the first, and ever fewer
-        return torch.where((rows / n)[..., None] < kept, h, 0)  # the lengths are spread evenly over the rows
+        # the share of codes that each component is kept in: all for the first, and ever fewer
+        kept = 1 - (1 - self.full) * cut
+        # the lengths are spread evenly over the rows
+        return torch.where((rows / n)[..., None] < kept, h, 0)
 
 
 class Contractive(Latent):
@@ -351,9 +384,10 @@ class Contractive(Latent):
 
     .. math:: \alpha\sum_j \frac{\lVert\partial h_j/\partial x\rVert^2}{\operatorname{Var} h_j}
 
-    a sample. The variance is that over the batch; without it, as in [1]_, a code would first of all shrink, and the decoder grow.
-    The Jacobian is exact for every encoder that treats rows independently (so without batch normalisation); it costs one backward
-    pass per component. Batches of fewer than 8 rows say too little about a variance, and cost nothing.
+    a sample. The variance is that over the batch; without it, as in [1]_, a code would first of all
+    shrink, and the decoder grow. The Jacobian is exact for every encoder that treats rows
+    independently (so without batch normalisation); it costs one backward pass per component.
+    Batches of fewer than 8 rows say too little about a variance, and cost nothing.
 
     Parameters
     ----------
@@ -362,8 +396,8 @@ class Contractive(Latent):
 
     References
     ----------
-    .. [1] Rifai, Vincent, Muller, Glorot and Bengio (2011), "Contractive Auto-Encoders: Explicit Invariance During
-       Feature Extraction", ICML.
+    .. [1] Rifai, Vincent, Muller, Glorot and Bengio (2011), "Contractive Auto-Encoders: Explicit
+       Invariance During Feature Extraction", ICML.
     """
 
     _parameter_constraints = {"alpha": [Interval(Real, 0, None, closed="left")]}
@@ -380,12 +414,14 @@ class Contractive(Latent):
 
 
 def squared_gradient_norms(function, x: Tensor) -> Tensor:
-    """The squared norms of the gradients of a row-wise function's outputs; their sum over a row is its Jacobian's (Frobenius).
+    """The squared norms of the gradients of a row-wise function's outputs; their sum over a row is
+    its Jacobian's (Frobenius).
 
     Parameters
     ----------
     function : callable
-        From a tensor of shape (n_samples, n_features) to one of shape (n_samples, n_outputs), row by row.
+        From a tensor of shape (n_samples, n_features) to one of shape (n_samples, n_outputs), row
+        by row.
     x : Tensor of shape (n_samples, n_features)
 
     Returns
@@ -394,7 +430,8 @@ def squared_gradient_norms(function, x: Tensor) -> Tensor:
     """
     h, pull_back = torch.func.vjp(lambda x: function(x.clone()), x)[:2]  # which may work in place
     directions = torch.eye(h.shape[1], dtype=h.dtype, device=h.device)
-    rows = torch.func.vmap(lambda e: pull_back(e.expand_as(h))[0])(directions)  # (n_outputs, n_samples, n_features)
+    # (n_outputs, n_samples, n_features)
+    rows = torch.func.vmap(lambda e: pull_back(e.expand_as(h))[0])(directions)
     return rows.square().sum(2).T
 
 
@@ -406,25 +443,30 @@ class Variational(Latent):
 
     .. math:: \beta\,\mathrm{KL} = \frac\beta2\sum_j \mu_j^2 + \sigma_j^2 - \log\sigma_j^2 - 1
 
-    against the log-likelihood of the features in nats. For squared and absolute errors the scale of the observation noise
-    stands at its optimum for each batch [2]_, so that ``beta=1`` is the textbook bound whatever the scale of the data. The
-    posterior mean is used wherever nothing is being trained or sampled.
+    against the log-likelihood of the features in nats. For squared and absolute errors the scale of
+    the observation noise stands at its optimum for each batch [2]_, so that ``beta=1`` is the
+    textbook bound whatever the scale of the data. The posterior mean is used wherever nothing is
+    being trained or sampled.
 
     Parameters
     ----------
     beta : float, default=1.0
-        Weight of the divergence; over 1 for more disentangled codes [3]_, under 1 for sharper reconstructions.
+        Weight of the divergence; over 1 for more disentangled codes [3]_, under 1 for sharper
+        reconstructions.
     warm_up : float in [0, 1], default=0.0
         Over this share of the planned training the weight rises from 0 to `beta`.
     free_bits : float, default=0.0
-        Nats a component may spend at no cost, in the batch's mean [4]_; keeps components from being switched off.
+        Nats a component may spend at no cost, in the batch's mean [4]_; keeps components from being
+        switched off.
 
     References
     ----------
     .. [1] Kingma and Welling (2014), "Auto-Encoding Variational Bayes", ICLR.
-    .. [2] Rybkin, Daniilidis and Levine (2021), "Simple and Effective VAE Training with Calibrated Decoders", ICML.
+    .. [2] Rybkin, Daniilidis and Levine (2021), "Simple and Effective VAE Training with Calibrated
+       Decoders", ICML.
     .. [3] Higgins et al. (2017), "beta-VAE", ICLR.
-    .. [4] Kingma et al. (2016), "Improved Variational Inference with Inverse Autoregressive Flow", NeurIPS.
+    .. [4] Kingma et al. (2016), "Improved Variational Inference with Inverse Autoregressive
+       Flow", NeurIPS.
     """
 
     stochastic = True
@@ -450,22 +492,27 @@ class Variational(Latent):
 
     def cost(self, h: Tensor, x: Tensor, encoder: nn.Module) -> Tensor:
         mean, log_variance = split(h)
-        divergence = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1)  # (n_samples, n_components)
+        # (n_samples, n_components)
+        divergence = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1)
         if self.free_bits:
             spends = divergence.mean(0, keepdim=True) > self.free_bits
-            divergence = torch.where(spends, divergence, torch.full_like(divergence, self.free_bits))
+            divergence = torch.where(
+                spends, divergence, torch.full_like(divergence, self.free_bits)
+            )
         return self.beta * divergence.sum(1)
 
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Draw from the posteriors of the rows, together the code's distribution over the data."""
         mean, log_variance = split(h[rows])
-        return mean + torch.exp(0.5 * log_variance) * torch.randn(mean.shape, dtype=mean.dtype, generator=generator)
+        return mean + torch.exp(0.5 * log_variance) * torch.randn(
+            mean.shape, dtype=mean.dtype, generator=generator
+        )
 
     def cost_weight(self, progress: float) -> float:
         return min(1.0, progress / self.warm_up) if self.warm_up else 1.0
 
 
 def split(h: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and log-variance, each of shape (n_samples, n_components); the clamp keeps exp() finite."""
+    """Mean and log-variance, each (n_samples, n_components); the clamp keeps exp() finite."""
     mean, log_variance = h.chunk(2, dim=1)
     return mean, log_variance.clamp(-20, 20)

@@ -1,9 +1,10 @@
 r"""Metrics, and scorers for ``scoring=`` in a search or a cross-validation.
 
-``estimator.score`` is minus the training loss on scaled data: it cannot compare one ``loss`` or ``scaling`` with another. The
-scorers here can, and they compare other estimators as well:
+``estimator.score`` is minus the training loss on scaled data: it cannot compare one ``loss`` or
+``scaling`` with another. The scorers here can, and they compare other estimators as well:
 
-- ``reconstruction_r2_scorer`` needs no labels: the share of each column's variance that comes back from the code.
+- ``reconstruction_r2_scorer`` needs no labels: the share of each column's variance that comes back
+  from the code.
 - ``make_outlier_scorer`` needs labels, and is told which of them is the outlier.
 
 Examples
@@ -39,20 +40,28 @@ __all__ = [
 ]
 
 OUTLIER_METRICS = {"average_precision": average_precision_score, "roc_auc": roc_auc_score}
-ALMOST_EQUAL = 10  # a column whose values differ by less than so many times their rounding error is constant
+ALMOST_EQUAL = (
+    10  # a column whose values differ by less than so many times their rounding error is constant
+)
 
 
 # Reconstruction
 
 
-def reconstruction_r2_score(X: ArrayLike, X_reconstructed: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
+def reconstruction_r2_score(
+    X: ArrayLike, X_reconstructed: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> float:
     r"""The share of variance explained by a reconstruction, in the mean over columns.
 
-    .. math:: R^2 = \frac1d \sum_j \Big[1 - \frac{\sum_i w_i (x_{ij} - \hat x_{ij})^2}{\sum_i w_i (x_{ij} - \bar x_j)^2}\Big]
+    .. math::
 
-    Mean and variance of each column are those of the X given, so that they do not depend on a model, and every column counts
-    the same whatever its unit. Entries of X that are NaN are left out of all sums; columns that are constant are left out of
-    the mean. Without gaps and constant columns this is ``sklearn.metrics.r2_score``.
+        R^2 = \frac1d \sum_j \Big[1 - \frac{\sum_i w_i (x_{ij} - \hat x_{ij})^2}
+        {\sum_i w_i (x_{ij} - \bar x_j)^2}\Big]
+
+    Mean and variance of each column are those of the X given, so that they do not depend on a
+    model, and every column counts the same whatever its unit. Entries of X that are NaN are left
+    out of all sums; columns that are constant are left out of the mean. Without gaps and constant
+    columns this is ``sklearn.metrics.r2_score``.
 
     Parameters
     ----------
@@ -76,19 +85,30 @@ def reconstruction_r2_score(X: ArrayLike, X_reconstructed: ArrayLike, *, sample_
     Examples
     --------
     >>> from sklearn_ae.metrics import reconstruction_r2_score
-    >>> reconstruction_r2_score([[0, 0], [2, 200]], [[0, 100], [2, 100]])  # the first column is perfect, the second its mean
+    >>> # the first column is perfect, the second is its mean
+    >>> reconstruction_r2_score([[0, 0], [2, 200]], [[0, 100], [2, 100]])
     0.5
     """
     X = _dense(X, "X")
     X_reconstructed = _dense(X_reconstructed, "X_reconstructed")
     if X.shape != X_reconstructed.shape:
-        raise ValueError(f"X_reconstructed must have the shape of X, {X.shape}, got {X_reconstructed.shape}.")
-    weight = np.ones(len(X)) if sample_weight is None else column_or_1d(sample_weight, dtype=np.float64)
+        raise ValueError(
+            f"X_reconstructed must have the shape of X, {X.shape}, got {X_reconstructed.shape}."
+        )
+    weight = (
+        np.ones(len(X)) if sample_weight is None else column_or_1d(sample_weight, dtype=np.float64)
+    )
     check_consistent_length(X, weight)
     varies = _varies(X[weight > 0])
     if not varies.any():
-        raise ValueError(f"No column of X varies over its {len(X)} rows, so there is no variance to explain; give more rows.")
-    X, X_reconstructed = X[:, varies].astype(np.float64), X_reconstructed[:, varies].astype(np.float64)
+        raise ValueError(
+            f"No column of X varies over its {len(X)} rows, so there is no variance to explain; "
+            "give more rows."
+        )
+    X, X_reconstructed = (
+        X[:, varies].astype(np.float64),
+        X_reconstructed[:, varies].astype(np.float64),
+    )
     weights = np.where(np.isnan(X), 0.0, weight[:, np.newaxis])
     values = np.nan_to_num(X)
     middle = np.average(values, axis=0, weights=weights)
@@ -99,11 +119,13 @@ def reconstruction_r2_score(X: ArrayLike, X_reconstructed: ArrayLike, *, sample_
 
 def _dense(X: Any, name: str) -> np.ndarray:
     X = X.toarray() if issparse(X) else X
-    return check_array(X, dtype=(np.float64, np.float32), ensure_all_finite="allow-nan", input_name=name)
+    return check_array(
+        X, dtype=(np.float64, np.float32), ensure_all_finite="allow-nan", input_name=name
+    )
 
 
 def _varies(X: np.ndarray) -> np.ndarray:
-    """Which columns are not constant, apart from NaN and rounding: a mask of shape (n_features,)."""
+    """Mask of shape (n_features,): columns that are not constant, apart from NaN and rounding."""
     present = ~np.isnan(X)
     low = np.min(X, axis=0, where=present, initial=np.inf)
     high = np.max(X, axis=0, where=present, initial=-np.inf)
@@ -114,13 +136,20 @@ def _varies(X: np.ndarray) -> np.ndarray:
 class _ReconstructionR2Scorer:
     """``scorer(estimator, X)``: `reconstruction_r2_score` of what the estimator makes of X."""
 
-    def __call__(self, estimator: BaseEstimator, X: Any, y: object = None, sample_weight: ArrayLike | None = None) -> float:
+    def __call__(
+        self,
+        estimator: BaseEstimator,
+        X: Any,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
         """Score a fitted estimator.
 
         Parameters
         ----------
         estimator : object
-            Fitted, with ``reconstruct``, or with ``transform`` and ``inverse_transform``, or a Pipeline that ends in one.
+            Fitted, with ``reconstruct``, or with ``transform`` and ``inverse_transform``, or a
+            Pipeline that ends in one.
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows that it has not been trained on.
         y : None
@@ -140,7 +169,9 @@ class _ReconstructionR2Scorer:
         ValueError
             If no column of X varies.
         """
-        return reconstruction_r2_score(*original_and_reconstructed(estimator, X), sample_weight=sample_weight)
+        return reconstruction_r2_score(
+            *original_and_reconstructed(estimator, X), sample_weight=sample_weight
+        )
 
     def _accept_sample_weight(self) -> bool:  # asked by scikit-learn's searches
         return True
@@ -153,7 +184,9 @@ class _ReconstructionR2Scorer:
 
 
 def original_and_reconstructed(estimator: BaseEstimator, X: Any) -> tuple[Any, Any]:
-    """The data and what came back, in the data's units: through a pipeline and back as far as its steps can be inverted."""
+    """The data and what came back, in the data's units: through a pipeline and back as far as its
+    steps can be inverted.
+    """
     *steps, last = flat_steps(estimator)
     original, seen, inverses = way_back(steps, X)
     if hasattr(last, "reconstruct"):
@@ -162,8 +195,8 @@ def original_and_reconstructed(estimator: BaseEstimator, X: Any) -> tuple[Any, A
         reconstructed = last.inverse_transform(last.transform(seen))
     else:
         raise TypeError(
-            f"{type(last).__name__} cannot reconstruct: it needs a method reconstruct, or transform and inverse_transform. "
-            "In a pipeline, the last step needs them."
+            f"{type(last).__name__} cannot reconstruct: it needs a method reconstruct, or "
+            "transform and inverse_transform. In a pipeline, the last step needs them."
         )
     for inverse in inverses:
         reconstructed = inverse(reconstructed)
@@ -171,17 +204,26 @@ def original_and_reconstructed(estimator: BaseEstimator, X: Any) -> tuple[Any, A
 
 
 def flat_steps(estimator: Any) -> list[Any]:
-    """The steps of a pipeline, those of pipelines inside it among them; of a search, the best estimator's."""
+    """The steps of a pipeline, those of pipelines inside it among them; of a search, the best
+    estimator's.
+    """
     estimator = getattr(estimator, "best_estimator_", estimator)
     if not isinstance(estimator, Pipeline):
         return [estimator]
-    return [one for _, step in estimator.steps if step not in (None, "passthrough") for one in flat_steps(step)]
+    return [
+        one
+        for _, step in estimator.steps
+        if step not in (None, "passthrough")
+        for one in flat_steps(step)
+    ]
 
 
 def way_back(steps: list[Any], X: Any) -> tuple[Any, Any, list[Callable]]:
-    """The rows in the units to compare in, the rows after all steps, and the functions that lead back, in their order.
+    """The rows in the units to compare in, the rows after all steps, and the functions that lead
+    back, in their order.
 
-    The units are the data's if all steps can be inverted, else those after the last step that cannot.
+    The units are the data's if all steps can be inverted, else those after the last step that
+    cannot.
     """
     seen = [X]
     for step in steps:
@@ -211,7 +253,12 @@ def _is_table(X: Any) -> bool:
 
 def _keeps_entries(before: Any, after: Any) -> bool:
     """Whether a step left all that was observed as it was."""
-    if not (_is_table(before) and _is_table(after)) or before is after or issparse(before) or issparse(after):
+    if (
+        not (_is_table(before) and _is_table(after))
+        or before is after
+        or issparse(before)
+        or issparse(after)
+    ):
         return before is after
     before, after = np.asarray(before), np.asarray(after)
     return before.shape == after.shape and bool(np.all((before == after) | np.isnan(before)))
@@ -223,33 +270,38 @@ reconstruction_r2_scorer = _ReconstructionR2Scorer()
 # Outliers
 
 
-def make_outlier_scorer(metric: str = "roc_auc", *, outlier_label: object = None) -> "OutlierScorer":
+def make_outlier_scorer(
+    metric: str = "roc_auc", *, outlier_label: object = None
+) -> "OutlierScorer":
     """Make a scorer that ranks outliers by labels of any kind.
 
-    scikit-learn's ``scoring="roc_auc"`` takes the greater of two labels for the positive class. Labels of 0 for inliers and 1
-    for outliers, and many words, are then silently reversed: the search prefers the worst detector. This scorer is told
-    which label is the outlier.
+    scikit-learn's ``scoring="roc_auc"`` takes the greater of two labels for the positive class.
+    Labels of 0 for inliers and 1 for outliers, and many words, are then silently reversed: the
+    search prefers the worst detector. This scorer is told which label is the outlier.
 
     Parameters
     ----------
     metric : {"roc_auc", "average_precision"}, default="roc_auc"
-        ``"roc_auc"`` is the chance that a random outlier is ranked above a random inlier: 0.5 is guessing.
-        ``"average_precision"`` is the precision of the alarms, averaged over recall: guessing gives the share of outliers.
-        It tells more where outliers are few and only the first alarms are looked at.
+        ``"roc_auc"`` is the chance that a random outlier is ranked above a random inlier: 0.5 is
+        guessing. ``"average_precision"`` is the precision of the alarms, averaged over recall:
+        guessing gives the share of outliers. It tells more where outliers are few and only the
+        first alarms are looked at.
     outlier_label : int, float, bool or str, default=None
-        The label of outliers in y; all other labels are inliers. None takes scikit-learn's convention, -1 for outliers and 1
-        for inliers, and refuses all other labels.
+        The label of outliers in y; all other labels are inliers. None takes scikit-learn's
+        convention, -1 for outliers and 1 for inliers, and refuses all other labels.
 
     Returns
     -------
     scorer : callable
-        ``scorer(estimator, X, y)`` gives a float, higher is better. The estimator needs ``score_samples`` or
-        ``decision_function``, lower for outliers, as all of scikit-learn's detectors have them.
+        ``scorer(estimator, X, y)`` gives a float, higher is better. The estimator needs
+        ``score_samples`` or ``decision_function``, lower for outliers, as all of scikit-learn's
+        detectors have them.
 
     Raises
     ------
     ValueError
-        If `metric` is neither of the two. When called: if y does not tell which rows are outliers, or holds only one class.
+        If `metric` is neither of the two. When called: if y does not tell which rows are outliers,
+        or holds only one class.
 
     See Also
     --------
@@ -258,7 +310,8 @@ def make_outlier_scorer(metric: str = "roc_auc", *, outlier_label: object = None
 
     Notes
     -----
-    A detector is no classifier, so that ``cv=5`` does not spread the outliers over the folds. Pass ``cv=StratifiedKFold(5)``.
+    A detector is no classifier, so that ``cv=5`` does not spread the outliers over the folds. Pass
+    ``cv=StratifiedKFold(5)``.
 
     Examples
     --------
@@ -272,7 +325,8 @@ def make_outlier_scorer(metric: str = "roc_auc", *, outlier_label: object = None
     >>> scorer = make_outlier_scorer("average_precision", outlier_label="fraud")
     >>> scorer
     make_outlier_scorer('average_precision', outlier_label='fraud')
-    >>> cross_val_score(LocalOutlierFactor(novelty=True), X, y, scoring=scorer, cv=StratifiedKFold(2)).round(2)
+    >>> detector, cv = LocalOutlierFactor(novelty=True), StratifiedKFold(2)
+    >>> cross_val_score(detector, X, y, scoring=scorer, cv=cv).round(2)
     array([1., 1.])
     """
     return OutlierScorer(metric, outlier_label)
@@ -287,7 +341,9 @@ class OutlierScorer:
         self.metric = metric
         self.outlier_label = outlier_label
 
-    def __call__(self, estimator: BaseEstimator, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+    def __call__(
+        self, estimator: BaseEstimator, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Score a fitted detector.
 
         Parameters
@@ -313,7 +369,11 @@ class OutlierScorer:
             If y does not tell which rows are outliers, or holds only one class.
         """
         outliers = _find_outliers(y, self.outlier_label)
-        return float(OUTLIER_METRICS[self.metric](outliers, _outlyingness(estimator, X), sample_weight=sample_weight))
+        return float(
+            OUTLIER_METRICS[self.metric](
+                outliers, _outlyingness(estimator, X), sample_weight=sample_weight
+            )
+        )
 
     def _accept_sample_weight(self) -> bool:  # asked by scikit-learn's searches
         return True
@@ -331,17 +391,25 @@ class OutlierScorer:
 
 def _outlyingness(estimator: BaseEstimator, X: Any) -> np.ndarray:
     if is_classifier(estimator):
-        raise TypeError(f"{type(estimator).__name__} is a classifier, not an outlier detector: use scoring='roc_auc'.")
+        raise TypeError(
+            f"{type(estimator).__name__} is a classifier, not an outlier detector: use "
+            "scoring='roc_auc'."
+        )
     for method in ("score_samples", "decision_function"):
         if hasattr(estimator, method):
             return np.negative(getattr(estimator, method)(X))
-    raise TypeError(f"{type(estimator).__name__} has neither score_samples nor decision_function, so it cannot rank outliers.")
+    raise TypeError(
+        f"{type(estimator).__name__} has neither score_samples nor decision_function, so it cannot "
+        "rank outliers."
+    )
 
 
 def _find_outliers(y: Any, outlier_label: object) -> np.ndarray:
     """Which rows are outliers: a mask of shape (n_samples,), of which some are and some are not."""
     if y is None:
-        raise ValueError("An outlier scorer needs labels: pass y. Without labels, use reconstruction_r2_scorer.")
+        raise ValueError(
+            "An outlier scorer needs labels: pass y. Without labels, use reconstruction_r2_scorer."
+        )
     y = column_or_1d(y)
     labels = y.tolist()
     found = sorted(set(labels), key=lambda label: (str(type(label)), str(label)))
@@ -352,14 +420,16 @@ def _find_outliers(y: Any, outlier_label: object) -> np.ndarray:
         if not set(found) <= {-1, 1} or y.dtype.kind == "b":
             raise ValueError(
                 f"y holds {shown}, and it is not clear which is the outlier: name it, "
-                f"make_outlier_scorer(..., outlier_label={found[-1]!r}) for example. Only -1 (outlier) and 1 (inlier) need no name."
+                f"make_outlier_scorer(..., outlier_label={found[-1]!r}) for example. Only -1 "
+                "(outlier) and 1 (inlier) need no name."
             )
         outlier_label = -1
     outliers = np.array([label == outlier_label for label in labels], dtype=bool)
     if outliers.all() or not outliers.any():
         raise ValueError(
-            f"Outliers have the label {outlier_label!r}, but y holds {shown}: both outliers and inliers are needed. "
-            "If this is a fold of a cross-validation, cv=StratifiedKFold() gives each fold its share of them."
+            f"Outliers have the label {outlier_label!r}, but y holds {shown}: both outliers and "
+            "inliers are needed. If this is a fold of a cross-validation, cv=StratifiedKFold() "
+            "gives each fold its share of them."
         )
     return outliers
 

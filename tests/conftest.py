@@ -17,7 +17,7 @@ else:
 
 
 def pytest_configure() -> None:
-    """Ctrl-C interrupts, as the tests of it expect, where a shell in the background had it ignored."""
+    """Ctrl-C interrupts, as its tests expect, where a shell in the background had it ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

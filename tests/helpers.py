@@ -16,7 +16,9 @@ from sklearn_ae._torch import torch_seed
 QUICK = {"max_epochs": 3, "random_state": 0}
 STEADY = {**QUICK, "early_stopping": False}  # which epoch is the best may hang on the last bit
 EXPORTS_WARN = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:(torch|onnxscript|onnx|onnx_ir|skl2onnx|copyreg).*"),
+    pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning:(torch|onnxscript|onnx|onnx_ir|skl2onnx|copyreg).*"
+    ),
     pytest.mark.filterwarnings("ignore::FutureWarning:(torch|onnxscript|onnx|copyreg).*"),
 ]
 
@@ -51,7 +53,8 @@ LATENTS = {
 
 
 def pairwise(*axes: Sequence[Hashable]) -> list[tuple]:
-    """Few rows with one value of each axis, such that any two values of different axes stand together in one of them.
+    """Few rows with one value of each axis, such that any two values of different axes stand
+    together in one of them.
 
     Each row is the one of all combinations with the most pairs that have not been seen yet.
     """
@@ -65,22 +68,30 @@ def pairwise(*axes: Sequence[Hashable]) -> list[tuple]:
 
 
 def check_p_values(p_values: np.ndarray, n_held_out: int) -> None:
-    """Check p-values of new rows, (n_fits, n_rows): each fit's rate of those up to t is a draw of a beta distribution.
+    """Check p-values of new rows, (n_fits, n_rows): each fit's rate of those up to t is a draw of a
+    beta distribution.
 
-    Its mean is floor(t (n + 1)) / (n + 1) with n rows held out; that of all fits may be three standard deviations off.
+    Its mean is floor(t (n + 1)) / (n + 1) with n rows held out; that of all fits may be three
+    standard deviations off.
     """
     assert ((p_values > 0) & (p_values <= 1)).all()
     for t in (0.01, 0.05, 0.1, 0.3):
         expected = np.floor(t * (n_held_out + 1) + 1e-9) / (n_held_out + 1)
         variance = expected * (1 - expected) * (1 / (n_held_out + 2) + 1 / p_values.shape[1])
-        assert abs((p_values <= t).mean() - expected) <= 3 * np.sqrt(variance / len(p_values)) + 1e-12, t
+        assert (
+            abs((p_values <= t).mean() - expected) <= 3 * np.sqrt(variance / len(p_values)) + 1e-12
+        ), t
 
 
 def build_net(estimator, X, seed=0):
-    """The net of an estimator, ready to train on X, and the model with its rows: `fit` up to training."""
+    """The net of an estimator, ready to train on X, and the model with its rows: `fit` up to
+    training.
+    """
     random_state, device = np.random.RandomState(seed), torch.device("cpu")
     with torch_seed(seed):
         source = ArraySource(X)
         validation = estimator.validation_fraction if estimator._stops_early() else None
-        started = start_model(estimator._configure(source), source, None, validation, device, random_state)
+        started = start_model(
+            estimator._configure(source), source, None, validation, device, random_state
+        )
         return make_net(estimator, started), started

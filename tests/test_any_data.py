@@ -1,4 +1,6 @@
-"""Whatever is handed over: a finite result, or an error that says what is wrong and changes nothing."""
+"""Whatever is handed over: a finite result, or an error that says what is wrong and changes
+nothing.
+"""
 
 import warnings
 
@@ -25,11 +27,21 @@ CONTAINERS = {
     "tensor": torch.tensor,
     "csr": sp.csr_array,
     "csc": sp.csc_matrix,
-    "frame": lambda X: pytest.importorskip("pandas").DataFrame(X, columns=[f"c{i}" for i in range(X.shape[1])]),
+    "frame": lambda X: pytest.importorskip("pandas").DataFrame(
+        X, columns=[f"c{i}" for i in range(X.shape[1])]
+    ),
 }
 DTYPES = ["float64", "float32", "int64", "int8", "uint8", "bool", "float16"]
 UNITS = [1.0, 1e-300, 1e300, 1e-30, 1e30, 0.0]
-FAULTS = ["negative weight", "infinity", "text", "one dimension", "no rows", "no columns", "complex"]
+FAULTS = [
+    "negative weight",
+    "infinity",
+    "text",
+    "one dimension",
+    "no rows",
+    "no columns",
+    "complex",
+]
 
 
 @st.composite
@@ -40,7 +52,9 @@ def tables(draw):
     dtype = np.dtype(draw(st.sampled_from(DTYPES)))
     X = rng.normal(size=(n, n_features)) * 3
     if dtype == np.float64:
-        X = X * np.array(draw(st.lists(st.sampled_from(UNITS), min_size=n_features, max_size=n_features)))
+        X = X * np.array(
+            draw(st.lists(st.sampled_from(UNITS), min_size=n_features, max_size=n_features))
+        )
     X = np.where(rng.random(X.shape) < draw(st.sampled_from([0.1, 0.5, 1.0])), X, 0)
     X = np.abs(X).astype(dtype) if dtype.kind in "ub" else X.astype(dtype)
     if dtype.kind == "f":
@@ -61,7 +75,9 @@ def weights(draw, n):
 
 
 def results(estimator, X):
-    return {name: getattr(estimator, name)(X) for name in ("transform", "reconstruct", "score_samples")}
+    return {
+        name: getattr(estimator, name)(X) for name in ("transform", "reconstruct", "score_samples")
+    }
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -112,7 +128,9 @@ def test_refused_input_leaves_a_fitted_estimator_unchanged(fault, fitted, method
         X = X.astype(object)
         X[3, 2] = "many"
     else:
-        X = {"one dimension": X[0], "no rows": X[:0], "no columns": X[:, :0], "complex": X + 1j}[fault]
+        X = {"one dimension": X[0], "no rows": X[:0], "no columns": X[:, :0], "complex": X + 1j}[
+            fault
+        ]
     with pytest.raises((ValueError, TypeError)) as caught:
         getattr(fitted, method)(X, sample_weight=weight)
     assert len(str(caught.value)) > 20

@@ -30,7 +30,8 @@ def test_hidden_layers_of_few_features_start_with_larger_weights(n_features, gai
     for half, n_inputs in ((encoder, n_features), (decoder, 2)):
         first, second, last = (one for one in half.layers if isinstance(one, nn.Linear))
         for layer, n in ((first, n_inputs), (second, 300)):
-            assert 0.95 * gain < n**0.5 * float(layer.weight.detach().abs().max()) <= 1.0001 * gain  # torch draws up to 1 / sqrt(n)
+            # torch draws up to 1 / sqrt(n)
+            assert 0.95 * gain < n**0.5 * float(layer.weight.detach().abs().max()) <= 1.0001 * gain
         assert not last.weight.any()
 
 
@@ -66,7 +67,9 @@ def test_dropout_and_normalization_are_off_by_default():
 @pytest.mark.parametrize(("kernel_size", "stride"), [(3, 2), (3, 1), (5, 3), (4, 2)])
 @pytest.mark.parametrize("linear_path", [True, False])
 def test_convolutions_restore_the_input_size(shape, kernel_size, stride, linear_path):
-    architecture = Convolutional(shape, channels=(3, 4), kernel_size=kernel_size, stride=stride, linear_path=linear_path)
+    architecture = Convolutional(
+        shape, channels=(3, 4), kernel_size=kernel_size, stride=stride, linear_path=linear_path
+    )
     n_features = int(np.prod(shape))
     assert round_trip(architecture, n_features) == ((5, 3), (5, n_features))
 
@@ -78,10 +81,16 @@ def test_convolutions_may_have_dense_layers_behind_them():
 @pytest.mark.parametrize(
     ("architecture", "message"),
     [
-        (Convolutional((1, 28, 28)), r"image_shape=\(1, 28, 28\) holds 784 values, but X has 36 features"),
+        (
+            Convolutional((1, 28, 28)),
+            r"image_shape=\(1, 28, 28\) holds 784 values, but X has 36 features",
+        ),
         (Convolutional((36,)), r"must be \(channels, height, width\) or \(channels, length\)"),
         (Convolutional((1, 6, 6), channels=()), "at least one convolution"),
-        (Convolutional((1, 6, 6), channels=(0,)), "channels must be a sequence of positive whole numbers"),
+        (
+            Convolutional((1, 6, 6), channels=(0,)),
+            "channels must be a sequence of positive whole numbers",
+        ),
         (Dense((8, 0.5)), "hidden_layer_sizes must be a sequence of positive whole numbers"),
         (Dense(8), "hidden_layer_sizes must be a sequence of positive whole numbers"),
     ],
@@ -93,18 +102,24 @@ def test_sizes_that_do_not_fit_raise_value_error(architecture, message):
 
 def test_custom_copies_modules_and_calls_functions():
     mine = nn.Linear(6, 2)
-    encoder, decoder = Custom(mine, lambda n_components, n_features: nn.Linear(n_components, n_features)).build(6, 2, 2)
+    encoder, decoder = Custom(
+        mine, lambda n_components, n_features: nn.Linear(n_components, n_features)
+    ).build(6, 2, 2)
     assert encoder is not mine
     assert torch.equal(encoder.weight, mine.weight)
     assert decoder.out_features == 6
 
 
 def test_custom_refuses_what_is_not_a_module():
-    with pytest.raises(TypeError, match="encoder must be an nn.Module or a function that gives one"):
+    with pytest.raises(
+        TypeError, match="encoder must be an nn.Module or a function that gives one"
+    ):
         Custom(lambda *_: 3, nn.Linear(2, 6)).build(6, 2, 2)
 
 
-@pytest.mark.parametrize("architecture", [Dense((8,)), Convolutional((1, 3, 4))], ids=["Dense", "Convolutional"])
+@pytest.mark.parametrize(
+    "architecture", [Dense((8,)), Convolutional((1, 3, 4))], ids=["Dense", "Convolutional"]
+)
 def test_training_starts_at_pca(architecture, rng):
     X = (rng.normal(size=(200, 12)) @ rng.normal(size=(12, 12))).astype(np.float32)
     x = torch.from_numpy(X)
@@ -112,7 +127,9 @@ def test_training_starts_at_pca(architecture, rng):
     architecture.start(encoder, decoder, lambda: (x, x), 4, False, 0.0)
     pca = PCA(4).fit(X)
     with torch.no_grad():
-        np.testing.assert_allclose(decoder(encoder(x)), pca.inverse_transform(pca.transform(X)), atol=1e-3)
+        np.testing.assert_allclose(
+            decoder(encoder(x)), pca.inverse_transform(pca.transform(X)), atol=1e-3
+        )
 
 
 class StartsByHand(Dense):
@@ -125,7 +142,9 @@ class StartsByHand(Dense):
 
 def test_a_start_method_of_a_subclass_is_called(table):
     architecture = StartsByHand((), latent_activation="relu", linear_path=False)
-    model = AutoencoderTransformer(2, architecture=architecture, learning_rate=1e-9, early_stopping=False, **QUICK).fit(table)
+    model = AutoencoderTransformer(
+        2, architecture=architecture, learning_rate=1e-9, early_stopping=False, **QUICK
+    ).fit(table)
     assert (model.net_.module_.encoder[0].weight.abs() < 1e-6).all()
 
 
@@ -137,7 +156,9 @@ def test_a_start_of_unit_variance_reconstructs_the_same(rng):
         z = encoder(x)
         np.testing.assert_allclose(z.std(0), [1, 1], rtol=1e-3)
         pca = PCA(2).fit(x.numpy())
-        np.testing.assert_allclose(decoder(z), pca.inverse_transform(pca.transform(x.numpy())), atol=1e-3)
+        np.testing.assert_allclose(
+            decoder(z), pca.inverse_transform(pca.transform(x.numpy())), atol=1e-3
+        )
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
@@ -157,7 +178,9 @@ def with_path(rng, n_inputs=3):
     encoder, _ = Dense((8,)).build(n_inputs, 2, 2)
     for p in encoder.parameters():
         nn.init.uniform_(p, generator=torch.Generator().manual_seed(1))
-    return encoder.eval(), torch.from_numpy(rng.uniform(-1, 1, size=(50, n_inputs)).astype(np.float32))
+    return encoder.eval(), torch.from_numpy(
+        rng.uniform(-1, 1, size=(50, n_inputs)).astype(np.float32)
+    )
 
 
 def test_layers_clip_their_input_and_the_linear_path_does_not(rng):
@@ -168,10 +191,14 @@ def test_layers_clip_their_input_and_the_linear_path_does_not(rng):
     assert (outside > high).any()
     assert (outside < low).any()
     with torch.no_grad():
-        torch.testing.assert_close(encoder(outside), encoder.layers(outside.clamp(low, high)) + encoder.linear(outside))
+        torch.testing.assert_close(
+            encoder(outside), encoder.layers(outside.clamp(low, high)) + encoder.linear(outside)
+        )
         torch.testing.assert_close(encoder(x), encoder.layers(x) + encoder.linear(x))
         far = torch.full((1, 3), 1e6)
-        torch.testing.assert_close(encoder(2 * far) - encoder(far), encoder.linear(2 * far) - encoder.linear(far))
+        torch.testing.assert_close(
+            encoder(2 * far) - encoder(far), encoder.linear(2 * far) - encoder.linear(far)
+        )
 
 
 def test_a_margin_widens_the_range_by_its_width(rng):
@@ -224,6 +251,10 @@ def test_far_rows_follow_the_initial_linear_path():
     start = path.linear.weight.detach().clone()
     with torch.no_grad():
         path.linear.weight.add_(1.0)
-        near, far, farther = (path.eval()(torch.tensor([[v, 0.5]])) for v in (5.0, FAR + 1, FAR + 3))
+        near, far, farther = (
+            path.eval()(torch.tensor([[v, 0.5]])) for v in (5.0, FAR + 1, FAR + 3)
+        )
     torch.testing.assert_close(farther - far, 2 * start[:, :1], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(far - near, (FAR - 4) * path.linear.weight.detach()[:, :1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        far - near, (FAR - 4) * path.linear.weight.detach()[:, :1], rtol=1e-4, atol=1e-4
+    )

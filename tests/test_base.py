@@ -15,7 +15,14 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
-from skorch.callbacks import Callback, Checkpoint, EarlyStopping, EpochScoring, GradientNormClipping, LRScheduler
+from skorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    EpochScoring,
+    GradientNormClipping,
+    LRScheduler,
+)
 from skorch.exceptions import SkorchException
 from torch import nn
 
@@ -54,8 +61,12 @@ def fitted(table):
 def test_all_containers_give_equal_results(convert, table):
     fitted = AutoencoderTransformer(2, **STEADY).fit(table)
     other = clone(fitted).fit(convert(table))
-    np.testing.assert_allclose(other.transform(convert(table)), fitted.transform(table), rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(fitted.score_samples(np.asarray(convert(table))), fitted.score_samples(table))
+    np.testing.assert_allclose(
+        other.transform(convert(table)), fitted.transform(table), rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_array_equal(
+        fitted.score_samples(np.asarray(convert(table))), fitted.score_samples(table)
+    )
 
 
 def test_memory_maps_are_accepted(table, fitted, tmp_path):
@@ -82,7 +93,11 @@ def test_frames_out(table):
     X = pd.DataFrame(table, columns=list("abcdef"))
     model = AutoencoderTransformer(2, **QUICK).set_output(transform="pandas").fit(X)
     Z = model.transform(X)
-    assert list(Z.columns) == list(model.get_feature_names_out()) == ["autoencodertransformer0", "autoencodertransformer1"]
+    assert (
+        list(Z.columns)
+        == list(model.get_feature_names_out())
+        == ["autoencodertransformer0", "autoencodertransformer1"]
+    )
     assert list(model.feature_names_in_) == list("abcdef")
     assert isinstance(model.set_output(transform="polars").transform(X), pl.DataFrame)
 
@@ -104,7 +119,12 @@ def test_memory_layout_does_not_change_scores(table, fitted):
     records = np.zeros(len(table), [("flag", np.int8), ("x", np.float64, 6)])
     records["x"] = table
     scores = fitted.score_samples(table)
-    for X in (np.asfortranarray(table), records["x"], table[::-1].copy()[::-1], table[:, ::-1].copy()[:, ::-1]):
+    for X in (
+        np.asfortranarray(table),
+        records["x"],
+        table[::-1].copy()[::-1],
+        table[:, ::-1].copy()[:, ::-1],
+    ):
         np.testing.assert_array_equal(fitted.score_samples(X), scores)
     np.testing.assert_array_equal(fitted.score_samples(table[::-1][:1]), scores[-1:])
 
@@ -113,7 +133,12 @@ def test_memory_layout_does_not_change_scores(table, fitted):
 def test_a_row_gives_the_same_result_in_any_batch(n, fitted, rng):
     X = rng.normal(size=(n, 6)) * 100
     order = rng.permutation(n)
-    for method in (fitted.transform, fitted.reconstruct, fitted.score_samples, fitted.reconstruction_errors):
+    for method in (
+        fitted.transform,
+        fitted.reconstruct,
+        fitted.score_samples,
+        fitted.reconstruction_errors,
+    ):
         whole = method(X)
         np.testing.assert_array_equal(method(X[order]), whole[order])
         np.testing.assert_array_equal(method(X[n // 2 : n // 2 + 1])[0], whole[n // 2])
@@ -122,13 +147,17 @@ def test_a_row_gives_the_same_result_in_any_batch(n, fitted, rng):
 def test_scaling_changes_nothing_after_a_standard_scaler(table):
     X = StandardScaler().fit_transform(table)
     model = AutoencoderTransformer(2, **STEADY)
-    np.testing.assert_allclose(model.fit(X).transform(X), clone(model).fit(table).transform(table), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        model.fit(X).transform(X), clone(model).fit(table).transform(table), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_units_do_not_matter(table):
     model = AutoencoderTransformer(2, **STEADY)
     scores = model.fit(table).score_samples(table)
-    np.testing.assert_allclose(model.fit(1024 * table + 8).score_samples(1024 * table + 8), scores, rtol=1e-3)
+    np.testing.assert_allclose(
+        model.fit(1024 * table + 8).score_samples(1024 * table + 8), scores, rtol=1e-3
+    )
 
 
 def test_cross_entropy_reconstructs_probabilities(rng):
@@ -136,7 +165,9 @@ def test_cross_entropy_reconstructs_probabilities(rng):
     model = AutoencoderTransformer(2, loss="binary_cross_entropy", **QUICK).fit(X)
     R = model.reconstruct(X)
     assert ((R > 0) & (R < 1)).all()
-    np.testing.assert_allclose(model.score_samples(X), (X * np.log(R) + (1 - X) * np.log(1 - R)).mean(1), rtol=1e-4)
+    np.testing.assert_allclose(
+        model.score_samples(X), (X * np.log(R) + (1 - X) * np.log(1 - R)).mean(1), rtol=1e-4
+    )
 
 
 def test_samples_look_like_the_data(table):
@@ -155,10 +186,15 @@ def test_sample_sizes_are_checked(fitted):
 # Training
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop", "nadam", "radam", "adagrad", torch.optim.Adamax])
+@pytest.mark.parametrize(
+    "optimizer",
+    ["adam", "adamw", "sgd", "rmsprop", "nadam", "radam", "adagrad", torch.optim.Adamax],
+)
 def test_optimizers_lower_the_loss(optimizer, table):
     rate = 0.05 if optimizer == "sgd" else 0.005
-    model = AutoencoderTransformer(2, optimizer=optimizer, learning_rate=rate, max_epochs=20, random_state=0).fit(table)
+    model = AutoencoderTransformer(
+        2, optimizer=optimizer, learning_rate=rate, max_epochs=20, random_state=0
+    ).fit(table)
     assert model.loss_curve_[-1] < model.loss_curve_[0]
 
 
@@ -166,7 +202,9 @@ def test_adam_matches_torch(table):
     def curve(optimizer):
         architecture = Dense((8,), activation="tanh")
         return (
-            AutoencoderTransformer(2, architecture=architecture, optimizer=optimizer, max_epochs=5, random_state=0)
+            AutoencoderTransformer(
+                2, architecture=architecture, optimizer=optimizer, max_epochs=5, random_state=0
+            )
             .fit(table)
             .loss_curve_
         )
@@ -198,16 +236,27 @@ class Rates(Callback):
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_the_learning_rate_follows_its_schedule(schedule, factors, optimizer, table):
     watch = Rates()
-    parameters = {"learning_rate": 0.01, "learning_rate_schedule": schedule, "optimizer": optimizer, "early_stopping": False}
-    AutoencoderTransformer(2, max_epochs=5, batch_size=60, callbacks=[watch], **parameters).fit(table)
+    parameters = {
+        "learning_rate": 0.01,
+        "learning_rate_schedule": schedule,
+        "optimizer": optimizer,
+        "early_stopping": False,
+    }
+    AutoencoderTransformer(2, max_epochs=5, batch_size=60, callbacks=[watch], **parameters).fit(
+        table
+    )
     np.testing.assert_allclose(watch.rates, 0.01 * np.asarray(factors), rtol=1e-6)
 
 
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_plateau_multiplies_the_rate_by_three_tenths_until_a_thousandth(early_stopping, table):
     watch = Rates()
-    model = AutoencoderTransformer(2, learning_rate=0.05, learning_rate_schedule="plateau", n_iter_no_change=2, max_epochs=500)
-    model.set_params(callbacks=[watch], early_stopping=early_stopping, tol=0.5, random_state=0).fit(table)
+    model = AutoencoderTransformer(
+        2, learning_rate=0.05, learning_rate_schedule="plateau", n_iter_no_change=2, max_epochs=500
+    )
+    model.set_params(callbacks=[watch], early_stopping=early_stopping, tol=0.5, random_state=0).fit(
+        table
+    )
     rates = sorted(set(watch.rates), reverse=True)
     assert watch.rates == sorted(watch.rates, reverse=True)
     np.testing.assert_allclose(rates, 0.05 * 0.3 ** np.arange(6))
@@ -219,21 +268,30 @@ def test_plateau_multiplies_the_rate_by_three_tenths_until_a_thousandth(early_st
 def test_frozen_weights_stay_as_they_are(optimizer, early_stopping, table):
     encoder = nn.Linear(6, 2).requires_grad_(False)
     architecture = Custom(encoder, nn.Linear(2, 6))
-    model = AutoencoderTransformer(2, architecture=architecture, optimizer=optimizer, learning_rate=1e-3, **QUICK)
+    model = AutoencoderTransformer(
+        2, architecture=architecture, optimizer=optimizer, learning_rate=1e-3, **QUICK
+    )
     fitted = model.set_params(early_stopping=early_stopping).fit(table)
     assert torch.equal(fitted.net_.module_.encoder.weight, encoder.weight)
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.LBFGS, dict])
 def test_optimizers_that_cannot_take_batches_are_refused(optimizer, table):
-    with pytest.raises(ValueError, match="optimizer must be one of .* or a class of torch.optim that takes mini-batches"):
+    with pytest.raises(
+        ValueError,
+        match="optimizer must be one of .* or a class of torch.optim that takes mini-batches",
+    ):
         AutoencoderTransformer(2, optimizer=optimizer, **QUICK).fit(table)
 
 
 def test_a_corruption_function_gets_a_copy_of_the_batch(table):
-    nothing = AutoencoderTransformer(2, corruption=lambda x: x.mul_(0), max_epochs=30, early_stopping=False, random_state=0)
+    nothing = AutoencoderTransformer(
+        2, corruption=lambda x: x.mul_(0), max_epochs=30, early_stopping=False, random_state=0
+    )
     assert nothing.fit(table).loss_curve_[-1] > 0.5  # from nothing, only the mean can be told
-    with pytest.raises(ValueError, match=r"corruption must give a tensor of the batch's shape \(.*\), got \(1, 6\)"):
+    with pytest.raises(
+        ValueError, match=r"corruption must give a tensor of the batch's shape \(.*\), got \(1, 6\)"
+    ):
         AutoencoderTransformer(2, corruption=lambda x: x[:1], **QUICK).fit(table)
 
 
@@ -265,7 +323,9 @@ class Weights(Callback):
         self.states = []
 
     def on_epoch_end(self, net, **kwargs):
-        self.states.append({name: tensor.clone() for name, tensor in net.module_.state_dict().items()})
+        self.states.append(
+            {name: tensor.clone() for name, tensor in net.module_.state_dict().items()}
+        )
 
 
 def learns_then_forgets(t):
@@ -273,13 +333,19 @@ def learns_then_forgets(t):
     return 1.0 if t < 0.5 else 100.0
 
 
-PLAIN = {"architecture": Dense((8,), linear_path=False), "learning_rate_schedule": learns_then_forgets, "random_state": 0}
+PLAIN = {
+    "architecture": Dense((8,), linear_path=False),
+    "learning_rate_schedule": learns_then_forgets,
+    "random_state": 0,
+}
 
 
 @pytest.mark.parametrize("validation_fraction", [0.2, "auto"])
 def test_early_stopping_restores_the_best_weights(validation_fraction, table):
     watch = Weights()
-    model = AutoencoderTransformer(2, validation_fraction=validation_fraction, max_epochs=20, callbacks=[watch], **PLAIN).fit(table)
+    model = AutoencoderTransformer(
+        2, validation_fraction=validation_fraction, max_epochs=20, callbacks=[watch], **PLAIN
+    ).fit(table)
     best = int(np.argmin(model.validation_loss_curve_))
     assert 3 < best < 19  # neither the start nor the end
     assert model.best_epoch_ == best + 1
@@ -301,7 +367,9 @@ def test_early_stopping_restores_the_best_weights(validation_fraction, table):
 )
 def test_small_data_are_refitted_on_all_rows(n, params, learnt, monkeypatch):
     rows, fit = [], AutoencoderNet.fit
-    monkeypatch.setattr(AutoencoderNet, "fit", lambda net, X: (rows.append(X.n_rows), fit(net, X))[1])
+    monkeypatch.setattr(
+        AutoencoderNet, "fit", lambda net, X: (rows.append(X.n_rows), fit(net, X))[1]
+    )
     angle = np.random.default_rng(0).uniform(0, 6, n)
     X = np.c_[np.cos(angle), np.sin(angle), np.sin(2 * angle)]  # PCA is far from the best
     model = AutoencoderTransformer(2, **{"random_state": 0, **params}).fit(X)
@@ -319,7 +387,9 @@ def test_the_refit_on_all_rows_starts_at_the_best_weights(monkeypatch):
     assert len(last.history) == last.max_epochs < 0.2 * first.max_epochs
     assert last.history[0]["train_loss"] < 0.5 * first.history[0]["train_loss"]
     for name, own in last.module_.state_dict().items():
-        torch.testing.assert_close(model.net_.module_.state_dict()[name], own, rtol=0, atol=0, equal_nan=True)
+        torch.testing.assert_close(
+            model.net_.module_.state_dict()[name], own, rtol=0, atol=0, equal_nan=True
+        )
 
 
 class Interrupts(Callback):
@@ -359,16 +429,22 @@ def test_ctrl_c_in_the_last_steps_keeps_the_best_weights(after, monkeypatch):
 
 
 def test_early_stopping_ends_training_after_so_many_epochs_without_improvement(table):
-    model = AutoencoderTransformer(2, validation_fraction=0.2, max_epochs=40, n_iter_no_change=4, tol=0.0, **PLAIN).fit(table)
+    model = AutoencoderTransformer(
+        2, validation_fraction=0.2, max_epochs=40, n_iter_no_change=4, tol=0.0, **PLAIN
+    ).fit(table)
     assert model.n_iter_ == model.best_epoch_ + 4 < 40
 
 
 def test_a_fit_that_cannot_learn_ends_near_pca(rng):
-    """Most such fits keep the start; the best of 30 epochs on 40 rows held out may seem better by chance."""
+    """Most such fits keep the start; the best of 30 epochs on 40 rows held out may seem better by
+    chance.
+    """
     ratios = []
     for seed in range(4):
         S = StandardScaler().fit_transform(rng.normal(size=(200, 8)))  # nothing to learn
-        model = AutoencoderTransformer(3, max_epochs=30, learning_rate=0.5, random_state=seed).fit(S)
+        model = AutoencoderTransformer(3, max_epochs=30, learning_rate=0.5, random_state=seed).fit(
+            S
+        )
         pca = PCA(3).fit(S)
         ratios.append(-model.score(S) / np.mean((pca.inverse_transform(pca.transform(S)) - S) ** 2))
     np.testing.assert_allclose(np.mean(ratios), 1, atol=0.05)
@@ -377,7 +453,12 @@ def test_a_fit_that_cannot_learn_ends_near_pca(rng):
 def test_warm_start_continues_the_last_fit(table):
     architecture = Dense((8,), linear_path=False)
     model = AutoencoderTransformer(
-        2, architecture=architecture, warm_start=True, max_epochs=5, early_stopping=False, random_state=0
+        2,
+        architecture=architecture,
+        warm_start=True,
+        max_epochs=5,
+        early_stopping=False,
+        random_state=0,
     ).fit(table)
     first = list(model.loss_curve_)
     model.fit(table)
@@ -398,21 +479,34 @@ def test_warm_start_continues_the_last_fit(table):
 )
 def test_warm_start_refuses_what_it_cannot_go_on_with(change, name, table):
     model = AutoencoderTransformer(2, warm_start=True, **QUICK).fit(table)
-    with pytest.raises(ValueError, match=f"warm_start=True goes on from the last fit, but {name} was"):
+    with pytest.raises(
+        ValueError, match=f"warm_start=True goes on from the last fit, but {name} was"
+    ):
         model.set_params(**change).fit(table)
 
 
 def test_warm_start_wants_the_same_shape(table):
     model = AutoencoderTransformer(2, warm_start=True, **QUICK).fit(table)
-    with pytest.raises(ValueError, match="warm_start=True goes on from the last fit, but n_components was 2 and is 3"):
+    with pytest.raises(
+        ValueError,
+        match="warm_start=True goes on from the last fit, but n_components was 2 and is 3",
+    ):
         model.set_params(n_components=3).fit(table)
     assert model.transform(table).shape == (120, 2)
 
 
 def test_a_fit_that_has_not_converged_warns(table):
-    with pytest.warns(ConvergenceWarning, match="loss was still falling when training reached max_epochs=2; raise max_epochs"):
+    with pytest.warns(
+        ConvergenceWarning,
+        match="loss was still falling when training reached max_epochs=2; raise max_epochs",
+    ):
         AutoencoderTransformer(
-            2, max_epochs=2, batch_size=16, learning_rate=3e-3, learning_rate_schedule="constant", random_state=0
+            2,
+            max_epochs=2,
+            batch_size=16,
+            learning_rate=3e-3,
+            learning_rate_schedule="constant",
+            random_state=0,
         ).fit(table)
 
 
@@ -423,8 +517,13 @@ def test_the_default_fit_converges(table):
 
 
 def test_divergence_raises_with_the_epoch(table):
-    model = AutoencoderTransformer(2, optimizer="sgd", learning_rate=1e6, learning_rate_schedule="constant", max_epochs=50)
-    with pytest.raises(FloatingPointError, match=r"diverged in epoch \d+: the loss is .* Try a learning_rate under 1e\+06"):
+    model = AutoencoderTransformer(
+        2, optimizer="sgd", learning_rate=1e6, learning_rate_schedule="constant", max_epochs=50
+    )
+    with pytest.raises(
+        FloatingPointError,
+        match=r"diverged in epoch \d+: the loss is .* Try a learning_rate under 1e\+06",
+    ):
         model.fit(table)
     with pytest.raises(NotFittedError):
         model.transform(table)
@@ -438,7 +537,9 @@ def test_skorchs_clipping_of_gradients_works(early_stopping, table):
         "learning_rate": 0.1,
         "early_stopping": early_stopping,
     }
-    model = AutoencoderTransformer(2, learning_rate_schedule="constant", max_epochs=20, random_state=0, **parts).fit(table)
+    model = AutoencoderTransformer(
+        2, learning_rate_schedule="constant", max_epochs=20, random_state=0, **parts
+    ).fit(table)
     assert model.loss_curve_[-1] < 0.95 * model.loss_curve_[0]
     model.set_params(callbacks=[GradientNormClipping(1e-6)]).fit(table)
     np.testing.assert_allclose(model.loss_curve_, model.loss_curve_[0], rtol=1e-4)
@@ -447,12 +548,16 @@ def test_skorchs_clipping_of_gradients_works(early_stopping, table):
 def test_skorchs_schedulers_work(table):
     watch, scheduler = Rates(), LRScheduler("StepLR", step_size=2, gamma=0.1)
     parts = {"learning_rate": 0.01, "learning_rate_schedule": "constant", "early_stopping": False}
-    AutoencoderTransformer(2, callbacks=[scheduler, watch], max_epochs=5, batch_size=60, **parts).fit(table)
+    AutoencoderTransformer(
+        2, callbacks=[scheduler, watch], max_epochs=5, batch_size=60, **parts
+    ).fit(table)
     np.testing.assert_allclose(watch.rates, 0.01 * np.repeat([1, 1, 0.1, 0.1, 0.01], 2))
 
 
 @pytest.mark.parametrize("early_stopping", [True, False])
-@pytest.mark.parametrize("estimator", [AutoencoderTransformer(2), AutoencoderOutlierDetector(2, n_estimators=3)])
+@pytest.mark.parametrize(
+    "estimator", [AutoencoderTransformer(2), AutoencoderOutlierDetector(2, n_estimators=3)]
+)
 def test_batch_callbacks_do_not_change_the_fit(estimator, early_stopping, table):
     class Watches(Callback):
         def on_grad_computed(self, net, named_parameters, **kwargs):
@@ -462,7 +567,11 @@ def test_batch_callbacks_do_not_change_the_fit(estimator, early_stopping, table)
             assert np.isfinite(float(loss.mean()))
             assert y_pred.shape[-1] > 1
 
-    plain = clone(estimator).set_params(early_stopping=early_stopping, max_epochs=20, random_state=0).fit(table)
+    plain = (
+        clone(estimator)
+        .set_params(early_stopping=early_stopping, max_epochs=20, random_state=0)
+        .fit(table)
+    )
     watched = clone(plain).set_params(callbacks=[Watches()]).fit(table)
     np.testing.assert_array_equal(watched.transform(table), plain.transform(table))
 
@@ -485,7 +594,8 @@ def test_batch_callbacks_are_called_for_every_batch(table):
 
 @pytest.mark.parametrize("patience", [1, 3])
 def test_skorchs_early_stopping_ends_training(patience, table):
-    stop = EarlyStopping(monitor="train_loss", patience=patience, threshold=10.0)  # no epoch is ten times better than the first
+    # no epoch is ten times better than the first
+    stop = EarlyStopping(monitor="train_loss", patience=patience, threshold=10.0)
     model = AutoencoderTransformer(2, callbacks=[stop], max_epochs=50, random_state=0).fit(table)
     assert model.n_iter_ == len(model.loss_curve_) == 1 + patience
 
@@ -523,11 +633,16 @@ def test_ctrl_c_before_the_first_epoch_leaves_an_earlier_fit_whole(table, fitted
 
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_ctrl_c_is_raised_and_what_was_learnt_is_kept(early_stopping, table):
-    model = AutoencoderTransformer(2, max_epochs=10, learning_rate_schedule="constant", random_state=0)
+    model = AutoencoderTransformer(
+        2, max_epochs=10, learning_rate_schedule="constant", random_state=0
+    )
     model.set_params(early_stopping=early_stopping, callbacks=[PressCtrlC(4)])
     with pytest.raises(KeyboardInterrupt) as caught:
         model.fit(table)
-    assert "AutoencoderTransformer was interrupted after 4 epochs and keeps the weights of" in caught.value.__notes__[0]
+    assert (
+        "AutoencoderTransformer was interrupted after 4 epochs and keeps the weights of"
+        in caught.value.__notes__[0]
+    )
     plain = clone(model).set_params(callbacks=None, max_epochs=4).fit(table)
     np.testing.assert_array_equal(model.transform(table), plain.transform(table))
     assert model.best_epoch_ == plain.best_epoch_
@@ -549,7 +664,9 @@ def test_ctrl_c_goes_through_a_handler_of_the_users_own(table):
 
 def test_skorchs_checkpoints_keep_the_best_epoch(table, tmp_path):
     callbacks = [Weights(), Checkpoint(dirname=tmp_path)]
-    model = AutoencoderTransformer(2, callbacks=callbacks, validation_fraction=0.2, max_epochs=20, **PLAIN).fit(table)
+    model = AutoencoderTransformer(
+        2, callbacks=callbacks, validation_fraction=0.2, max_epochs=20, **PLAIN
+    ).fit(table)
     best = int(np.argmin(model.validation_loss_curve_))
     assert 3 < best < 19
     kept = torch.load(tmp_path / "params.pt")
@@ -558,7 +675,8 @@ def test_skorchs_checkpoints_keep_the_best_epoch(table, tmp_path):
         assert torch.equal(tensor, callbacks[0].states[best][name]), name
     assert json.loads((tmp_path / "history.json").read_text())[-1]["epoch"] == best + 1
     model.set_params(early_stopping=False)
-    with pytest.raises(SkorchException, match="valid_loss_best"):  # nothing is held out, as skorch says
+    # nothing is held out, as skorch says
+    with pytest.raises(SkorchException, match="valid_loss_best"):
         model.fit(table)
 
 
@@ -567,7 +685,9 @@ def test_skorch_scoring_uses_the_predictions_of_training(table):
         return float(np.mean((net.predict(X) - y) ** 2))
 
     scoring = EpochScoring(error, name="error", on_train=True)
-    model = AutoencoderTransformer(2, callbacks=[scoring], early_stopping=False, max_epochs=3, random_state=0).fit(table)
+    model = AutoencoderTransformer(
+        2, callbacks=[scoring], early_stopping=False, max_epochs=3, random_state=0
+    ).fit(table)
     np.testing.assert_allclose(model.net_.history[:, "error"], model.loss_curve_, rtol=1e-4)
     assert model.net_.predict(table.astype(np.float32)).shape == table.shape
 
@@ -614,7 +734,13 @@ def test_threads_are_put_back(table):
 
 
 @pytest.mark.parametrize(
-    "slots", [{}, {"latent": Variational()}, {"corruption": Masking()}, {"architecture": Dense((8,), dropout=0.5)}]
+    "slots",
+    [
+        {},
+        {"latent": Variational()},
+        {"corruption": Masking()},
+        {"architecture": Dense((8,), dropout=0.5)},
+    ],
 )
 def test_same_random_state_same_numbers(slots, table):
     model = AutoencoderTransformer(2, **slots, **QUICK)
@@ -642,19 +768,39 @@ def test_global_generators_are_left_alone(table):
 @pytest.mark.parametrize(
     ("parameters", "error", "message"),
     [
-        ({"n_components": 0}, ValueError, "'n_components' parameter .* must be an int in the range"),
+        (
+            {"n_components": 0},
+            ValueError,
+            "'n_components' parameter .* must be an int in the range",
+        ),
         ({"n_components": 1.5}, ValueError, "'n_components' parameter"),
-        ({"loss": "squared"}, ValueError, "'loss' parameter of AutoencoderTransformer must be a str among"),
-        ({"latent": GaussianNoise()}, TypeError, r"latent=GaussianNoise\(\) is in the wrong slot; pass it as corruption="),
+        (
+            {"loss": "squared"},
+            ValueError,
+            "'loss' parameter of AutoencoderTransformer must be a str among",
+        ),
+        (
+            {"latent": GaussianNoise()},
+            TypeError,
+            r"latent=GaussianNoise\(\) is in the wrong slot; pass it as corruption=",
+        ),
         ({"corruption": Sparse()}, TypeError, "wrong slot; pass it as latent="),
-        ({"latent": Variational}, TypeError, r"takes an instance, not the class Variational: pass latent=Variational\(...\)"),
+        (
+            {"latent": Variational},
+            TypeError,
+            r"takes an instance, not the class Variational: pass latent=Variational\(...\)",
+        ),
         (
             {"architecture": "dense"},
             TypeError,
             r"architecture must be None or one of .* \(Convolutional, Custom, Dense\), got 'dense'",
         ),
         ({"latent": Variational(beta=-1)}, ValueError, "'beta' parameter of Variational must be"),
-        ({"architecture": Convolutional((1, 2, 2))}, ValueError, "holds 4 values, but X has 6 features"),
+        (
+            {"architecture": Convolutional((1, 2, 2))},
+            ValueError,
+            "holds 4 values, but X has 6 features",
+        ),
         (
             {"architecture": Custom(nn.Linear(6, 3), nn.Linear(2, 6))},
             ValueError,
@@ -666,7 +812,11 @@ def test_global_generators_are_left_alone(table):
             r"encoder of Custom must take \(n_samples, 6\).*failed on two rows",
         ),
         ({"device": "toaster"}, ValueError, "device='toaster' cannot be used here"),
-        ({"loss": "binary_cross_entropy", "scaling": "standard"}, ValueError, "scaling='standard' must be None or 'auto'"),
+        (
+            {"loss": "binary_cross_entropy", "scaling": "standard"},
+            ValueError,
+            "scaling='standard' must be None or 'auto'",
+        ),
     ],
 )
 def test_invalid_parameters_raise_with_their_name(parameters, error, message, table):
@@ -677,7 +827,9 @@ def test_invalid_parameters_raise_with_their_name(parameters, error, message, ta
 
 
 def test_cross_entropy_names_the_range_and_the_scaler(table):
-    with pytest.raises(ValueError, match=r"needs data in \[0, 1\], but X ranges over \[-.*MinMaxScaler"):
+    with pytest.raises(
+        ValueError, match=r"needs data in \[0, 1\], but X ranges over \[-.*MinMaxScaler"
+    ):
         AutoencoderTransformer(2, loss="binary_cross_entropy").fit(table)
 
 
@@ -717,7 +869,9 @@ def test_bad_data_changes_nothing(X, message, table, fitted):
 def test_other_columns_are_refused(table):
     X = pd.DataFrame(table, columns=list("abcdef"))
     model = AutoencoderTransformer(2, **QUICK).fit(X)
-    with pytest.raises(ValueError, match="X has 5 features, but AutoencoderTransformer is expecting 6"):
+    with pytest.raises(
+        ValueError, match="X has 5 features, but AutoencoderTransformer is expecting 6"
+    ):
         AutoencoderTransformer(2, **QUICK).fit(table).transform(table[:, :5])
     with pytest.raises(ValueError, match="feature names"):
         model.transform(X[list("fabcde")])
@@ -746,7 +900,10 @@ def test_unfitted_methods_raise_not_fitted_error(table):
     [
         ("latent__beta", r"pass latent=Variational\(...\) first"),
         ("latent__alpha", r"pass latent=Contractive\(...\) or latent=Sparse\(...\) first"),
-        ("corruption__fraction", r"pass corruption=Masking\(...\) or corruption=SaltAndPepper\(...\) first"),
+        (
+            "corruption__fraction",
+            r"pass corruption=Masking\(...\) or corruption=SaltAndPepper\(...\) first",
+        ),
         ("architecture__dropout", r"pass architecture=Dense\(...\) first"),
         ("latent__gamma", "no part for it has a parameter 'gamma'"),
     ],
@@ -777,7 +934,11 @@ def test_parts_changed_after_fit_do_not_change_the_fit(table):
 def test_any_number_of_rows_against_the_batch_size(n, normalization, rng):
     X = rng.normal(size=(n, 4))
     model = AutoencoderTransformer(
-        2, architecture=Dense((8,), normalization=normalization), batch_size=32, early_stopping=False, **QUICK
+        2,
+        architecture=Dense((8,), normalization=normalization),
+        batch_size=32,
+        early_stopping=False,
+        **QUICK,
     )
     assert model.fit(X).transform(X).shape == (n, 2)
 
@@ -804,7 +965,9 @@ def test_constant_features_are_reconstructed(rng):
     X = np.column_stack([rng.normal(size=50), np.full(50, 7.0), rng.normal(size=50), np.zeros(50)])
     R = AutoencoderTransformer(2, **QUICK).fit(X).reconstruct(X)
     np.testing.assert_allclose(R[:, [1, 3]], X[:, [1, 3]], atol=1e-2)
-    assert np.isfinite(AutoencoderTransformer(2, **QUICK).fit(np.ones((20, 3))).score_samples(np.ones((20, 3)))).all()
+    assert np.isfinite(
+        AutoencoderTransformer(2, **QUICK).fit(np.ones((20, 3))).score_samples(np.ones((20, 3)))
+    ).all()
 
 
 def test_features_ten_orders_of_magnitude_apart(rng):
@@ -830,7 +993,13 @@ def test_far_away_rows_have_finite_scores(fitted):
 
 
 @pytest.mark.parametrize(
-    "slots", [{}, {"latent": Variational()}, {"architecture": Convolutional((1, 6))}, {"loss": nn.HuberLoss()}]
+    "slots",
+    [
+        {},
+        {"latent": Variational()},
+        {"architecture": Convolutional((1, 6))},
+        {"loss": nn.HuberLoss()},
+    ],
 )
 def test_pickles_give_the_same_numbers(slots, table):
     model = AutoencoderTransformer(2, **slots, **QUICK).fit(table)
@@ -839,7 +1008,9 @@ def test_pickles_give_the_same_numbers(slots, table):
     buffer.seek(0)
     for copy in (pickle.loads(pickle.dumps(model)), joblib.load(buffer)):
         for method in ("transform", "reconstruct", "score_samples"):
-            np.testing.assert_array_equal(getattr(copy, method)(table), getattr(model, method)(table))
+            np.testing.assert_array_equal(
+                getattr(copy, method)(table), getattr(model, method)(table)
+            )
         np.testing.assert_array_equal(copy.sample(3), model.sample(3))
         assert copy.loss_curve_ == model.loss_curve_
 

@@ -19,11 +19,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 def correlated(rng, n):
-    return rng.normal(size=(n, 2)) @ np.random.default_rng(1).normal(size=(2, 6)) + 0.3 * rng.normal(size=(n, 6))
+    return rng.normal(size=(n, 2)) @ np.random.default_rng(1).normal(
+        size=(2, 6)
+    ) + 0.3 * rng.normal(size=(n, 6))
 
 
 def clustered(rng, n):
-    return 2 * np.random.default_rng(2).normal(size=(8, 6))[rng.integers(8, size=n)] + rng.normal(size=(n, 6))
+    return 2 * np.random.default_rng(2).normal(size=(8, 6))[rng.integers(8, size=n)] + rng.normal(
+        size=(n, 6)
+    )
 
 
 DISTRIBUTIONS = {
@@ -39,12 +43,23 @@ TABLES = [load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine]
 # Thresholds
 
 
-@pytest.mark.parametrize("name", ["correlated", *(pytest.param(name, marks=pytest.mark.slow) for name in [*DISTRIBUTIONS][1:])])
 @pytest.mark.parametrize(
-    "parameters", [{"n_estimators": 16}, {"n_estimators": 1, "max_epochs": 5}, {"novelty": True, "max_epochs": 5}], ids=str
+    "name",
+    ["correlated", *(pytest.param(name, marks=pytest.mark.slow) for name in [*DISTRIBUTIONS][1:])],
+)
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"n_estimators": 16},
+        {"n_estimators": 1, "max_epochs": 5},
+        {"novelty": True, "max_epochs": 5},
+    ],
+    ids=str,
 )
 def test_the_automatic_threshold_holds_for_new_rows(name, parameters):
-    """Each fit's share of alarms is a draw of a beta distribution: two of 81 p-values are at most 0.03."""
+    """Each fit's share of alarms is a draw of a beta distribution: two of 81 p-values are at most
+    0.03.
+    """
     draw = DISTRIBUTIONS[name]
     shares = []
     for seed in range(5):
@@ -59,7 +74,9 @@ def test_the_automatic_threshold_holds_for_new_rows(name, parameters):
 @pytest.mark.slow
 @pytest.mark.parametrize("novelty", [False, True], ids=["outliers", "novelty"])
 def test_the_automatic_threshold_on_real_tables(novelty):
-    """One to four alarms in a hundred new rows, in the mean over tables, of which the smallest have 15 rows held out."""
+    """One to four alarms in a hundred new rows, in the mean over tables, of which the smallest have
+    15 rows held out.
+    """
     shares = []
     for table, seed in itertools.product(TABLES, range(3)):
         X = np.random.default_rng(seed).permutation(table().data)
@@ -69,13 +86,17 @@ def test_the_automatic_threshold_on_real_tables(novelty):
 
 
 def test_automatic_labels_of_novelties_agree_with_p_values(rng):
-    detector = AutoencoderOutlierDetector(novelty=True, **QUICK).fit(correlated(rng, 200))  # 40 are held out
+    # 40 are held out
+    detector = AutoencoderOutlierDetector(novelty=True, **QUICK).fit(correlated(rng, 200))
     rows = np.r_[correlated(rng, 500), 2 * correlated(rng, 100)]
     alarms, p_values = detector.predict(rows) == -1, detector.p_values(rows)
     assert alarms[p_values <= 0.03].all()
     assert not alarms[p_values > 0.03 + 1 / 41].any()  # between two of the rows held out
-    few = AutoencoderOutlierDetector(novelty=True, **QUICK).fit(correlated(rng, 160))  # 32 are held out
-    assert (few.p_values(rows)[few.predict(rows) == -1] == 1 / 33).all()  # an alarm is farther out than all of them
+    # 32 are held out
+    few = AutoencoderOutlierDetector(novelty=True, **QUICK).fit(correlated(rng, 160))
+    assert (
+        few.p_values(rows)[few.predict(rows) == -1] == 1 / 33
+    ).all()  # an alarm is farther out than all of them
 
 
 def test_outliers_among_training_rows_do_not_hide_others(rng):
@@ -96,7 +117,8 @@ def test_the_threshold_by_hand():
     assert offset == pytest.approx(-98.94)  # at 0.03 * 102 of them from the end
     few = -np.arange(1.0, 10.0)
     assert Scores(few).offset(0.03) == -(7 + 2.2 * 4)  # the whisker
-    assert Scores(np.r_[few[:-1], -100.0]).offset(0.03) < -100  # but none of the rows held out is an outlier
+    # but none of the rows held out is an outlier
+    assert Scores(np.r_[few[:-1], -100.0]).offset(0.03) < -100
 
 
 def test_a_row_held_out_reaches_its_own_score_whatever_rounding_does():
@@ -114,15 +136,20 @@ def test_a_number_is_the_share_of_training_rows(rng):
 
 def test_a_single_autoencoder_does_not_learn_its_rows_by_heart(rng):
     """Without early stopping half of the new rows are called outliers."""
-    detector = AutoencoderOutlierDetector(n_estimators=1, contamination=0.1, random_state=0).fit(rng.uniform(size=(200, 6)))
+    detector = AutoencoderOutlierDetector(n_estimators=1, contamination=0.1, random_state=0).fit(
+        rng.uniform(size=(200, 6))
+    )
     assert (detector.predict(rng.uniform(size=(2_000, 6))) == -1).mean() < 0.35
 
 
-@pytest.mark.parametrize(("n_estimators", "early_stopping", "stops"), [(1, "auto", 1), (3, "auto", 0), (1, False, 0), (3, True, 1)])
+@pytest.mark.parametrize(
+    ("n_estimators", "early_stopping", "stops"),
+    [(1, "auto", 1), (3, "auto", 0), (1, False, 0), (3, True, 1)],
+)
 def test_a_single_autoencoder_stops_early_by_itself(n_estimators, early_stopping, stops, rng):
-    detector = AutoencoderOutlierDetector(n_estimators=n_estimators, early_stopping=early_stopping, **QUICK).fit(
-        correlated(rng, 60)
-    )
+    detector = AutoencoderOutlierDetector(
+        n_estimators=n_estimators, early_stopping=early_stopping, **QUICK
+    ).fit(correlated(rng, 60))
     assert (detector.validation_loss_curve_ is not None) == stops
 
 
@@ -154,12 +181,19 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize(("method", "named"), [*(("fit", named) for named in REVERSING), ("partial_fit", "words")])
+@pytest.mark.parametrize(
+    ("method", "named"), [*(("fit", named) for named in REVERSING), ("partial_fit", "words")]
+)
 def test_labels_that_reverse_a_search_warn_where_scorers_ask(named, method, rng):
     X = correlated(rng, 60)
-    detector = getattr(AutoencoderOutlierDetector(n_estimators=2, **QUICK), method)(X, REVERSING[named])
+    detector = getattr(AutoencoderOutlierDetector(n_estimators=2, **QUICK), method)(
+        X, REVERSING[named]
+    )
     score = get_scorer("roc_auc")
-    with pytest.warns(UserWarning, match=r"of which few are .*worst detector.*make_outlier_scorer\('roc_auc', outlier_label"):
+    with pytest.warns(
+        UserWarning,
+        match=r"of which few are .*worst detector.*make_outlier_scorer\('roc_auc', outlier_label",
+    ):
         score(detector, X, REVERSING[named])
     detector.score_samples(X)  # no warning
     detector.fit(X)
@@ -180,9 +214,16 @@ def test_other_labels_do_not_warn(named, rng):
 @pytest.mark.parametrize("far", [1e2, 1e15, 1e37])
 def test_far_out_everything_is_finite(n_estimators, dtype, far, rng):
     X = correlated(rng, 60).astype(dtype)
-    detector = AutoencoderOutlierDetector(n_estimators=n_estimators, contamination=0.1, **QUICK).fit(1e6 * X)
+    detector = AutoencoderOutlierDetector(
+        n_estimators=n_estimators, contamination=0.1, **QUICK
+    ).fit(1e6 * X)
     rows = (X / np.abs(X).max() * far).astype(dtype)
-    for method in ("reconstruct", "score_samples", "reconstruction_errors", "feature_contributions"):
+    for method in (
+        "reconstruct",
+        "score_samples",
+        "reconstruction_errors",
+        "feature_contributions",
+    ):
         assert np.isfinite(getattr(detector, method)(rows)).all(), method
     codes = detector.transform(X)
     assert np.isfinite(detector.inverse_transform(np.full_like(codes, far))).all()
@@ -200,7 +241,9 @@ def test_codes_that_cannot_be_decoded_are_named(rng):
     Z = model.transform(X)
     Z[4] = 1e9, -1e9
     Z[5] = -1e9, 1e9
-    with pytest.raises(ValueError, match=r"values that are not finite for Z\[4\], whose largest value is 1e\+09"):
+    with pytest.raises(
+        ValueError, match=r"values that are not finite for Z\[4\], whose largest value is 1e\+09"
+    ):
         model.inverse_transform(Z)
 
 
@@ -219,7 +262,9 @@ def test_broken_promises_of_finite_values_are_told(estimator, rng):
 
 
 def changes(rng, X):
-    """What the second fit's rows may be: rows that come again keep their places, and new ones are appended."""
+    """What the second fit's rows may be: rows that come again keep their places, and new ones are
+    appended.
+    """
     more = correlated(rng, len(X))
     return {
         "the same": X,
@@ -243,13 +288,21 @@ def test_p_values_do_not_lie_after_a_warm_start(change):
         rng = np.random.default_rng(seed)
         X = correlated(rng, 150)
         detector = AutoencoderOutlierDetector(
-            5, n_estimators=1, architecture=Dense((64,)), max_epochs=20, learning_rate=0.01, warm_start=True, random_state=seed
+            5,
+            n_estimators=1,
+            architecture=Dense((64,)),
+            max_epochs=20,
+            learning_rate=0.01,
+            warm_start=True,
+            random_state=seed,
         ).fit(X)
         detector.set_params(random_state=seed + 1_000).fit(changes(rng, X)[change])
         p = detector.p_values(correlated(rng, 1_000))
         rates.append([(p <= t).mean() for t in thresholds])
         n_held_out.append(len(detector._calibration.values))
-    error = np.sqrt(thresholds * (1 - thresholds) * (1 / np.mean(n_held_out) + 1 / 1_000) / len(rates))
+    error = np.sqrt(
+        thresholds * (1 - thresholds) * (1 / np.mean(n_held_out) + 1 / 1_000) / len(rates)
+    )
     assert (np.mean(rates, axis=0) <= thresholds + 3 * error).all(), (np.mean(rates, axis=0), error)
 
 
@@ -260,7 +313,9 @@ def test_p_values_do_not_lie_where_rows_repeat(change):
     for seed in range(25):
         rng = np.random.default_rng(seed)
         X, new = rng.integers(3, size=(2, 200, 4)).astype(float)
-        detector = AutoencoderOutlierDetector(n_estimators=1, max_epochs=10, warm_start=True, random_state=seed).fit(X)
+        detector = AutoencoderOutlierDetector(
+            n_estimators=1, max_epochs=10, warm_start=True, random_state=seed
+        ).fit(X)
         detector.set_params(random_state=seed + 1_000).fit(X if change == "the same" else new)
         p = detector.p_values(rng.integers(3, size=(1_000, 4)).astype(float))
         rates.append([(p <= t).mean() for t in thresholds])
@@ -268,7 +323,11 @@ def test_p_values_do_not_lie_where_rows_repeat(change):
     assert (np.mean(rates, axis=0) <= thresholds + 3 * error).all(), (np.mean(rates, axis=0), error)
 
 
-@pytest.mark.parametrize("estimator", [AutoencoderTransformer(2), AutoencoderOutlierDetector(n_estimators=3)], ids=["one", "many"])
+@pytest.mark.parametrize(
+    "estimator",
+    [AutoencoderTransformer(2), AutoencoderOutlierDetector(n_estimators=3)],
+    ids=["one", "many"],
+)
 def test_going_on_with_a_fit_that_did_not_set_rows_aside_is_refused(estimator, rng):
     X = correlated(rng, 60)
     model = sklearn.clone(estimator).set_params(**QUICK).fit(X)
@@ -285,10 +344,16 @@ def test_where_no_rows_are_held_out_any_fit_is_gone_on_with(rng):
     assert len(model.set_params(warm_start=True).fit(X).loss_curve_) == 6
 
 
-@pytest.mark.parametrize("estimator", [AutoencoderTransformer(2), AutoencoderOutlierDetector(2, n_estimators=1)], ids=["t", "d"])
+@pytest.mark.parametrize(
+    "estimator",
+    [AutoencoderTransformer(2), AutoencoderOutlierDetector(2, n_estimators=1)],
+    ids=["t", "d"],
+)
 def test_a_warm_start_keeps_the_noise_of_the_layers_input(estimator, rng):
     X = correlated(rng, 100)
-    model = sklearn.clone(estimator).set_params(warm_start=True, early_stopping=False, **QUICK).fit(X)
+    model = (
+        sklearn.clone(estimator).set_params(warm_start=True, early_stopping=False, **QUICK).fit(X)
+    )
     noise = model.net_.module_.encoder.noise.clone()
     for again in (model.fit(X), sklearn.clone(model).fit(X).fit(X)):
         encoder = again.net_.module_.encoder

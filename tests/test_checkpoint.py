@@ -1,4 +1,6 @@
-"""Fits that are killed go on from their checkpoint, bit for bit; other fits and other files are refused."""
+"""Fits that are killed go on from their checkpoint, bit for bit; other fits and other files are
+refused.
+"""
 
 import itertools
 import multiprocessing
@@ -22,11 +24,20 @@ from sklearn_ae.persistence import save
 
 FITS = {
     "default": AutoencoderTransformer(2, random_state=0),
-    "random": AutoencoderTransformer(2, latent=Variational(), architecture=Dense((8,), dropout=0.2), random_state=0),
-    "plateau": AutoencoderTransformer(
-        2, learning_rate=0.1, learning_rate_schedule="plateau", n_iter_no_change=2, optimizer="sgd", random_state=0
+    "random": AutoencoderTransformer(
+        2, latent=Variational(), architecture=Dense((8,), dropout=0.2), random_state=0
     ),
-    "torch's optimizer": AutoencoderTransformer(2, optimizer=torch.optim.NAdam, early_stopping=False, random_state=0),
+    "plateau": AutoencoderTransformer(
+        2,
+        learning_rate=0.1,
+        learning_rate_schedule="plateau",
+        n_iter_no_change=2,
+        optimizer="sgd",
+        random_state=0,
+    ),
+    "torch's optimizer": AutoencoderTransformer(
+        2, optimizer=torch.optim.NAdam, early_stopping=False, random_state=0
+    ),
     "ensemble": AutoencoderOutlierDetector(2, n_estimators=4, max_samples=60, random_state=0),
 }
 
@@ -70,7 +81,9 @@ def killed(estimator, X, path, epoch=5):
 
 
 def weights_of(net):
-    return torch.cat([tensor.double().flatten() for tensor in net.module_.state_dict().values()]).numpy()
+    return torch.cat(
+        [tensor.double().flatten() for tensor in net.module_.state_dict().values()]
+    ).numpy()
 
 
 def assert_same_fits(a, b):
@@ -118,14 +131,19 @@ def test_what_does_not_matter_may_change(quick, table, path):
         ({"max_epochs": 9}, "max_epochs was 8 and is 9"),
         ({"learning_rate": 0.1}, "learning_rate was 'auto' and is 0.1"),
         ({"latent": Sparse(0.1)}, "latent was None and is Sparse"),
-        ({"architecture": Dense((8, 3))}, r"architecture__hidden_layer_sizes was \(8,\) and is \(8, 3\)"),
+        (
+            {"architecture": Dense((8, 3))},
+            r"architecture__hidden_layer_sizes was \(8,\) and is \(8, 3\)",
+        ),
         ({"random_state": 1}, "random_state was 0 and is 1"),
     ],
 )
 def test_other_parameters_are_refused_by_name(parameters, message, quick, table, path):
     killed(quick.set_params(architecture=Dense((8,))), table, path)
     before = path.read_bytes()
-    with pytest.raises(ValueError, match=f"of another fit: {message}. To train from the start, delete"):
+    with pytest.raises(
+        ValueError, match=f"of another fit: {message}. To train from the start, delete"
+    ):
         fit(quick.set_params(**parameters), table, path)
     assert path.read_bytes() == before
 
@@ -136,7 +154,10 @@ def test_other_parameters_are_refused_by_name(parameters, message, quick, table,
         (lambda X: X[1:], r"X.shape was \(120, 6\) and is \(119, 6\)"),
         (lambda X: X.astype(np.float32), "X.dtype was float64 and is float32"),
         (lambda X: np.where(np.arange(720).reshape(120, 6) == 700, 0, X), "the checksum of X was"),
-        (lambda X: np.where(np.arange(720).reshape(120, 6) == 700, np.nan, X), "the checksum of X was"),
+        (
+            lambda X: np.where(np.arange(720).reshape(120, 6) == 700, np.nan, X),
+            "the checksum of X was",
+        ),
         (lambda X: X[::-1].copy(), "the checksum of X was"),
     ],
     ids=["rows", "precision", "value", "gap", "order"],
@@ -235,7 +256,9 @@ def test_a_history_that_has_no_form_in_files_disturbs_nothing(quick, table, path
         fit(quick.set_params(callbacks=[Notes()]), table, path)
 
 
-def test_writing_takes_a_fiftieth_of_the_time_and_waits_half_a_minute(quick, table, path, monkeypatch):
+def test_writing_takes_a_fiftieth_of_the_time_and_waits_half_a_minute(
+    quick, table, path, monkeypatch
+):
     monkeypatch.undo()
     now, written = [0.0], []
 

@@ -14,16 +14,21 @@ from tests.helpers import Decoder, Encoder
 
 # What training in mini-batches cannot hold.
 EXPECTED_FAILURES = {
-    f"check_sample_weight_equivalence_on_{kind}_data": "mini-batches, held-out rows and subsamples are drawn at random"
+    f"check_sample_weight_equivalence_on_{kind}_data": "mini-batches, held-out rows and subsamples "
+    "are drawn at random"
     for kind in ("dense", "sparse")
 }
 
 
 class AnyConvolutional(Architecture):
-    """A convolution over a table's columns as a sequence, since the checks choose the number of columns themselves."""
+    """A convolution over a table's columns as a sequence, since the checks choose the number of
+    columns themselves.
+    """
 
     def build(self, n_features, n_outputs, n_components):
-        return Convolutional((1, n_features), channels=(2,)).build(n_features, n_outputs, n_components)
+        return Convolutional((1, n_features), channels=(2,)).build(
+            n_features, n_outputs, n_components
+        )
 
     def start(self, *args):
         Convolutional((1, 1)).start(*args)
@@ -31,9 +36,17 @@ class AnyConvolutional(Architecture):
 
 SLOTS = [  # every part once
     {"corruption": Masking(), "latent": Variational(), "loss": "huber", "scaling": "robust"},
-    {"architecture": Dense((4,), normalization="layer", dropout=0.1), "latent": Sparse(), "loss": "absolute_error"},
+    {
+        "architecture": Dense((4,), normalization="layer", dropout=0.1),
+        "latent": Sparse(),
+        "loss": "absolute_error",
+    },
     {"architecture": AnyConvolutional(), "corruption": GaussianNoise(), "latent": Ordered()},
-    {"architecture": Custom(Encoder, Decoder), "corruption": SaltAndPepper(), "latent": Contractive()},
+    {
+        "architecture": Custom(Encoder, Decoder),
+        "corruption": SaltAndPepper(),
+        "latent": Contractive(),
+    },
     {"latent": Sparse(penalty="kl"), "scaling": None},
 ]
 QUICK_ONES = [

@@ -1,4 +1,6 @@
-"""Parts together: any two in one estimator, and random combinations of all of them, saved, loaded and exported."""
+"""Parts together: any two in one estimator, and random combinations of all of them, saved, loaded
+and exported.
+"""
 
 import itertools
 import os
@@ -8,12 +10,22 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer, architectures, corruptions, latents
+from sklearn_ae import (
+    AutoencoderOutlierDetector,
+    AutoencoderTransformer,
+    architectures,
+    corruptions,
+    latents,
+)
 from sklearn_ae._losses import LOSSES
 from sklearn_ae.persistence import load, save
 from tests.helpers import ARCHITECTURES, CORRUPTIONS, EXPORTS_WARN, LATENTS, QUICK, pairwise
 
-pytestmark = [pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"), *EXPORTS_WARN]  # three epochs
+# three epochs
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    *EXPORTS_WARN,
+]
 SLOTS = {
     "architecture": list(ARCHITECTURES),
     "corruption": [None, *CORRUPTIONS],
@@ -64,10 +76,17 @@ def test_any_two_parts_compose_in_a_transformer(parts, X):
     again = model.fit(X)
     assert Z.shape == (120, 2)
     np.testing.assert_array_equal(again.transform(X), Z)
-    assert again.reconstruct(X).shape == again.inverse_transform(Z).shape == again.sample(120).shape == X.shape
+    assert (
+        again.reconstruct(X).shape
+        == again.inverse_transform(Z).shape
+        == again.sample(120).shape
+        == X.shape
+    )
     scores = again.score_samples(X)
     assert np.isfinite(scores).all()
-    np.testing.assert_allclose(again.reconstruction_errors(X).mean(1), -scores, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        again.reconstruction_errors(X).mean(1), -scores, rtol=1e-5, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("parts", pairwise(*SLOTS.values()), ids=str)
@@ -75,8 +94,15 @@ def test_any_two_parts_compose_in_an_ensemble(parts, X):
     detector = AutoencoderOutlierDetector(2, n_estimators=3, **parts_of(*parts), **QUICK).fit(X)
     Z = detector.transform(X)
     assert Z.shape == (120, 6)
-    assert detector.inverse_transform(Z).shape == detector.sample(120).shape == detector.reconstruction_errors(X).shape == X.shape
-    np.testing.assert_allclose(detector.inverse_transform(Z), detector.reconstruct(X), rtol=1e-4, atol=1e-5)
+    assert (
+        detector.inverse_transform(Z).shape
+        == detector.sample(120).shape
+        == detector.reconstruction_errors(X).shape
+        == X.shape
+    )
+    np.testing.assert_allclose(
+        detector.inverse_transform(Z), detector.reconstruct(X), rtol=1e-4, atol=1e-5
+    )
     contributions = detector.feature_contributions(X)
     assert (contributions >= 0).all()
     np.testing.assert_allclose(contributions.sum(1), -detector.score_samples(X), rtol=1e-4)
@@ -89,7 +115,9 @@ def test_random_combinations_are_saved_loaded_and_exported(n, X, tmp_path):
     print(f"SKLEARN_AE_SEED={seed}")
     rng = np.random.default_rng(seed)
     for _ in range(n):
-        kind, *parts = (values[rng.integers(len(values))] for values in (list(KINDS), *SLOTS.values()))
+        kind, *parts = (
+            values[rng.integers(len(values))] for values in (list(KINDS), *SLOTS.values())
+        )
         print(kind, *parts)
         fitted = clone(KINDS[kind]).set_params(**parts_of(*parts)).fit(X)
         check_file(fitted, X, tmp_path / "model")

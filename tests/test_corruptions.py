@@ -31,7 +31,9 @@ def test_salt_and_pepper_are_the_extremes_in_equal_shares(x):
     changed = corrupted != x
     np.testing.assert_allclose(changed.float().mean(), 0.2, atol=0.01)
     for extreme in (x.amin(0), x.amax(0)):
-        np.testing.assert_allclose(((corrupted == extreme) & changed).float().mean(), 0.1, atol=0.01)
+        np.testing.assert_allclose(
+            ((corrupted == extreme) & changed).float().mean(), 0.1, atol=0.01
+        )
 
 
 @pytest.mark.parametrize("corruption", [GaussianNoise(0.0), Masking(0.0), SaltAndPepper(0.0)])

@@ -54,7 +54,9 @@ def room(request, monkeypatch):
 def source_and_rows(request, room):
     make, rows = SOURCES[request.param]
     source = make()
-    assert (getattr(source, "resident", None) is None) == (room == "streamed" or isinstance(source, (ArraySource, SparseSource)))
+    assert (getattr(source, "resident", None) is None) == (
+        room == "streamed" or isinstance(source, (ArraySource, SparseSource))
+    )
     return source, rows
 
 
@@ -132,13 +134,19 @@ def test_a_single_row_is_read_as_torchs_tools_read_it(source_and_rows):
 
 def test_an_array_is_never_copied_as_a_whole():
     source = ArraySource(X)
-    assert source.take(slice(None)).x.data_ptr() == source.subset(np.array([1])).data.data_ptr() == X.ctypes.data
+    assert (
+        source.take(slice(None)).x.data_ptr()
+        == source.subset(np.array([1])).data.data_ptr()
+        == X.ctypes.data
+    )
 
 
 # Rows that do not fit are read when they are asked for
 
 
-@pytest.mark.parametrize("make", [SOURCES["scaled"][0], SOURCES["scaled, some rows"][0], SOURCES["members"][0]])
+@pytest.mark.parametrize(
+    "make", [SOURCES["scaled"][0], SOURCES["scaled, some rows"][0], SOURCES["members"][0]]
+)
 @pytest.mark.parametrize("batch_size", [2, 3])
 def test_streamed_batches_are_those_of_resident_rows(make, batch_size, monkeypatch):
     def epochs():
@@ -205,10 +213,14 @@ def counting(n, room):
 
 
 @pytest.mark.parametrize(
-    ("n", "sizes"), [(1, [1]), (4, [4]), (5, [5]), (6, [4, 2]), (8, [4, 4]), (9, [4, 5]), (11, [4, 4, 3])], ids=str
+    ("n", "sizes"),
+    [(1, [1]), (4, [4]), (5, [5]), (6, [4, 2]), (8, [4, 4]), (9, [4, 5]), (11, [4, 4, 3])],
+    ids=str,
 )
 @pytest.mark.parametrize("block_bytes", [1, 40, 2**20])
-def test_every_row_comes_once_an_epoch_and_no_batch_has_one_row(n, sizes, block_bytes, room, monkeypatch):
+def test_every_row_comes_once_an_epoch_and_no_batch_has_one_row(
+    n, sizes, block_bytes, room, monkeypatch
+):
     monkeypatch.setattr(sources.Source, "read_bytes", block_bytes)
     monkeypatch.setattr(batches, "RESIDENT_BYTES", block_bytes)
     iterator = Batches(counting(n, room), 4, shuffle=True)
@@ -223,7 +235,9 @@ def test_rows_are_shuffled_anew_each_epoch(room):
     iterator = Batches(counting(100, room), 10, shuffle=True)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        first, second = (torch.cat([batch.x for batch in iterator]).flatten().tolist() for _ in range(2))
+        first, second = (
+            torch.cat([batch.x for batch in iterator]).flatten().tolist() for _ in range(2)
+        )
     assert first != second
     assert sorted(first) != first
 
@@ -254,13 +268,21 @@ def zeros_and_ones_beside_numbers(n=4_000):
     """A number, two columns of zeros and ones, and four that only look a little like such."""
     rng = np.random.default_rng(0)
     half, rare = rng.random(n) < 0.5, rng.random(n) < 0.01
-    return np.column_stack([rng.normal(3, 7, n), half, rare, 2.0 * half, half - 0.5, rng.random(n), np.ones(n)])
+    return np.column_stack(
+        [rng.normal(3, 7, n), half, rare, 2.0 * half, half - 0.5, rng.random(n), np.ones(n)]
+    )
 
 
-@pytest.mark.parametrize("make", [ArraySource, lambda X: SparseSource(csr_array(X.astype(np.float32)))], ids=["dense", "sparse"])
+@pytest.mark.parametrize(
+    "make",
+    [ArraySource, lambda X: SparseSource(csr_array(X.astype(np.float32)))],
+    ids=["dense", "sparse"],
+)
 def test_mixed_is_standard_but_for_zeros_and_ones(make):
     source = make(zeros_and_ones_beside_numbers())
-    mixed, plain = (fit_scaling(kind, source, np.random.RandomState(0)) for kind in ("mixed", "standard"))
+    mixed, plain = (
+        fit_scaling(kind, source, np.random.RandomState(0)) for kind in ("mixed", "standard")
+    )
     np.testing.assert_array_equal(mixed.center, plain.center)
     np.testing.assert_array_equal(mixed.scale[[1, 2]], 0.5)
     np.testing.assert_array_equal(np.delete(mixed.scale, [1, 2]), np.delete(plain.scale, [1, 2]))
@@ -269,7 +291,9 @@ def test_mixed_is_standard_but_for_zeros_and_ones(make):
 def test_gaps_do_not_hide_zeros_and_ones(rng):
     X = zeros_and_ones_beside_numbers()
     X[rng.random(X.shape) < 0.2] = np.nan
-    assert (fit_scaling("mixed", ArraySource(X), np.random.RandomState(0)).scale == 0.5).tolist() == [0, 1, 1, 0, 0, 0, 0]
+    assert (
+        fit_scaling("mixed", ArraySource(X), np.random.RandomState(0)).scale == 0.5
+    ).tolist() == [0, 1, 1, 0, 0, 0, 0]
 
 
 def test_zeros_and_ones_are_known_in_a_stream_and_after_a_fit():

@@ -20,7 +20,10 @@ from sklearn_ae.architectures import Dense
 from sklearn_ae.latents import Variational
 
 pytestmark = [
-    pytest.mark.skipif(not dist.is_available() or sys.platform == "win32", reason="needs torch.distributed with gloo"),
+    pytest.mark.skipif(
+        not dist.is_available() or sys.platform == "win32",
+        reason="needs torch.distributed with gloo",
+    ),
 ]
 
 
@@ -28,7 +31,10 @@ def in_processes(folder, work, *args, n=2, timeout=60, expect_dead=()):
     """What ``work(rank, *args)`` gives in each of n processes of a group."""
     context = torch.multiprocessing.get_context("spawn")
     store = folder / f"store{time.monotonic_ns()}"
-    processes = [context.Process(target=in_group, args=(rank, n, store, timeout, work, args)) for rank in range(n)]
+    processes = [
+        context.Process(target=in_group, args=(rank, n, store, timeout, work, args))
+        for rank in range(n)
+    ]
     for process in processes:
         process.start()
     for process in processes:
@@ -41,7 +47,13 @@ def in_processes(folder, work, *args, n=2, timeout=60, expect_dead=()):
 
 def in_group(rank, n, store, timeout, work, args):
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=n, timeout=timedelta(seconds=timeout))
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{store}",
+        rank=rank,
+        world_size=n,
+        timeout=timedelta(seconds=timeout),
+    )
     result = work(rank, *args)
     store.with_suffix(f".{rank}").write_bytes(pickle.dumps(result))
     if dist.is_initialized() and not isinstance(result, BaseException):
@@ -51,7 +63,9 @@ def in_group(rank, n, store, timeout, work, args):
 def fitted(rank, estimator, parts, weights=None):
     """The fitted estimator, or the error."""
     try:
-        return distributed.fit(clone(estimator), parts[rank], sample_weight=None if weights is None else weights[rank])
+        return distributed.fit(
+            clone(estimator), parts[rank], sample_weight=None if weights is None else weights[rank]
+        )
     except Exception as error:
         return error
 
@@ -102,16 +116,25 @@ def test_two_processes(tmp_path):
     empty = [X, X[:0]]
     constant = [np.c_[X[:500], np.zeros(500)], np.c_[X[500:], np.ones(200)]]
     fits = [(QUICK, halves), (ensemble, halves), (QUICK, empty), (QUICK, constant)]
-    first, second = in_processes(tmp_path, all_fitted, [*fits, (QUICK, wide), (QUICK, text), (QUICK, gone)])
+    first, second = in_processes(
+        tmp_path, all_fitted, [*fits, (QUICK, wide), (QUICK, text), (QUICK, gone)]
+    )
     for a, b in zip(first[:4], second[:4], strict=True):
         assert_equal_weights(a, b)
     model, detector = first[:2]
     assert model.loss_curve_[-1] < model.loss_curve_[0]
-    np.testing.assert_allclose(model.reconstruct(X).mean(axis=0), X.mean(axis=0), atol=0.3 * X.std(axis=0).max())
-    np.testing.assert_array_equal(detector.score_samples(X), clone(ensemble).fit(X).score_samples(X))
+    np.testing.assert_allclose(
+        model.reconstruct(X).mean(axis=0), X.mean(axis=0), atol=0.3 * X.std(axis=0).max()
+    )
+    np.testing.assert_array_equal(
+        detector.score_samples(X), clone(ensemble).fit(X).score_samples(X)
+    )
     assert detector.offset_ == second[1].offset_
     for a, b, message in zip(
-        first[4:], second[4:], ("number of columns is 5", "not numbers|could not convert", "only missing"), strict=True
+        first[4:],
+        second[4:],
+        ("number of columns is 5", "not numbers|could not convert", "only missing"),
+        strict=True,
     ):
         assert str(a) == str(b)
         with pytest.raises(ValueError, match=f"Rank [01]: .*({message})"):
@@ -132,7 +155,10 @@ def seeds_fitted(rank, estimator, parts, weights, most):
 
     if most is not None:  # as tables of more rows would have it
         _defaults.FEWEST_GATHERED = _defaults.MOST_GATHERED = most
-    return [fitted(rank, clone(estimator).set_params(random_state=seed), parts, weights) for seed in range(5)]
+    return [
+        fitted(rank, clone(estimator).set_params(random_state=seed), parts, weights)
+        for seed in range(5)
+    ]
 
 
 BASE = AutoencoderTransformer(3, architecture=Dense((32,)), max_epochs=10)
@@ -153,7 +179,13 @@ CASES = {
     "weights": (BASE, X, [2_000], WEIGHTS, 1_200),
     "sorted weights": (BASE, SORTED, [1_500], np.sort(WEIGHTS), 1_200),
     "missing": (BASE, with_gaps(X), [1_500], None, 1_200),
-    "batch normalisation": (clone(BASE).set_params(architecture=Dense((32,), normalization="batch")), X, [1_500], None, 1_200),
+    "batch normalisation": (
+        clone(BASE).set_params(architecture=Dense((32,), normalization="batch")),
+        X,
+        [1_500],
+        None,
+        1_200,
+    ),
     "sgd": (clone(BASE).set_params(optimizer="sgd"), X, [1_500], None, 1_200),
     "no validation": (clone(BASE).set_params(early_stopping=False), X, [1_500], None, 1_200),
     "single detector": (
@@ -176,14 +208,21 @@ def test_as_good_as_one_process(tmp_path, case):
     for a, b in zip(first, second, strict=True):
         assert_equal_weights(a, b)
     dense = np.nan_to_num(X.toarray() if sparse.issparse(X) else X)
-    alone = [clone(estimator).set_params(random_state=seed).fit(X, sample_weight=weight) for seed in range(5)]
+    alone = [
+        clone(estimator).set_params(random_state=seed).fit(X, sample_weight=weight)
+        for seed in range(5)
+    ]
 
     def error(one):
         errors = np.nan_to_num(one.reconstruct(X) - dense) ** 2 / dense.var(axis=0)
         return float(np.average(errors.mean(axis=1), weights=weight))
 
-    shared_errors, alone_errors = (np.array([error(one) for one in some]) for some in (first, alone))
-    assert shared_errors.mean() <= alone_errors.mean() + 3 * max(alone_errors.std(), shared_errors.std())
+    shared_errors, alone_errors = (
+        np.array([error(one) for one in some]) for some in (first, alone)
+    )
+    assert shared_errors.mean() <= alone_errors.mean() + 3 * max(
+        alone_errors.std(), shared_errors.std()
+    )
     if hasattr(alone[0], "offset_"):
         calls = [np.mean(one.predict(X) == -1) for one in (*first, *alone)]
         assert max(calls) - min(calls) < 0.1
@@ -208,7 +247,9 @@ def fitted_until_killed(rank, X, seconds):
 
 @pytest.mark.slow
 def test_a_killed_process_ends_the_others(tmp_path):
-    told = in_processes(tmp_path, fitted_until_killed, rows_of(2_000), 30, n=3, timeout=30, expect_dead=(1,))
+    told = in_processes(
+        tmp_path, fitted_until_killed, rows_of(2_000), 30, n=3, timeout=30, expect_dead=(1,)
+    )
     for error, seconds, is_fitted in told:
         assert "Another process of the group has ended" in str(error)
         assert seconds < 60  # twice the group's timeout

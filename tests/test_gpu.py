@@ -25,7 +25,9 @@ pytestmark = [
 
 @pytest.fixture
 def X(rng):
-    return (rng.normal(size=(2_000, 3)) @ rng.normal(size=(3, 12)) + 0.1 * rng.normal(size=(2_000, 12))).astype(np.float32)
+    return (
+        rng.normal(size=(2_000, 3)) @ rng.normal(size=(3, 12)) + 0.1 * rng.normal(size=(2_000, 12))
+    ).astype(np.float32)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,11 @@ def test_training_lowers_the_loss_and_pickles_come_back(slots, X):
 
 def test_graphs_take_the_steps_that_eager_code_takes(X):
     def fit():
-        return AutoencoderTransformer(3, device="cuda", max_epochs=5, random_state=0).fit(X).loss_curve_
+        return (
+            AutoencoderTransformer(3, device="cuda", max_epochs=5, random_state=0)
+            .fit(X)
+            .loss_curve_
+        )
 
     graphed = fit()
     replaced = GraphedStep.__call__
@@ -63,12 +69,16 @@ def test_graphs_take_the_steps_that_eager_code_takes(X):
 
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_streamed_batches_are_those_of_resident_rows(shuffle, X, monkeypatch):
-    """In the same order: that of resident rows is drawn on the device, so here it is replaced by a fixed one."""
+    """In the same order: that of resident rows is drawn on the device, so here it is replaced by a
+    fixed one.
+    """
     order = torch.from_numpy(np.random.default_rng(1).permutation(len(X)))
     monkeypatch.setattr(batches.torch, "randperm", lambda n, device=None: order.to(device))
 
     def epoch():
-        source = Scaled(ArraySource(X), fit_scaling("standard", ArraySource(X), None), torch.device("cuda"))
+        source = Scaled(
+            ArraySource(X), fit_scaling("standard", ArraySource(X), None), torch.device("cuda")
+        )
         return source, [batch.x.clone() for batch in batches.Batches(source, 100, shuffle)]
 
     resident, expected = epoch()
@@ -88,7 +98,8 @@ def test_training_on_streamed_rows_reaches_the_same_loss(X, monkeypatch):
     expected = model.fit(X).loss_curve_
     monkeypatch.setattr(sources, "room", lambda device: 0)
     monkeypatch.setattr(batches, "DEVICE_BLOCK_BYTES", 2**14)
-    np.testing.assert_allclose(model.fit(X).loss_curve_, expected, rtol=0.1)  # batches in another order
+    # batches in another order
+    np.testing.assert_allclose(model.fit(X).loss_curve_, expected, rtol=0.1)
 
 
 def test_the_detector(X):

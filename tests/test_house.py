@@ -1,4 +1,6 @@
-"""Imports go one way: what estimators are made of knows no estimator, and skorch stays behind one file."""
+"""Imports go one way: what estimators are made of knows no estimator, and skorch stays behind one
+file.
+"""
 
 import ast
 from pathlib import Path
@@ -8,7 +10,10 @@ import pytest
 import sklearn_ae
 
 HOUSE = Path(sklearn_ae.__file__).parent
-FILES = {".".join(path.relative_to(HOUSE).with_suffix("").parts).removesuffix(".__init__"): path for path in HOUSE.rglob("*.py")}
+FILES = {
+    ".".join(path.relative_to(HOUSE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in HOUSE.rglob("*.py")
+}
 ESTIMATORS = {"_base", "_detector", "_transformer"}
 INNER = ("_data", "_network", "_scores", "_training")
 
@@ -16,7 +21,11 @@ INNER = ("_data", "_network", "_scores", "_training")
 def imported(path):
     """What a file imports, but for what only a type checker reads."""
     tree = ast.parse(path.read_text())
-    for_types = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    for_types = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
     unread = {child for node in for_types for child in ast.walk(node)}
     for node in ast.walk(tree):
         if node in unread:
@@ -44,7 +53,11 @@ def test_what_estimators_are_made_of_imports_none(name):
 
 
 def test_only_the_net_imports_skorch():
-    users = [name for name, path in FILES.items() if any(module.startswith("skorch") for module in imported(path))]
+    users = [
+        name
+        for name, path in FILES.items()
+        if any(module.startswith("skorch") for module in imported(path))
+    ]
     assert users == ["_training.net"]
 
 
@@ -53,7 +66,9 @@ def test_defaults_import_nothing_of_the_house():
 
 
 def test_no_file_imports_itself_in_a_circle():
-    graph = {name: set(of_the_house(path)) - {name} for name, path in FILES.items() if name != "__init__"}
+    graph = {
+        name: set(of_the_house(path)) - {name} for name, path in FILES.items() if name != "__init__"
+    }
     while graph:
         free = {name for name, needs in graph.items() if not needs & graph.keys()}
         assert free, f"a circle within {sorted(graph)}"

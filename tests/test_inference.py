@@ -1,4 +1,6 @@
-"""What a row scores depends on nothing but the row: not on threads, nor on where weights lie in memory."""
+"""What a row scores depends on nothing but the row: not on threads, nor on where weights lie in
+memory.
+"""
 
 import time
 
@@ -14,7 +16,10 @@ from sklearn_ae.latents import Variational
 from tests.helpers import QUICK, Decoder, Encoder
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-FLAT = {"architecture": Convolutional((1, 9), channels=(2,), linear_path=False), "latent": Variational()}
+FLAT = {
+    "architecture": Convolutional((1, 9), channels=(2,), linear_path=False),
+    "latent": Variational(),
+}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +66,11 @@ def test_an_error_in_one_thread_ends_all():
     assert len(done) < 1_000
 
 
-@pytest.mark.parametrize("slots", [{"architecture": Custom(Encoder, Decoder)}, {"architecture": Dense((8,))}, FLAT], ids=str)
+@pytest.mark.parametrize(
+    "slots",
+    [{"architecture": Custom(Encoder, Decoder)}, {"architecture": Dense((8,))}, FLAT],
+    ids=str,
+)
 def test_a_rows_result_does_not_depend_on_where_it_stands(slots, rng):
     X = rng.normal(size=(9_000, 9))
     model = AutoencoderTransformer(2, **slots, random_state=0).fit(X[:100])

@@ -1,4 +1,6 @@
-"""Displays: what is drawn is what was computed, with names, units, and errors that show the way out."""
+"""Displays: what is drawn is what was computed, with names, units, and errors that show the way
+out.
+"""
 
 import inspect as python_inspect
 import subprocess
@@ -111,7 +113,9 @@ def test_a_display_is_drawn_into_axes_of_ones_own_and_again(X, model):
     again = display.plot()
     assert again is display
     assert display.ax_ is not ax
-    np.testing.assert_array_equal(display.ax_.collections[0].get_offsets(), ax.collections[0].get_offsets())
+    np.testing.assert_array_equal(
+        display.ax_.collections[0].get_offsets(), ax.collections[0].get_offsets()
+    )
 
 
 def test_one_ax_is_divided_and_many_are_taken(X):
@@ -130,8 +134,13 @@ def test_one_ax_is_divided_and_many_are_taken(X):
 
 
 def test_a_hundred_classes_are_told_apart_by_colour_and_marker(rng):
-    display = LatentSpaceDisplay.from_predictions(rng.normal(size=(100, 2)), np.arange(100), kind="class")
-    looks = {(*points.get_facecolor()[0], *points.get_paths()[0].vertices.ravel()) for points in display.ax_.collections}
+    display = LatentSpaceDisplay.from_predictions(
+        rng.normal(size=(100, 2)), np.arange(100), kind="class"
+    )
+    looks = {
+        (*points.get_facecolor()[0], *points.get_paths()[0].vertices.ravel())
+        for points in display.ax_.collections
+    }
     assert len(looks) == 100
 
 
@@ -149,7 +158,11 @@ def test_text_is_smaller_in_small_panels(X, detector):
     _, axes = plt.subplots(2, 2, figsize=(6, 5))
     small = OutlierScoreDisplay.from_estimator(detector, X, ax=axes[0, 0])
     large = OutlierScoreDisplay.from_estimator(detector, X)
-    for text in (lambda ax: ax.xaxis.label, lambda ax: ax.get_legend().get_texts()[0], lambda ax: ax.get_yticklabels()[0]):
+    for text in (
+        lambda ax: ax.xaxis.label,
+        lambda ax: ax.get_legend().get_texts()[0],
+        lambda ax: ax.get_yticklabels()[0],
+    ):
         assert text(small.ax_).get_fontsize() < text(large.ax_).get_fontsize()
     before = small.ax_.xaxis.label.get_fontsize()
     assert small.plot(ax=small.axes_).ax_.xaxis.label.get_fontsize() == before
@@ -182,27 +195,41 @@ def test_all_that_is_drawn_is_seen_on_its_background(style, X, model, detector):
 
 def test_loss_curves_are_the_estimators(X):
     model = AutoencoderTransformer(2, **QUICK).fit(X)
-    vars(model).pop("best_epoch_", None)  # an estimator that does not tell: the lowest loss is marked
-    display = LossCurveDisplay.from_estimator(make_pipeline(StandardScaler(), model), start_loss=0.7)
+    # an estimator that does not tell: the lowest loss is marked
+    vars(model).pop("best_epoch_", None)
+    display = LossCurveDisplay.from_estimator(
+        make_pipeline(StandardScaler(), model), start_loss=0.7
+    )
     np.testing.assert_array_equal(display.train_line_.get_ydata(), model.loss_curve_)
     np.testing.assert_array_equal(display.train_line_.get_xdata(), [1, 2, 3])
-    np.testing.assert_array_equal(display.validation_line_.get_ydata(), model.validation_loss_curve_)
+    np.testing.assert_array_equal(
+        display.validation_line_.get_ydata(), model.validation_loss_curve_
+    )
     assert display.start_line_.get_ydata()[0] == 0.7
     best = int(np.argmin(model.validation_loss_curve_))
     assert display.best_line_.get_xdata()[0] == best + 1
     assert display.best_line_.get_ydata()[0] == model.validation_loss_curve_[best]
-    assert texts(display.ax_.get_legend()) == ["training", "validation", "before training (validation)", f"best: epoch {best + 1}"]
+    assert texts(display.ax_.get_legend()) == [
+        "training",
+        "validation",
+        "before training (validation)",
+        f"best: epoch {best + 1}",
+    ]
     assert display.ax_.get_xlabel() == "Epoch"
 
 
-@pytest.mark.parametrize(("best_epoch_", "drawn", "label"), [(0, 0, "best: the start"), (1, 1, "best: epoch 1")])
+@pytest.mark.parametrize(
+    ("best_epoch_", "drawn", "label"), [(0, 0, "best: the start"), (1, 1, "best: epoch 1")]
+)
 def test_the_epoch_that_the_estimator_kept_is_marked(best_epoch_, drawn, label, X):
     model = AutoencoderTransformer(2, **QUICK).fit(X)
     model.best_epoch_ = best_epoch_
     display = LossCurveDisplay.from_estimator(model, start_loss=0.7)
     assert display.best_line_.get_xdata()[0] == drawn
     assert label in texts(display.ax_.get_legend())
-    assert display.plot().best_line_.get_ydata()[0] == (0.7 if drawn == 0 else model.validation_loss_curve_[0])
+    assert display.plot().best_line_.get_ydata()[0] == (
+        0.7 if drawn == 0 else model.validation_loss_curve_[0]
+    )
     unknown = LossCurveDisplay.from_estimator(model)
     assert unknown.best_line_.get_xdata()[0] == drawn
 
@@ -225,7 +252,12 @@ def test_no_validation_no_line(detector):
 
 @pytest.mark.parametrize(
     ("losses", "log", "scale"),
-    [([20, 1], "auto", "log"), ([2, 1], "auto", "linear"), ([20, -1], "auto", "linear"), ([20, 1], False, "linear")],
+    [
+        ([20, 1], "auto", "log"),
+        ([2, 1], "auto", "linear"),
+        ([20, -1], "auto", "linear"),
+        ([20, 1], False, "linear"),
+    ],
 )
 def test_losses_over_decades_are_drawn_on_a_logarithmic_axis(losses, log, scale):
     assert LossCurveDisplay(train_loss=losses).plot(log=log).ax_.get_yscale() == scale
@@ -278,7 +310,10 @@ def test_classes_and_values_are_told_apart(y, kind, rng):
     display = LatentSpaceDisplay.from_predictions(rng.normal(size=(30, 2)), y)
     assert display.target_kind == kind
     other = "class" if kind == "value" else "value"
-    assert LatentSpaceDisplay.from_predictions(rng.normal(size=(30, 2)), y, kind=other).target_kind == other
+    assert (
+        LatentSpaceDisplay.from_predictions(rng.normal(size=(30, 2)), y, kind=other).target_kind
+        == other
+    )
 
 
 def test_rows_without_a_label_are_drawn_and_named(rng):
@@ -291,9 +326,12 @@ def test_rows_without_a_label_are_drawn_and_named(rng):
 def test_many_components_are_a_matrix_of_pairs(rng):
     codes = rng.normal(size=(40, 7)) * [1, 9, 8, 2, 7, 6, 5]
     display = LatentSpaceDisplay.from_predictions(codes, np.arange(40) % 2)
-    assert display.component_names == [f"component {k}" for k in (1, 2, 4, 5, 6)]  # the largest variances
+    # the largest variances
+    assert display.component_names == [f"component {k}" for k in (1, 2, 4, 5, 6)]
     assert display.axes_.shape == (5, 5)
-    np.testing.assert_array_equal(display.axes_[3, 1].collections[0].get_offsets(), codes[::2][:, [2, 5]])
+    np.testing.assert_array_equal(
+        display.axes_[3, 1].collections[0].get_offsets(), codes[::2][:, [2, 5]]
+    )
     assert display.axes_[4, 1].get_xlabel() == "component 2"
     assert display.axes_[3, 0].get_ylabel() == "component 5"
     assert not display.axes_[0, 1].axison
@@ -321,7 +359,9 @@ def test_many_rows_are_thinned(X, model):
 
 
 def test_labels_of_another_length_are_refused(X, model):
-    assert LatentSpaceDisplay.from_estimator(model, X, np.zeros((120, 1), int)).target.shape == (120,)
+    assert LatentSpaceDisplay.from_estimator(model, X, np.zeros((120, 1), int)).target.shape == (
+        120,
+    )
     with pytest.raises(ValueError, match=r"one value for each of the 120 rows, got shape \(3,\)"):
         LatentSpaceDisplay.from_estimator(model, X, [1, 2, 3])
 
@@ -348,7 +388,9 @@ def test_profiles_are_standardized_so_that_units_do_not_matter(X):
     pca = make_pipeline(StandardScaler(), PCA(2)).fit(X)
     display = LatentTraversalDisplay.from_estimator(pca, X)
     scaled = X * [1e3, 1e-3, 7, 1, 1, 1]
-    other = LatentTraversalDisplay.from_estimator(make_pipeline(StandardScaler(), PCA(2)).fit(scaled), scaled)
+    other = LatentTraversalDisplay.from_estimator(
+        make_pipeline(StandardScaler(), PCA(2)).fit(scaled), scaled
+    )
     for one, two in zip(display.axes_[:, 0], other.axes_[:, 0], strict=True):
         drawn = [np.array([line.get_ydata() for line in panel.lines]) for panel in (one, two)]
         assert len(drawn[0]) == 5
@@ -358,23 +400,30 @@ def test_profiles_are_standardized_so_that_units_do_not_matter(X):
 
 def test_a_plane_moves_two_components(X):
     pca = PCA(3).fit(X)
-    display = LatentTraversalDisplay.from_estimator(pca, X, plane=True, components=[0, 2], n_steps=3, span=1, standardize=False)
+    display = LatentTraversalDisplay.from_estimator(
+        pca, X, plane=True, components=[0, 2], n_steps=3, span=1, standardize=False
+    )
     deviation = pca.transform(X).std(axis=0)
     expected = X.mean() + deviation[0] * pca.components_[0] - deviation[2] * pca.components_[2]
-    np.testing.assert_allclose(display.decoded[0, 2], expected)  # the second component is down, the first to the right
+    # the second component is down, the first to the right
+    np.testing.assert_allclose(display.decoded[0, 2], expected)
     assert display.ax_.get_ylabel() == "component 2"
     assert display.ax_.get_xlabel().startswith("component 0")
     profiles = [line for line in display.ax_.lines if len(line.get_xdata()) == 6]
     assert len(profiles) == 9
     low, high = display.decoded.min(), display.decoded.max()
-    np.testing.assert_allclose(profiles[2].get_ydata(), 0.84 * ((expected - low) / (high - low) - 0.5), atol=1e-9)
+    np.testing.assert_allclose(
+        profiles[2].get_ydata(), 0.84 * ((expected - low) / (high - low) - 0.5), atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("plane", [False, True])
 @pytest.mark.parametrize("image_shape", [(2, 3), (1, 2, 3)])
 def test_images_lie_where_their_ticks_are(plane, image_shape, X):
     pca = PCA(2).fit(X)
-    display = LatentTraversalDisplay.from_estimator(pca, X, image_shape=image_shape, plane=plane, n_steps=3, span=1)
+    display = LatentTraversalDisplay.from_estimator(
+        pca, X, image_shape=image_shape, plane=plane, n_steps=3, span=1
+    )
     picture = display.ax_.images[0].get_array()
     ticks_x, ticks_y = display.ax_.get_xticks(), display.ax_.get_yticks()
     names = ["1", "0", "−1"] if plane else ["component 0", "component 1"]
@@ -384,7 +433,9 @@ def test_images_lie_where_their_ticks_are(plane, image_shape, X):
         for j, across in enumerate(ticks_x):
             top, left = int(up - 0.5), int(across - 1)
             decoded = display.decoded[len(ticks_y) - 1 - i if plane else i, j]
-            np.testing.assert_allclose(picture[top : top + 2, left : left + 3], decoded.reshape(2, 3))
+            np.testing.assert_allclose(
+                picture[top : top + 2, left : left + 3], decoded.reshape(2, 3)
+            )
 
 
 def test_an_estimator_that_is_not_inverted_all_the_way_is_shown_in_its_last_steps_input(X):
@@ -426,8 +477,12 @@ def test_profiles_of_rows_and_their_errors(X, model):
     original, reconstructed = X.to_numpy()[[4, 7]], model.reconstruct(X)[[4, 7]]
     for i in range(2):
         above, below = display.axes_[:, i]
-        np.testing.assert_allclose([line.get_ydata() for line in above.lines], [original[i], reconstructed[i]])
-        np.testing.assert_allclose([bar.get_height() for bar in below.patches], reconstructed[i] - original[i])
+        np.testing.assert_allclose(
+            [line.get_ydata() for line in above.lines], [original[i], reconstructed[i]]
+        )
+        np.testing.assert_allclose(
+            [bar.get_height() for bar in below.patches], reconstructed[i] - original[i]
+        )
         assert above.get_title() == f"row {[4, 7][i]}"
     assert texts(display.figure_.legends[0]) == ["original", "reconstructed"]
     assert tick_names(display.axes_[1, 0].xaxis) == NAMES
@@ -455,19 +510,30 @@ def test_images_stand_one_above_the_other(channels, rng):
     n_features = 20 * (channels[0] if channels else 1)
     X = rng.uniform(size=(9, n_features))
     X_corrupted, X_reconstructed = X + 0.5, X - 0.1 * rng.uniform(size=X.shape)
-    display = ReconstructionDisplay.from_predictions(X, X_reconstructed, X_corrupted=X_corrupted, image_shape=(*channels, 4, 5))
+    display = ReconstructionDisplay.from_predictions(
+        X, X_reconstructed, X_corrupted=X_corrupted, image_shape=(*channels, 4, 5)
+    )
     above, below = display.axes_[:, 0]
-    assert tick_names(above.yaxis) + tick_names(below.yaxis) == ["original", "corrupted", "reconstructed", "error"]
+    assert tick_names(above.yaxis) + tick_names(below.yaxis) == [
+        "original",
+        "corrupted",
+        "reconstructed",
+        "error",
+    ]
     assert display.original.shape == (8, n_features)
     first = above.images[0].get_array()[10:14, :5]  # images are 4 pixels high, and a gap
     limits = X[:8].min(), X[:8].max()
     expected = X_reconstructed[0].reshape(*channels, 4, 5)
     if channels == (3,):
-        expected = np.moveaxis(np.clip((expected - limits[0]) / (limits[1] - limits[0]), 0, 1), 0, -1)
+        expected = np.moveaxis(
+            np.clip((expected - limits[0]) / (limits[1] - limits[0]), 0, 1), 0, -1
+        )
         first = first[..., :3]  # without opacity
     np.testing.assert_allclose(first, expected.reshape(first.shape))
     error = below.images[0]
-    np.testing.assert_allclose(error.get_array()[:4, -5:], (X_reconstructed - X)[7].reshape(-1, 4, 5).mean(axis=0))
+    np.testing.assert_allclose(
+        error.get_array()[:4, -5:], (X_reconstructed - X)[7].reshape(-1, 4, 5).mean(axis=0)
+    )
     assert error.norm.vmin == -error.norm.vmax  # white is no error
 
 
@@ -475,11 +541,15 @@ def test_images_have_gaps_of_one_pixel():
     X = np.arange(12.0).reshape(2, 6)
     display = ReconstructionDisplay.from_predictions(X, X, image_shape=(2, 3))
     picture = display.ax_.images[0].get_array().filled(np.nan)[:2]
-    np.testing.assert_array_equal(picture, [[0, 1, 2, np.nan, 6, 7, 8], [3, 4, 5, np.nan, 9, 10, 11]])
+    np.testing.assert_array_equal(
+        picture, [[0, 1, 2, np.nan, 6, 7, 8], [3, 4, 5, np.nan, 9, 10, 11]]
+    )
 
 
 def test_reconstructions_of_other_shapes_are_refused(X):
-    with pytest.raises(ValueError, match=r"X_reconstructed must have the shape of X, \(120, 6\), got \(120, 5\)"):
+    with pytest.raises(
+        ValueError, match=r"X_reconstructed must have the shape of X, \(120, 6\), got \(120, 5\)"
+    ):
         ReconstructionDisplay.from_predictions(X, X.iloc[:, :5])
     with pytest.raises(ValueError, match="has 8 values, but a row has 6"):
         ReconstructionDisplay.from_predictions(X, X, image_shape=(2, 4))
@@ -490,7 +560,9 @@ def test_reconstructions_of_other_shapes_are_refused(X):
 
 def test_explained_variance_is_the_scorers_on_rows_held_out(X):
     model = AutoencoderTransformer(**QUICK)
-    display = ExplainedVarianceDisplay.from_estimator(model, X, n_components=[1, 3, 9], random_state=3)
+    display = ExplainedVarianceDisplay.from_estimator(
+        model, X, n_components=[1, 3, 9], random_state=3
+    )
     train, test = train_test_split(X, test_size=0.25, random_state=3)
     pca = make_pipeline(StandardScaler(), PCA(3)).fit(train)
     np.testing.assert_allclose(display.pca_scores[1], reconstruction_r2_scorer(pca, test))
@@ -523,13 +595,16 @@ def test_gaps_are_refused_before_anything_is_trained(X):
     with pytest.raises(ValueError, match="pass pca=False, or a pipeline with an imputer"):
         ExplainedVarianceDisplay.from_estimator(AutoencoderTransformer(**QUICK), holes)
     pipeline = make_pipeline(SimpleImputer(), PCA())
-    assert ExplainedVarianceDisplay.from_estimator(pipeline, holes, n_components=[3]).scores[0] > 0.8
+    assert (
+        ExplainedVarianceDisplay.from_estimator(pipeline, holes, n_components=[3]).scores[0] > 0.8
+    )
 
 
 def test_pca_of_sparse_rows_is_pca_of_dense_ones(X):
     dense = np.where(X > X.mean(), X, 0.0)
     scores = [
-        ExplainedVarianceDisplay.from_estimator(TruncatedSVD(), rows, n_components=[2]) for rows in (dense, csr_matrix(dense))
+        ExplainedVarianceDisplay.from_estimator(TruncatedSVD(), rows, n_components=[2])
+        for rows in (dense, csr_matrix(dense))
     ]
     np.testing.assert_allclose(*(display.pca_scores for display in scores), rtol=1e-5)
 
@@ -563,9 +638,13 @@ def test_reconstructions_in_one_ax_of_a_figure(X, model):
 
 def test_in_a_pipeline_pca_takes_the_last_steps_place(X):
     pipeline = make_pipeline(FunctionTransformer(np.arcsinh, np.sinh), "passthrough", PCA())
-    display = ExplainedVarianceDisplay.from_estimator(pipeline, X, n_components=[1, 2], name="plain")
+    display = ExplainedVarianceDisplay.from_estimator(
+        pipeline, X, n_components=[1, 2], name="plain"
+    )
     train, test = train_test_split(X, test_size=0.25, random_state=0)
-    expected = make_pipeline(FunctionTransformer(np.arcsinh, np.sinh), StandardScaler(), PCA(2)).fit(train)
+    expected = make_pipeline(
+        FunctionTransformer(np.arcsinh, np.sinh), StandardScaler(), PCA(2)
+    ).fit(train)
     np.testing.assert_allclose(display.pca_scores[1], reconstruction_r2_scorer(expected, test))
     plain = make_pipeline(FunctionTransformer(np.arcsinh, np.sinh), PCA(2)).fit(train)
     np.testing.assert_allclose(display.scores[1], reconstruction_r2_scorer(plain, test))
@@ -614,8 +693,13 @@ def test_each_label_has_an_outline_of_its_own(X, detector):
     assert fine.get_linestyle() != fraud.get_linestyle()
     assert fine.get_edgecolor() != fraud.get_edgecolor()
     curves = display.axes_[0, 1].lines
-    assert [mpl.colors.to_rgba(line.get_color()) for line in curves[:2]] == [fine.get_edgecolor(), fraud.get_edgecolor()]
-    assert display.ax_.get_yscale() == ("log" if "logarithmic" in display.ax_.get_ylabel() else "linear")
+    assert [mpl.colors.to_rgba(line.get_color()) for line in curves[:2]] == [
+        fine.get_edgecolor(),
+        fraud.get_edgecolor(),
+    ]
+    assert display.ax_.get_yscale() == (
+        "log" if "logarithmic" in display.ax_.get_ylabel() else "linear"
+    )
 
 
 def test_other_detectors_and_pipelines(X, detector):
@@ -623,10 +707,14 @@ def test_other_detectors_and_pipelines(X, detector):
     display = OutlierScoreDisplay.from_estimator(forest, X)
     assert display.axes_.shape == (1, 1)
     assert display.threshold_line_.get_xdata()[0] == -forest.offset_
-    pipeline = make_pipeline(StandardScaler(), AutoencoderOutlierDetector(n_estimators=4, **QUICK)).fit(X)
+    pipeline = make_pipeline(
+        StandardScaler(), AutoencoderOutlierDetector(n_estimators=4, **QUICK)
+    ).fit(X)
     display = OutlierScoreDisplay.from_estimator(pipeline, X)
     np.testing.assert_array_equal(display.scores, pipeline.score_samples(X))
-    np.testing.assert_array_equal(display.p_values, pipeline[-1].p_values(pipeline[:-1].transform(X)))
+    np.testing.assert_array_equal(
+        display.p_values, pipeline[-1].p_values(pipeline[:-1].transform(X))
+    )
     assert OutlierScoreDisplay.from_estimator(detector, X, p_values=False).axes_.shape == (1, 1)
 
 
@@ -665,7 +753,8 @@ def test_contributions_are_sorted_with_what_was_seen_and_expected(X, detector):
     others = f"{rest:.3g} in all, {largest:.2g} at most"
     assert written(display.ax_) == [others, "seen", *seen, "expected", *expected]
     title = display.ax_.get_title(loc="left")
-    start = f"Row {row}: outlyingness {contributions.sum():.3g}\nthreshold {-detector.offset_:.3g}, p = "
+    outlyingness = f"{contributions.sum():.3g}"
+    start = f"Row {row}: outlyingness {outlyingness}\nthreshold {-detector.offset_:.3g}, p = "
     assert title.startswith(start)
 
 
@@ -673,14 +762,20 @@ def test_contributions_are_sorted_with_what_was_seen_and_expected(X, detector):
 def test_contributions_of_an_image_lie_on_its_pixels(channels, rng):
     X = rng.uniform(size=(60, 12 * (channels[0] if channels else 1)))
     detector = AutoencoderOutlierDetector(n_estimators=4, **QUICK).fit(X)
-    display = FeatureContributionDisplay.from_estimator(detector, X, row=7, image_shape=(*channels, 4, 3))
+    display = FeatureContributionDisplay.from_estimator(
+        detector, X, row=7, image_shape=(*channels, 4, 3)
+    )
     contributions, expected = detector.feature_contributions(X)[7], detector.reconstruct(X)[7]
-    np.testing.assert_allclose(display.image_.get_array(), contributions.reshape(-1, 4, 3).sum(axis=0))
+    np.testing.assert_allclose(
+        display.image_.get_array(), contributions.reshape(-1, 4, 3).sum(axis=0)
+    )
     assert [ax.get_xlabel() for ax in display.axes_[0]] == ["seen", "expected", "contribution"]
     drawn = [ax.images[0].get_array() for ax in display.axes_[0, :2]]
     if channels != (3,):
         np.testing.assert_allclose(drawn, [X[7].reshape(4, 3), expected.reshape(4, 3)])
-        assert {ax.images[0].get_clim() for ax in display.axes_[0, :2]} == {(X[7].min(), max(X[7].max(), expected.max()))}
+        assert {ax.images[0].get_clim() for ax in display.axes_[0, :2]} == {
+            (X[7].min(), max(X[7].max(), expected.max()))
+        }
     assert display.shown_[0] == contributions.argmax()
     with pytest.raises(ValueError, match="has 20 values, but a row has"):
         FeatureContributionDisplay.from_estimator(detector, X, image_shape=(4, 5))
@@ -695,13 +790,22 @@ def test_contributions_of_a_transformer_add_up_to_its_loss(X, model):
 
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
 def test_contributions_in_a_pipeline_have_the_datas_names_and_units(X):
-    pipeline = make_pipeline(StandardScaler(), AutoencoderOutlierDetector(n_estimators=4, **QUICK)).fit(X)
+    pipeline = make_pipeline(
+        StandardScaler(), AutoencoderOutlierDetector(n_estimators=4, **QUICK)
+    ).fit(X)
     display = FeatureContributionDisplay.from_estimator(pipeline, X, row=3)
     np.testing.assert_allclose(display.seen, X.iloc[3])
-    np.testing.assert_allclose(display.expected, pipeline.inverse_transform(pipeline.transform(X.iloc[[3]]))[0], rtol=1e-4)
+    np.testing.assert_allclose(
+        display.expected, pipeline.inverse_transform(pipeline.transform(X.iloc[[3]]))[0], rtol=1e-4
+    )
     np.testing.assert_array_equal(display.feature_names, NAMES)
-    np.testing.assert_allclose(display.contributions, pipeline[-1].feature_contributions(pipeline[:-1].transform(X))[3], rtol=1e-5)
-    mixed = make_pipeline(PCA(), AutoencoderOutlierDetector(n_estimators=4, **QUICK)).fit(X)  # its columns are others
+    np.testing.assert_allclose(
+        display.contributions,
+        pipeline[-1].feature_contributions(pipeline[:-1].transform(X))[3],
+        rtol=1e-5,
+    )
+    # its columns are others
+    mixed = make_pipeline(PCA(), AutoencoderOutlierDetector(n_estimators=4, **QUICK)).fit(X)
     display = FeatureContributionDisplay.from_estimator(mixed, X, row=3)
     np.testing.assert_allclose(display.seen, mixed[:-1].transform(X)[3], rtol=1e-5)
     assert list(display.feature_names) == [f"pca{j}" for j in range(6)]
@@ -710,9 +814,13 @@ def test_contributions_in_a_pipeline_have_the_datas_names_and_units(X):
 def test_contributions_of_missing_values_and_rows(X, detector):
     with pytest.raises(IndexError, match="row=120 must be from -120 to 119"):
         FeatureContributionDisplay.from_estimator(detector, X, row=120)
-    with pytest.raises(TypeError, match="PCA has neither feature_contributions nor reconstruction_errors"):
+    with pytest.raises(
+        TypeError, match="PCA has neither feature_contributions nor reconstruction_errors"
+    ):
         FeatureContributionDisplay.from_estimator(PCA(2).fit(X), X)
-    display = FeatureContributionDisplay(contributions=np.array([1.0, 2.0]), seen=np.array([np.nan, -3.0])).plot()
+    display = FeatureContributionDisplay(
+        contributions=np.array([1.0, 2.0]), seen=np.array([np.nan, -3.0])
+    ).plot()
     assert written(display.ax_) == ["seen", "−3", "missing"]
     assert display.ax_.get_title(loc="left") == "Outlyingness 3"
     with pytest.raises(ValueError, match="max_features must be at least 1, got max_features=0"):
@@ -723,6 +831,14 @@ def test_the_best_of_a_search_is_looked_at():
     X, _ = load_iris(return_X_y=True)
     search = GridSearchCV(AutoencoderTransformer(**QUICK), {"n_components": [1, 2]}, cv=2).fit(X)
     best = search.best_estimator_
-    np.testing.assert_array_equal(LossCurveDisplay.from_estimator(search).train_loss, best.loss_curve_)
-    np.testing.assert_allclose(LatentSpaceDisplay.from_estimator(search, X, components=[0]).codes, best.transform(X)[:, :1])
-    np.testing.assert_allclose(FeatureContributionDisplay.from_estimator(search, X).expected, best.reconstruct(X)[0], rtol=1e-6)
+    np.testing.assert_array_equal(
+        LossCurveDisplay.from_estimator(search).train_loss, best.loss_curve_
+    )
+    np.testing.assert_allclose(
+        LatentSpaceDisplay.from_estimator(search, X, components=[0]).codes, best.transform(X)[:, :1]
+    )
+    np.testing.assert_allclose(
+        FeatureContributionDisplay.from_estimator(search, X).expected,
+        best.reconstruct(X)[0],
+        rtol=1e-6,
+    )

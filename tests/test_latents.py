@@ -10,10 +10,18 @@ from torch.distributions import Normal, kl_divergence
 
 from sklearn_ae import AutoencoderTransformer
 from sklearn_ae.architectures import Dense
-from sklearn_ae.latents import Contractive, Latent, Ordered, Sparse, Variational, squared_gradient_norms
+from sklearn_ae.latents import (
+    Contractive,
+    Latent,
+    Ordered,
+    Sparse,
+    Variational,
+    squared_gradient_norms,
+)
 from tests.helpers import LATENTS
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few epochs
+# few epochs
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
 @pytest.fixture
@@ -31,8 +39,12 @@ def test_plain_code_is_the_encoders_output_and_costs_nothing(h):
 def test_a_sparse_code_keeps_the_largest_entries_of_each_row():
     h = torch.tensor([[3.0, -4.0, 1.0, 0.5], [0.1, 0.2, -0.3, 0.25]])
     latent = Sparse(active=0.5)
-    np.testing.assert_array_equal(latent.code(h, sample=True), [[3, -4, 0, 0], [0, 0, np.float32(-0.3), 0.25]])
-    np.testing.assert_array_equal(latent.code(1e-6 * h, sample=False) == 0, latent.code(h, sample=False) == 0)
+    np.testing.assert_array_equal(
+        latent.code(h, sample=True), [[3, -4, 0, 0], [0, 0, np.float32(-0.3), 0.25]]
+    )
+    np.testing.assert_array_equal(
+        latent.code(1e-6 * h, sample=False) == 0, latent.code(h, sample=False) == 0
+    )
     np.testing.assert_array_equal(Sparse().code(h, sample=False) != 0, [[0, 1, 0, 0], [0, 0, 1, 0]])
     assert Sparse(active=1e-3).code(h, sample=False).count_nonzero() == 2  # one in each row
     assert Sparse(active=1).code(h, sample=False) is h
@@ -47,7 +59,9 @@ def test_l1_is_the_sum_of_magnitudes_in_units_of_their_root_mean_square(h):
     np.testing.assert_allclose(Sparse(0.5, active=0.5).cost(h, h, None), 0.5 * expected.sum(1))
 
 
-@pytest.mark.parametrize("latent", [Sparse(0.5, active=1), Sparse(0.5, active=0.5), Contractive(0.5)], ids=str)
+@pytest.mark.parametrize(
+    "latent", [Sparse(0.5, active=1), Sparse(0.5, active=0.5), Contractive(0.5)], ids=str
+)
 def test_shrinking_a_code_saves_no_cost(latent):
     """Else the code shrinks and the decoder grows, and nothing else changes."""
     encoder = nn.Linear(7, 4).double()
@@ -56,13 +70,18 @@ def test_shrinking_a_code_saves_no_cost(latent):
     with torch.no_grad():
         for parameter in encoder.parameters():
             parameter.mul_(0.01)
-    np.testing.assert_allclose(latent.cost(encoder(x), x, encoder).detach(), cost.detach(), rtol=1e-5)
+    np.testing.assert_allclose(
+        latent.cost(encoder(x), x, encoder).detach(), cost.detach(), rtol=1e-5
+    )
 
 
 def test_sparse_kl_is_the_divergence_of_two_coins(h):
     cost = Sparse(2.0, penalty="kl", target=0.1).cost(h, h, None)
     rate = torch.sigmoid(h).mean(0)
-    expected = kl_divergence(torch.distributions.Bernoulli(torch.full_like(rate, 0.1)), torch.distributions.Bernoulli(rate)).sum()
+    expected = kl_divergence(
+        torch.distributions.Bernoulli(torch.full_like(rate, 0.1)),
+        torch.distributions.Bernoulli(rate),
+    ).sum()
     assert cost.shape == (5,)
     np.testing.assert_allclose(cost, 2.0 * expected.expand(5))
     np.testing.assert_allclose(Sparse(penalty="kl", target=0.1).cost(h, h, None), cost / 2)
@@ -78,8 +97,12 @@ def test_contractive_cost_of_a_linear_encoder_is_its_squared_norms_over_variance
     x = torch.randn(9, 7, dtype=torch.float64)
     h, weight = encoder(x).detach().numpy(), encoder.weight.detach().numpy()
     expected = 0.3 * ((weight**2).sum(1) / h.var(0)).sum()
-    np.testing.assert_allclose(Contractive(0.3).cost(encoder(x), x, encoder).detach(), np.full(9, expected))
-    np.testing.assert_array_equal(Contractive(0.3).cost(encoder(x[:7]), x[:7], encoder).detach(), np.zeros(7))
+    np.testing.assert_allclose(
+        Contractive(0.3).cost(encoder(x), x, encoder).detach(), np.full(9, expected)
+    )
+    np.testing.assert_array_equal(
+        Contractive(0.3).cost(encoder(x[:7]), x[:7], encoder).detach(), np.zeros(7)
+    )
 
 
 def test_gradients_of_a_sigmoid_encoder_have_rifais_closed_form():
@@ -113,7 +136,8 @@ def test_ordered_codes_are_cut_off_in_training_only(h):
 def test_lengths_of_ordered_codes_are_as_frequent_as_asked_for(full):
     lengths = (Ordered(full).code(torch.ones(1_000, 4), sample=True) != 0).sum(1)
     expected = (1 - full) / 4 + full * np.array([0, 0, 0, 1])
-    np.testing.assert_allclose(np.bincount(lengths, minlength=5)[1:] / 1_000, expected, atol=0.002)  # spread evenly: no more noise
+    # spread evenly: no more noise
+    np.testing.assert_allclose(np.bincount(lengths, minlength=5)[1:] / 1_000, expected, atol=0.002)
 
 
 def test_variational_cost_is_the_divergence_from_a_standard_normal(h):
@@ -151,7 +175,9 @@ def test_warm_up_raises_the_weight_from_nothing():
 
 @pytest.fixture
 def correlated():
-    """Encoder's outputs of 500 rows whose four components are correlated, skewed and of means of their own."""
+    """Encoder's outputs of 500 rows whose four components are correlated, skewed and of means of
+    their own.
+    """
     rng = np.random.default_rng(0)
     h = rng.gamma(2.0, size=(500, 4)) @ rng.normal(size=(4, 4)) + [0, 1, 10, -5]
     return torch.from_numpy(h.astype(np.float32))
@@ -165,7 +191,8 @@ def draw(latent, h, n=40_000):
 
 def test_draws_have_the_mean_and_the_covariance_of_the_codes(correlated):
     z, h = draw(Latent(), correlated), correlated.double().numpy()
-    np.testing.assert_allclose((z.mean(0) - h.mean(0)) / h.std(0), np.zeros(4), atol=0.02)  # four standard errors
+    # four standard errors
+    np.testing.assert_allclose((z.mean(0) - h.mean(0)) / h.std(0), np.zeros(4), atol=0.02)
     np.testing.assert_allclose(z.std(0) / h.std(0), np.ones(4), atol=0.04)
     np.testing.assert_allclose(np.corrcoef(z.T), np.corrcoef(h.T), atol=0.02)
 
@@ -173,7 +200,9 @@ def test_draws_have_the_mean_and_the_covariance_of_the_codes(correlated):
 def test_draws_stand_around_the_codes():
     h = torch.tensor([[1.0], [2.0]]).repeat(50, 1)
     bandwidth = 75 ** (-1 / 5)  # Silverman's, of 100 points
-    z = Latent().sample_codes(h, torch.zeros(4_000, dtype=torch.long), torch.Generator().manual_seed(0))
+    z = Latent().sample_codes(
+        h, torch.zeros(4_000, dtype=torch.long), torch.Generator().manual_seed(0)
+    )
     np.testing.assert_allclose(z.mean(), 1.5 - 0.5 / (1 + bandwidth**2) ** 0.5, atol=0.01)
     np.testing.assert_allclose(z.std(), 0.5 * bandwidth / (1 + bandwidth**2) ** 0.5, rtol=0.05)
 
@@ -221,7 +250,13 @@ def test_rows_drawn_from_linear_codes_have_the_moments_of_the_reconstructions(k)
 @pytest.mark.parametrize("latent", [None, *LATENTS])
 def test_drawn_rows_have_the_moments_of_the_data(latent, table):
     latent = latent and LATENTS[latent]()
-    drawn = AutoencoderTransformer(4, latent=latent, max_epochs=40, random_state=0).fit(table).sample(4_000, random_state=0)
-    np.testing.assert_allclose((drawn.mean(0) - table.mean(0)) / table.std(0), np.zeros(6), atol=0.2)
+    drawn = (
+        AutoencoderTransformer(4, latent=latent, max_epochs=40, random_state=0)
+        .fit(table)
+        .sample(4_000, random_state=0)
+    )
+    np.testing.assert_allclose(
+        (drawn.mean(0) - table.mean(0)) / table.std(0), np.zeros(6), atol=0.2
+    )
     np.testing.assert_allclose(drawn.std(0) / table.std(0), np.ones(6), atol=0.25)
     np.testing.assert_allclose(np.corrcoef(drawn.T), np.corrcoef(table.T), atol=0.2)

@@ -62,7 +62,8 @@ def test_gradient_of_negative_log_likelihood_is_that_of_the_loss_over_twice_its_
     raw = RAW.clone().requires_grad_()
     loss = make_loss("squared_error")
     loss.negative_log_likelihood(loss(raw, X), 3).mean().backward()
-    expected = 2 * (RAW - X) / (2 * (RAW - X).square().mean()) / 2  # d sum of squares / (2 s^2), mean of two rows
+    # d sum of squares / (2 s^2), mean of two rows
+    expected = 2 * (RAW - X) / (2 * (RAW - X).square().mean()) / 2
     np.testing.assert_allclose(raw.grad, expected, rtol=1e-5)
 
 

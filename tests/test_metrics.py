@@ -18,7 +18,12 @@ from sklearn.metrics import average_precision_score, r2_score, roc_auc_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_validate
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, QuantileTransformer, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    QuantileTransformer,
+    StandardScaler,
+)
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae import metrics as metrics_file
@@ -57,7 +62,8 @@ class Column(BaseEstimator):
         return np.asarray(X)[:, self.column]
 
 
-SEARCH_HANDS_ON_WEIGHTS = hasattr(GridSearchCV, "_check_scorers_accept_sample_weight")  # scikit-learn before 1.7 does not
+# scikit-learn before 1.7 does not
+SEARCH_HANDS_ON_WEIGHTS = hasattr(GridSearchCV, "_check_scorers_accept_sample_weight")
 
 
 # Reconstruction
@@ -65,10 +71,13 @@ SEARCH_HANDS_ON_WEIGHTS = hasattr(GridSearchCV, "_check_scorers_accept_sample_we
 
 def test_r2_of_a_complete_table_is_scikit_learns(table, rng):
     reconstructed = table + table.std(axis=0) * rng.normal(size=table.shape)
-    np.testing.assert_allclose(reconstruction_r2_score(table, reconstructed), r2_score(table, reconstructed))
+    np.testing.assert_allclose(
+        reconstruction_r2_score(table, reconstructed), r2_score(table, reconstructed)
+    )
     weight = rng.uniform(size=len(table))
     np.testing.assert_allclose(
-        reconstruction_r2_score(table, reconstructed, sample_weight=weight), r2_score(table, reconstructed, sample_weight=weight)
+        reconstruction_r2_score(table, reconstructed, sample_weight=weight),
+        r2_score(table, reconstructed, sample_weight=weight),
     )
 
 
@@ -85,7 +94,9 @@ def test_r2_leaves_out_what_was_not_observed(rng):
     holes = X.copy()
     holes[10:20, 0] = np.nan
     seen = np.r_[0:10, 20:50]
-    by_hand = np.mean([r2_score(X[seen, 0], reconstructed[seen, 0]), r2_score(X[:, 1], reconstructed[:, 1])])
+    by_hand = np.mean(
+        [r2_score(X[seen, 0], reconstructed[seen, 0]), r2_score(X[:, 1], reconstructed[:, 1])]
+    )
     np.testing.assert_allclose(reconstruction_r2_score(holes, reconstructed), by_hand)
     reconstructed[10:20, 0] = np.nan  # what stands there does not matter
     np.testing.assert_allclose(reconstruction_r2_score(holes, reconstructed), by_hand)
@@ -104,7 +115,9 @@ def test_r2_leaves_out_constant_columns(rng):
     constant = np.c_[X, np.full(50, 0.1 + 0.2), np.full(50, np.nan)]
     constant[::2, 2] = 0.3  # differs by rounding
     wrong = np.c_[reconstructed, np.full((50, 2), 9.0)]
-    np.testing.assert_allclose(reconstruction_r2_score(constant, wrong), reconstruction_r2_score(X, reconstructed))
+    np.testing.assert_allclose(
+        reconstruction_r2_score(constant, wrong), reconstruction_r2_score(X, reconstructed)
+    )
 
 
 def test_r2_of_constant_data_is_refused():
@@ -118,7 +131,9 @@ def test_r2_of_different_shapes_is_refused():
 
 
 def test_r2_of_the_mean_is_zero_and_of_all_is_one(table):
-    np.testing.assert_allclose(reconstruction_r2_score(table, np.tile(table.mean(axis=0), (120, 1))), 0, atol=1e-12)
+    np.testing.assert_allclose(
+        reconstruction_r2_score(table, np.tile(table.mean(axis=0), (120, 1))), 0, atol=1e-12
+    )
     assert reconstruction_r2_score(csr_matrix(table), table) == 1
 
 
@@ -127,18 +142,32 @@ def test_r2_scorer_takes_reconstruct_or_there_and_back(table):
     expected = r2_score(table, model.reconstruct(table))
     np.testing.assert_allclose(reconstruction_r2_scorer(model, table), expected)
     pca = PCA(2).fit(table)
-    np.testing.assert_allclose(reconstruction_r2_scorer(pca, table), r2_score(table, pca.inverse_transform(pca.transform(table))))
+    np.testing.assert_allclose(
+        reconstruction_r2_scorer(pca, table),
+        r2_score(table, pca.inverse_transform(pca.transform(table))),
+    )
 
 
-@pytest.mark.parametrize("model", [AutoencoderTransformer(2, **QUICK), PCA(2), AutoencoderOutlierDetector(n_estimators=3, **QUICK)])
+@pytest.mark.parametrize(
+    "model",
+    [
+        AutoencoderTransformer(2, **QUICK),
+        PCA(2),
+        AutoencoderOutlierDetector(n_estimators=3, **QUICK),
+    ],
+)
 def test_r2_scorer_of_a_pipeline_speaks_the_datas_units(model, table):
-    pipeline = make_pipeline(QuantileTransformer(n_quantiles=50), "passthrough", StandardScaler(), model).fit(table)
+    pipeline = make_pipeline(
+        QuantileTransformer(n_quantiles=50), "passthrough", StandardScaler(), model
+    ).fit(table)
     expected = r2_score(table, pipeline.inverse_transform(pipeline.transform(table)))
     np.testing.assert_allclose(reconstruction_r2_scorer(pipeline, table), expected, rtol=1e-5)
 
 
 def test_r2_scorer_of_a_pipeline_in_a_pipeline(table):
-    pipeline = make_pipeline(QuantileTransformer(n_quantiles=50), make_pipeline(StandardScaler(), PCA(2))).fit(table)
+    pipeline = make_pipeline(
+        QuantileTransformer(n_quantiles=50), make_pipeline(StandardScaler(), PCA(2))
+    ).fit(table)
     expected = r2_score(table, pipeline.inverse_transform(pipeline.transform(table)))
     np.testing.assert_allclose(reconstruction_r2_scorer(pipeline, table), expected)
 
@@ -147,14 +176,21 @@ def test_r2_scorer_of_a_pipeline_in_a_pipeline(table):
 def test_r2_scorer_does_not_count_what_an_imputer_filled_in(imputer, table, rng):
     X = np.where(rng.uniform(size=table.shape) < 0.2, np.nan, table)
     pipeline = make_pipeline(imputer, Halve()).fit(X)
-    np.testing.assert_allclose(reconstruction_r2_scorer(pipeline, X), reconstruction_r2_score(X, np.nan_to_num(X) / 2))
+    np.testing.assert_allclose(
+        reconstruction_r2_scorer(pipeline, X), reconstruction_r2_score(X, np.nan_to_num(X) / 2)
+    )
 
 
 def test_r2_scorer_stops_where_a_step_cannot_be_inverted(table):
     X = np.exp(table / table.std(axis=0))
-    pipeline = make_pipeline(FunctionTransformer(np.log), Halve()).fit(X)  # its inverse_transform does nothing
-    np.testing.assert_allclose(reconstruction_r2_scorer(pipeline, X), r2_score(np.log(X), np.log(X) / 2))
-    inner = make_pipeline(StandardScaler(), make_pipeline(FunctionTransformer(np.log1p), Halve())).fit(np.abs(X))
+    # its inverse_transform does nothing
+    pipeline = make_pipeline(FunctionTransformer(np.log), Halve()).fit(X)
+    np.testing.assert_allclose(
+        reconstruction_r2_scorer(pipeline, X), r2_score(np.log(X), np.log(X) / 2)
+    )
+    inner = make_pipeline(
+        StandardScaler(), make_pipeline(FunctionTransformer(np.log1p), Halve())
+    ).fit(np.abs(X))
     seen = np.log1p(inner[0].transform(np.abs(X)) + 9)
     inner[-1].steps[0] = ("log", FunctionTransformer(lambda X: np.log1p(X + 9)))
     np.testing.assert_allclose(reconstruction_r2_scorer(inner, np.abs(X)), r2_score(seen, seen / 2))
@@ -168,13 +204,17 @@ def test_r2_scorer_stops_where_a_step_cannot_be_inverted(table):
 
 def test_r2_scorer_refuses_what_cannot_reconstruct(table):
     y = np.arange(120) % 2
-    with pytest.raises(TypeError, match=r"LogisticRegression cannot reconstruct: it needs .* the last step"):
+    with pytest.raises(
+        TypeError, match=r"LogisticRegression cannot reconstruct: it needs .* the last step"
+    ):
         reconstruction_r2_scorer(make_pipeline(PCA(2), LogisticRegression()).fit(table, y), table)
 
 
 def test_r2_scorer_in_a_search_compares_losses_and_scalings(table):
     grid = {"loss": ["squared_error", "absolute_error"], "scaling": ["standard", None]}
-    search = GridSearchCV(AutoencoderTransformer(2, **QUICK), grid, scoring=reconstruction_r2_scorer, cv=2).fit(table)
+    search = GridSearchCV(
+        AutoencoderTransformer(2, **QUICK), grid, scoring=reconstruction_r2_scorer, cv=2
+    ).fit(table)
     scores = search.cv_results_["mean_test_score"]
     assert (scores <= 1).all()
     assert search.best_score_ > 0.5
@@ -183,7 +223,9 @@ def test_r2_scorer_in_a_search_compares_losses_and_scalings(table):
 def test_r2_scorer_among_several(table):
     scoring = {"r2": reconstruction_r2_scorer, "auc": outlier_roc_auc_scorer}
     y = np.where(np.arange(120) % 6 == 0, -1, 1)
-    result = cross_validate(PCA(2).set_output(transform="pandas"), table, scoring=reconstruction_r2_scorer, cv=3)
+    result = cross_validate(
+        PCA(2).set_output(transform="pandas"), table, scoring=reconstruction_r2_scorer, cv=3
+    )
     assert (result["test_score"] > 0.9).all()
     forest = make_pipeline(StandardScaler(), AutoencoderOutlierDetector(n_estimators=3, **QUICK))
     result = cross_validate(forest, table, y, scoring=scoring, cv=2)
@@ -204,29 +246,45 @@ LABELS = {
     "a list": ("fraud", lambda o: np.where(o, "fraud", "fine").tolist()),
     "a series": ("fraud", lambda o: pd.Series(np.where(o, "fraud", "fine"))),
     "a category": ("fraud", lambda o: pd.Series(np.where(o, "fraud", "fine"), dtype="category")),
-    "several kinds of inliers": ("fraud", lambda o: np.where(o, "fraud", np.where(np.arange(len(o)) % 2, "fine", "new"))),
+    "several kinds of inliers": (
+        "fraud",
+        lambda o: np.where(o, "fraud", np.where(np.arange(len(o)) % 2, "fine", "new")),
+    ),
 }
 
 
 @pytest.mark.parametrize("named", LABELS)
-@pytest.mark.parametrize(("metric", "function"), [("roc_auc", roc_auc_score), ("average_precision", average_precision_score)])
+@pytest.mark.parametrize(
+    ("metric", "function"),
+    [("roc_auc", roc_auc_score), ("average_precision", average_precision_score)],
+)
 def test_outlier_scorer_understands_labels(named, metric, function, rng):
     outlier_label, label = LABELS[named]
     outliers = np.arange(60) % 5 == 0
     X = rng.normal(size=(60, 1)) - outliers[:, np.newaxis]
     scorer = make_outlier_scorer(metric, outlier_label=outlier_label)
-    np.testing.assert_allclose(scorer(Column().fit(X), X, label(outliers)), function(outliers, -X[:, 0]))
+    np.testing.assert_allclose(
+        scorer(Column().fit(X), X, label(outliers)), function(outliers, -X[:, 0])
+    )
 
 
-@pytest.mark.parametrize("y", [[0, 1, 0], [False, True, False], ["a", "b", "a"], [1, 2, 2], [1, True, 0]])
+@pytest.mark.parametrize(
+    "y", [[0, 1, 0], [False, True, False], ["a", "b", "a"], [1, 2, 2], [1, True, 0]]
+)
 def test_labels_without_a_name_are_refused_and_the_way_out_is_shown(y):
     with pytest.raises(ValueError, match=r"not clear which is the outlier.*outlier_label="):
-        outlier_roc_auc_scorer(Column(), np.zeros((3, 1)), np.array(y, dtype=object if y[1] is True else None))
+        outlier_roc_auc_scorer(
+            Column(), np.zeros((3, 1)), np.array(y, dtype=object if y[1] is True else None)
+        )
 
 
 def test_a_label_that_does_not_occur_is_refused():
-    with pytest.raises(ValueError, match=r"label 'Fraud', but y holds \['fine', 'fraud'\].*StratifiedKFold"):
-        make_outlier_scorer(outlier_label="Fraud")(Column(), np.zeros((3, 1)), ["fine", "fraud", "fine"])
+    with pytest.raises(
+        ValueError, match=r"label 'Fraud', but y holds \['fine', 'fraud'\].*StratifiedKFold"
+    ):
+        make_outlier_scorer(outlier_label="Fraud")(
+            Column(), np.zeros((3, 1)), ["fine", "fraud", "fine"]
+        )
 
 
 @pytest.mark.parametrize("y", [[1, 1, 1], [-1, -1, -1]])
@@ -251,7 +309,9 @@ def test_outlier_scorer_refuses_what_cannot_rank(table):
     y = np.where(np.arange(120) % 6 == 0, -1, 1)
     with pytest.raises(TypeError, match=r"LogisticRegression is a classifier"):
         outlier_roc_auc_scorer(LogisticRegression(), table, y)
-    with pytest.raises(TypeError, match=r"StandardScaler has neither score_samples nor decision_function"):
+    with pytest.raises(
+        TypeError, match=r"StandardScaler has neither score_samples nor decision_function"
+    ):
         outlier_roc_auc_scorer(StandardScaler().fit(table), table, y)
 
 
@@ -259,11 +319,17 @@ def test_outlier_scorer_takes_weights(rng):
     X, y = rng.normal(size=(40, 1)), np.where(np.arange(40) % 4 == 0, -1, 1)
     weight = rng.uniform(size=40)
     expected = roc_auc_score(y == -1, -X[:, 0], sample_weight=weight)
-    np.testing.assert_allclose(outlier_roc_auc_scorer(Column(), X, y, sample_weight=weight), expected)
+    np.testing.assert_allclose(
+        outlier_roc_auc_scorer(Column(), X, y, sample_weight=weight), expected
+    )
 
 
 def test_outlier_scorer_ranks_by_any_detector(table):
-    X = np.r_[table, table.mean(axis=0) + 5 * table.std(axis=0) * np.where(np.arange(6) % 2, 1, -1)[np.newaxis].repeat(12, 0)]
+    X = np.r_[
+        table,
+        table.mean(axis=0)
+        + 5 * table.std(axis=0) * np.where(np.arange(6) % 2, 1, -1)[np.newaxis].repeat(12, 0),
+    ]
     y = np.r_[np.ones(120), -np.ones(12)]
     detectors = [
         AutoencoderOutlierDetector(n_estimators=3, **QUICK),
@@ -278,17 +344,24 @@ def test_outlier_scorer_ranks_by_any_detector(table):
 
 def test_a_search_by_words_finds_the_detector_that_is_not_reversed(rng):
     outliers = np.arange(100) % 5 == 0
-    X = np.c_[rng.normal(size=100) + 3 * outliers, rng.normal(size=100) - 3 * outliers]  # the second column is low for outliers
+    # the second column is low for outliers
+    X = np.c_[rng.normal(size=100) + 3 * outliers, rng.normal(size=100) - 3 * outliers]
     y = np.where(outliers, "fraud", "good")
     scorer = make_outlier_scorer(outlier_label="fraud")
-    search = GridSearchCV(Column(), {"column": [0, 1]}, scoring=scorer, cv=StratifiedKFold(2)).fit(X, y)
+    search = GridSearchCV(Column(), {"column": [0, 1]}, scoring=scorer, cv=StratifiedKFold(2)).fit(
+        X, y
+    )
     assert search.best_params_ == {"column": 1}
     assert search.best_score_ > 0.9
-    wrong = GridSearchCV(Column(), {"column": [0, 1]}, scoring=make_outlier_scorer(outlier_label="good"), cv=2).fit(X, y)
+    wrong = GridSearchCV(
+        Column(), {"column": [0, 1]}, scoring=make_outlier_scorer(outlier_label="good"), cv=2
+    ).fit(X, y)
     assert wrong.best_params_ == {"column": 0}
 
 
-@pytest.mark.parametrize("named", ["the convention", "booleans", "a word last in the alphabet", "a category"])
+@pytest.mark.parametrize(
+    "named", ["the convention", "booleans", "a word last in the alphabet", "a category"]
+)
 def test_a_search_of_our_detector_by_labels_of_any_kind(named, rng):
     """Without a warning, though ``fit`` is given them too."""
     outlier_label, label = LABELS[named]
@@ -296,7 +369,9 @@ def test_a_search_of_our_detector_by_labels_of_any_kind(named, rng):
     X = rng.normal(size=(60, 3)) + 5 * outliers[:, np.newaxis]
     scorer = make_outlier_scorer("roc_auc", outlier_label=outlier_label)
     detector = AutoencoderOutlierDetector(n_estimators=2, **QUICK)
-    search = GridSearchCV(detector, {"max_samples": [8, 16]}, scoring=scorer, cv=StratifiedKFold(2)).fit(X, label(outliers))
+    search = GridSearchCV(
+        detector, {"max_samples": [8, 16]}, scoring=scorer, cv=StratifiedKFold(2)
+    ).fit(X, label(outliers))
     assert search.best_score_ > 0.9
     assert search.score(X, label(outliers)) > 0.9
 
@@ -323,7 +398,9 @@ def test_a_search_hands_on_the_weights_that_it_was_given(rng):
     weight = np.ones(40)
     weight[0] = 0
     for scoring in (outlier_roc_auc_scorer, {"auc": outlier_roc_auc_scorer}):
-        search = GridSearchCV(Column(), {"column": [0]}, scoring=scoring, refit="auc", cv=StratifiedKFold(2))
+        search = GridSearchCV(
+            Column(), {"column": [0]}, scoring=scoring, refit="auc", cv=StratifiedKFold(2)
+        )
         assert search.fit(X, y).best_score_ < 1
         weighted = search.fit(X, y, sample_weight=weight).best_score_
         assert weighted == 1 or not SEARCH_HANDS_ON_WEIGHTS
@@ -331,7 +408,9 @@ def test_a_search_hands_on_the_weights_that_it_was_given(rng):
 
 def test_scorers_work_under_metadata_routing(table):
     with config_context(enable_metadata_routing=True):
-        result = cross_validate(PCA(2), table, scoring={"r2": reconstruction_r2_scorer}, cv=2, params={})
+        result = cross_validate(
+            PCA(2), table, scoring={"r2": reconstruction_r2_scorer}, cv=2, params={}
+        )
     assert np.isfinite(result["test_r2"]).all()
 
 
@@ -339,7 +418,10 @@ SCORERS = [
     (reconstruction_r2_scorer, "reconstruction_r2_scorer"),
     (outlier_roc_auc_scorer, "make_outlier_scorer('roc_auc')"),
     (outlier_average_precision_scorer, "make_outlier_scorer('average_precision')"),
-    (make_outlier_scorer(outlier_label="fraud"), "make_outlier_scorer('roc_auc', outlier_label='fraud')"),
+    (
+        make_outlier_scorer(outlier_label="fraud"),
+        "make_outlier_scorer('roc_auc', outlier_label='fraud')",
+    ),
 ]
 
 
@@ -356,5 +438,7 @@ def test_scorers_are_pickled_cloned_and_printed(scorer, text):
 def test_scorers_work_in_several_processes(table):
     y = np.where(np.arange(120) % 6 == 0, "odd", "even")
     scoring = {"auc": make_outlier_scorer(outlier_label="odd")}
-    result = cross_validate(IsolationForest(n_estimators=5), table, y, scoring=scoring, cv=StratifiedKFold(2), n_jobs=2)
+    result = cross_validate(
+        IsolationForest(n_estimators=5), table, y, scoring=scoring, cv=StratifiedKFold(2), n_jobs=2
+    )
     assert np.isfinite(result["test_auc"]).all()

@@ -22,12 +22,15 @@ MODELS = {
     "detector": AutoencoderOutlierDetector(n_estimators=5, **QUICK),
     "single": AutoencoderOutlierDetector(n_estimators=1, **QUICK),
 }
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # three epochs
+# three epochs
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
 def methods(model):
     names = ["transform", "reconstruct", "score_samples", "reconstruction_errors"]
-    return names + ["predict", "decision_function", "p_values", "feature_contributions"] * hasattr(model, "predict")
+    return names + ["predict", "decision_function", "p_values", "feature_contributions"] * hasattr(
+        model, "predict"
+    )
 
 
 def with_gaps(X, rng, share=0.2):
@@ -49,7 +52,9 @@ def test_gaps_in_every_method(model, holed):
     for name in methods(model):
         result = getattr(model, name)(holed)
         assert len(result) == len(holed)
-        missing = np.isnan(holed) if name == "reconstruction_errors" else np.zeros(result.shape, bool)
+        missing = (
+            np.isnan(holed) if name == "reconstruction_errors" else np.zeros(result.shape, bool)
+        )
         np.testing.assert_array_equal(np.isnan(result), missing)
     assert np.isfinite(model.score(holed))
     assert np.isfinite(model.sample(10)).all()
@@ -70,7 +75,8 @@ def test_complete_rows_beside_rows_with_gaps_give_equal_results(model, holed, ta
     model.fit(holed)
     both = np.vstack([holed, table])
     for name in methods(model):
-        # beside masks, rounding decides on which side of a step a row is: of a margin, or of one of the 24 held-out scores
+        # beside masks, rounding decides on which side of a step a row is: of a margin, or of one of
+        # the 24 held-out scores
         step = 1 / 25 if name == "p_values" else 0
         found, expected = getattr(model, name)(both)[len(holed) :], getattr(model, name)(table)
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 + step)
@@ -78,7 +84,11 @@ def test_complete_rows_beside_rows_with_gaps_give_equal_results(model, holed, ta
 
 def test_scores_are_means_over_what_was_observed(holed):
     model = clone(MODELS["transformer"]).fit(holed)
-    np.testing.assert_allclose(-model.score_samples(holed), np.nanmean(model.reconstruction_errors(holed), axis=1), rtol=1e-5)
+    np.testing.assert_allclose(
+        -model.score_samples(holed),
+        np.nanmean(model.reconstruction_errors(holed), axis=1),
+        rtol=1e-5,
+    )
 
 
 @pytest.mark.parametrize("name", ["detector", "single"])
@@ -101,14 +111,23 @@ def with_junk(X):
 def test_what_stands_in_a_gap_does_not_change_the_scaling_of_others(kind, holed):
     x, junk, mask = with_junk(holed)
     scale = fit_scaling(kind, ArraySource(holed), np.random.RandomState(0)).transform_for(x.dtype)
-    assert torch.equal(torch.where(mask, scale(x, mask), 0), torch.where(mask, scale(junk, mask), 0))
+    assert torch.equal(
+        torch.where(mask, scale(x, mask), 0), torch.where(mask, scale(junk, mask), 0)
+    )
 
 
 def test_what_stands_in_a_gap_does_not_reach_the_network(model, holed):
     score = model.fit(holed)._model.score
-    x, junk, mask = (part.float() if part.is_floating_point() else part for part in with_junk(holed))
+    x, junk, mask = (
+        part.float() if part.is_floating_point() else part for part in with_junk(holed)
+    )
     with torch.inference_mode():
-        for method in (score.network.encode, score.network.reconstruct, score.outlyingness, score.contributions):
+        for method in (
+            score.network.encode,
+            score.network.reconstruct,
+            score.outlyingness,
+            score.contributions,
+        ):
             assert torch.equal(method(x, mask), method(junk, mask))
 
 
@@ -133,7 +152,9 @@ def test_none_in_object_arrays_is_missing(nothing, frame, holed):
     objects[np.isnan(holed)] = nothing
     given = pd.DataFrame(objects, columns=list("abcdef")) if frame else objects
     model = AutoencoderTransformer(2, **QUICK).fit(given)
-    np.testing.assert_array_equal(model.transform(given), AutoencoderTransformer(2, **QUICK).fit(holed).transform(holed))
+    np.testing.assert_array_equal(
+        model.transform(given), AutoencoderTransformer(2, **QUICK).fit(holed).transform(holed)
+    )
 
 
 def test_polars_nulls(holed):
@@ -141,7 +162,9 @@ def test_polars_nulls(holed):
     frame = polars.DataFrame(holed, schema=list("abcdef")).fill_nan(None)
     assert frame["a"].null_count()
     model = AutoencoderTransformer(2, **QUICK).fit(frame)
-    np.testing.assert_array_equal(model.transform(frame), AutoencoderTransformer(2, **QUICK).fit(holed).transform(holed))
+    np.testing.assert_array_equal(
+        model.transform(frame), AutoencoderTransformer(2, **QUICK).fit(holed).transform(holed)
+    )
 
 
 def test_float32_stays_float32(holed):
@@ -200,7 +223,9 @@ def test_sparse_rows_with_gaps(rng):
     X = np.where(rng.random((80, 7)) < 0.5, 0, rng.normal(size=(80, 7)))
     X[::5, 2] = np.nan
     model = AutoencoderTransformer(2, **QUICK).fit(sparse.csr_array(X))
-    np.testing.assert_allclose(model.reconstruct(sparse.csr_array(X)), model.reconstruct(X), rtol=1e-6)
+    np.testing.assert_allclose(
+        model.reconstruct(sparse.csr_array(X)), model.reconstruct(X), rtol=1e-6
+    )
 
 
 def test_sparse_rows_of_which_those_learnt_from_have_no_gaps(rng):
@@ -241,7 +266,8 @@ def test_warm_start(holed):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "corruption", "latent", "loss"), pairwise(ARCHITECTURES, CORRUPTIONS, [None, *LATENTS], LOSSES)
+    ("architecture", "corruption", "latent", "loss"),
+    pairwise(ARCHITECTURES, CORRUPTIONS, [None, *LATENTS], LOSSES),
 )
 def test_parts_with_gaps(architecture, corruption, latent, loss, table, rng):
     X = with_gaps((table - table.min(0)) / np.ptp(table, axis=0), rng)
@@ -257,8 +283,15 @@ def test_parts_with_gaps(architecture, corruption, latent, loss, table, rng):
     if loss == "binary_cross_entropy":
         assert ((filled >= 0) & (filled <= 1)).all()
     assert np.isfinite(model.transform(X)).all()
-    np.testing.assert_allclose(np.nanmean(model.reconstruction_errors(X), axis=1), -model.score_samples(X), rtol=1e-4, atol=1e-7)
-    detector = AutoencoderOutlierDetector(2, n_estimators=3, **parts, max_epochs=1, random_state=0).fit(X)
+    np.testing.assert_allclose(
+        np.nanmean(model.reconstruction_errors(X), axis=1),
+        -model.score_samples(X),
+        rtol=1e-4,
+        atol=1e-7,
+    )
+    detector = AutoencoderOutlierDetector(
+        2, n_estimators=3, **parts, max_epochs=1, random_state=0
+    ).fit(X)
     assert detector.net_.module_.mode != "loop"
     assert np.isfinite(detector.score_samples(X)).all()
 
@@ -297,7 +330,9 @@ def conditional_means(X, mean, covariance):
     for row in filled:
         gone = np.isnan(row)
         if gone.any():
-            weights = np.linalg.solve(covariance[np.ix_(~gone, ~gone)], covariance[np.ix_(~gone, gone)])
+            weights = np.linalg.solve(
+                covariance[np.ix_(~gone, ~gone)], covariance[np.ix_(~gone, gone)]
+            )
             row[gone] = mean[gone] + (row[~gone] - mean[~gone]) @ weights
     return filled
 
@@ -324,10 +359,14 @@ def test_the_filler_gives_conditional_means(rng):
     filler = GapFiller(X.shape[1])
     x, mask = torch.from_numpy(np.nan_to_num(holed)).float(), torch.from_numpy(~np.isnan(holed))
     filler.start(x, mask)
-    covariance = (filler.factor @ filler.factor.T + filler.noise * torch.eye(X.shape[1])).double().numpy()
+    covariance = (
+        (filler.factor @ filler.factor.T + filler.noise * torch.eye(X.shape[1])).double().numpy()
+    )
     expected = conditional_means(holed, filler.mean.double().numpy(), covariance)
     np.testing.assert_allclose(filler.conditional_mean(x, mask).numpy(), expected, atol=2e-3)
-    np.testing.assert_allclose(filler(x, mask, SquaredError())[0].numpy(force=True), expected, atol=2e-3)
+    np.testing.assert_allclose(
+        filler(x, mask, SquaredError())[0].numpy(force=True), expected, atol=2e-3
+    )
 
 
 def test_imputation_of_normal_data_comes_close_to_the_conditional_mean(rng):

@@ -44,7 +44,8 @@ def halving(in_place, reads=False):
 
 def bounded():
     torch.manual_seed(0)
-    return Custom(nn.Linear(SEEN, 2), nn.Sequential(nn.Linear(2, SEEN), nn.Tanh()))  # whose gradient needs its output
+    # whose gradient needs its output
+    return Custom(nn.Linear(SEEN, 2), nn.Sequential(nn.Linear(2, SEEN), nn.Tanh()))
 
 
 class Shifted(Corruption):
@@ -94,16 +95,26 @@ IN_PLACE = {
     "contractive": lambda p: {"architecture": halving(p), "latent": Contractive(0.1)},
     "sparse": lambda p: {"architecture": halving(p), "latent": Sparse(0.1)},
     "latent": lambda p: {"architecture": halving(p), "latent": EncodesTwice()},
-    "dense": lambda p: {"architecture": Dense((8,), activation=own_activation(p), latent_activation=own_activation(p))},
-    "convolutional": lambda p: {"architecture": Convolutional((1, SEEN), channels=(2,), activation=own_activation(p))},
+    "dense": lambda p: {
+        "architecture": Dense(
+            (8,), activation=own_activation(p), latent_activation=own_activation(p)
+        )
+    },
+    "convolutional": lambda p: {
+        "architecture": Convolutional((1, SEEN), channels=(2,), activation=own_activation(p))
+    },
     "corruption": lambda p: {"corruption": Shifted(p)},
     "loss": lambda p: {"loss": Distance(p)},
     "loss of an activation": lambda p: {"architecture": bounded(), "loss": Distance(p)},
 }
 MODELS = {
     "held out": lambda slots: AutoencoderTransformer(2, **slots, validation_fraction=0.2, **QUICK),
-    "one batch": lambda slots: AutoencoderTransformer(2, **slots, early_stopping=False, batch_size=1_000, **QUICK),
-    "ensemble": lambda slots: AutoencoderOutlierDetector(2, **slots, n_estimators=3, early_stopping=True, **QUICK),
+    "one batch": lambda slots: AutoencoderTransformer(
+        2, **slots, early_stopping=False, batch_size=1_000, **QUICK
+    ),
+    "ensemble": lambda slots: AutoencoderOutlierDetector(
+        2, **slots, n_estimators=3, early_stopping=True, **QUICK
+    ),
 }
 
 
@@ -124,7 +135,10 @@ def test_in_place_modules_give_equal_results(slots, model, table):
 
 @pytest.mark.parametrize("model", ["ensemble"])
 def test_looped_and_batched_members_agree(model, table):
-    a, b, c = (MODELS[model]({"architecture": halving(p, reads)}).fit(table) for p, reads in ((1, 1), (0, 1), (0, 0)))
+    a, b, c = (
+        MODELS[model]({"architecture": halving(p, reads)}).fit(table)
+        for p, reads in ((1, 1), (0, 1), (0, 0))
+    )
     np.testing.assert_array_equal(a.score_samples(table), b.score_samples(table))
     np.testing.assert_allclose(b.score_samples(table), c.score_samples(table), rtol=1e-4)
 
@@ -150,20 +164,33 @@ def tied():
 
 def both_weights(model):
     weights = model.net_.module_.state_dict()
-    names = [name for name in weights if name.endswith("weight") and ("encoder" in name or "decoder" in name)]
+    names = [
+        name
+        for name in weights
+        if name.endswith("weight") and ("encoder" in name or "decoder" in name)
+    ]
     return [weights[name] for name in names]
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_tied_weights_stay_tied(model, table):
     architecture = tied()
-    model = clone(MODELS[model]({"architecture": architecture}).set_params(max_epochs=2, warm_start=True)).fit(table)
-    for one in (model, pickle.loads(pickle.dumps(model)), clone(model).fit(table), copy.deepcopy(model)):
+    model = clone(
+        MODELS[model]({"architecture": architecture}).set_params(max_epochs=2, warm_start=True)
+    ).fit(table)
+    for one in (
+        model,
+        pickle.loads(pickle.dumps(model)),
+        clone(model).fit(table),
+        copy.deepcopy(model),
+    ):
         a, b = both_weights(one)
         assert a.data_ptr() == b.data_ptr()
         assert one.architecture.encoder.weight is one.architecture.decoder.weight
         n_networks = getattr(one.net_.module_, "n_networks", 1)
-        assert sum(p.numel() for p in one.net_.module_.parameters()) == n_networks * (SEEN * 2 + 2 + SEEN)
+        assert sum(p.numel() for p in one.net_.module_.parameters()) == n_networks * (
+            SEEN * 2 + 2 + SEEN
+        )
     start = both_weights(model)[0].clone()
     model.fit(table)
     a, b = both_weights(model)
@@ -203,7 +230,9 @@ class Counts(nn.Module):
 @pytest.mark.parametrize("model", MODELS)
 def test_buffers_that_are_set_anew_are_kept(model, reads, table):
     architecture = Custom(nn.Sequential(Counts(reads), nn.Linear(SEEN, 2)), nn.Linear(2, SEEN))
-    model = MODELS[model]({"architecture": architecture}).set_params(early_stopping=False, batch_size=32)
+    model = MODELS[model]({"architecture": architecture}).set_params(
+        early_stopping=False, batch_size=32
+    )
     if isinstance(model, AutoencoderTransformer):
         model.set_params(early_stopping=True, tol=0.0, learning_rate=1e-2)
     model.fit(table)
@@ -220,11 +249,17 @@ def test_buffers_that_are_set_anew_are_kept(model, reads, table):
 
 
 def test_checks_of_modules_leave_their_statistics_unchanged():
-    model = AutoencoderOutlierDetector(2, n_estimators=3, architecture=Dense((8,), normalization="batch"))
+    model = AutoencoderOutlierDetector(
+        2, n_estimators=3, architecture=Dense((8,), normalization="batch")
+    )
     stack = build_net(model, np.zeros((9, SEEN)))[1].model.network
     assert stack.mode == "vmap"
     state = stack.network.state_dict()
-    assert all((state[name] == 0).all() for name in state if name.endswith(("running_mean", "num_batches_tracked")))
+    assert all(
+        (state[name] == 0).all()
+        for name in state
+        if name.endswith(("running_mean", "num_batches_tracked"))
+    )
     assert all((state[name] == 1).all() for name in state if name.endswith("running_var"))
     assert all(module.training for module in stack.modules())
 
@@ -259,7 +294,10 @@ class AcrossRows(nn.Module):
         ),
         (around(Centred()), "encoder of Custom gives a row another result"),
         (around(AcrossRows()), "encoder of Custom gives a row another result"),
-        (Custom(nn.Linear(SEEN, 2), nn.Sequential(nn.Linear(2, SEEN), Centred())), "decoder of Custom gives a row another"),
+        (
+            Custom(nn.Linear(SEEN, 2), nn.Sequential(nn.Linear(2, SEEN), Centred())),
+            "decoder of Custom gives a row another",
+        ),
         (
             Dense((8,), activation=lambda: nn.BatchNorm1d(8, track_running_stats=False)),
             "encoder of Dense has layers.1: BatchNorm1d",
@@ -273,20 +311,31 @@ def test_modules_that_mix_rows_are_refused(estimator, architecture, message, tab
 
 
 def test_instance_normalisation_is_of_one_row(table):
-    encoder = nn.Sequential(nn.Unflatten(1, (1, SEEN)), nn.InstanceNorm1d(1), nn.Flatten(), nn.Linear(SEEN, 2))
+    encoder = nn.Sequential(
+        nn.Unflatten(1, (1, SEEN)), nn.InstanceNorm1d(1), nn.Flatten(), nn.Linear(SEEN, 2)
+    )
     AutoencoderTransformer(2, architecture=Custom(encoder, nn.Linear(2, SEEN)), **QUICK).fit(table)
 
 
 @pytest.mark.parametrize("validation_fraction", ["auto", 0.2])
 def test_batches_of_one_row_and_batch_normalisation(validation_fraction, table):
-    model = AutoencoderTransformer(2, architecture=Dense((8,), normalization="batch"), batch_size=1, **QUICK)
+    model = AutoencoderTransformer(
+        2, architecture=Dense((8,), normalization="batch"), batch_size=1, **QUICK
+    )
     model.set_params(validation_fraction=validation_fraction)
-    with pytest.raises(ValueError, match=r"batch_size=1 .*batch normalisation \(.*BatchNorm1d\(8.*at least 2.*layer"):
+    with pytest.raises(
+        ValueError,
+        match=r"batch_size=1 .*batch normalisation \(.*BatchNorm1d\(8.*at least 2.*layer",
+    ):
         model.fit(table)
     model.set_params(architecture__normalization="layer", max_epochs=1).fit(table)
     with pytest.raises(ValueError, match="one training row"):
-        AutoencoderTransformer(2, architecture=Dense((8,), normalization="batch"), **QUICK).fit(table[:1])
-    images = nn.Sequential(nn.Unflatten(1, (1, SEEN)), nn.BatchNorm1d(1), nn.Flatten(), nn.Linear(SEEN, 2))
+        AutoencoderTransformer(2, architecture=Dense((8,), normalization="batch"), **QUICK).fit(
+            table[:1]
+        )
+    images = nn.Sequential(
+        nn.Unflatten(1, (1, SEEN)), nn.BatchNorm1d(1), nn.Flatten(), nn.Linear(SEEN, 2)
+    )
     architecture = Custom(images, nn.Linear(2, SEEN))  # several values of a channel in one row
     AutoencoderTransformer(2, architecture=architecture, batch_size=1, max_epochs=1).fit(table[:20])
 
@@ -296,7 +345,11 @@ def test_batches_of_one_row_and_batch_normalisation(validation_fraction, table):
 
 def test_equal_modules_have_equal_hashes():
     architecture = around(nn.BatchNorm1d(4))
-    assert joblib.hash(architecture) == joblib.hash(clone(architecture)) == joblib.hash(pickle.loads(pickle.dumps(architecture)))
+    assert (
+        joblib.hash(architecture)
+        == joblib.hash(clone(architecture))
+        == joblib.hash(pickle.loads(pickle.dumps(architecture)))
+    )
     other = clone(architecture)
     with torch.no_grad():
         other.encoder[0].weight[0, 0] += 1
@@ -314,7 +367,9 @@ class Noted(AutoencoderTransformer):
 
 def test_a_pipelines_memory_is_found_again(table, tmp_path):
     Noted.fits.clear()
-    pipeline = make_pipeline(Noted(2, architecture=tied(), **QUICK), "passthrough", memory=str(tmp_path))
+    pipeline = make_pipeline(
+        Noted(2, architecture=tied(), **QUICK), "passthrough", memory=str(tmp_path)
+    )
     first = pipeline.fit_transform(table)
     again = clone(pipeline).fit_transform(table)
     np.testing.assert_array_equal(first, again)
@@ -323,7 +378,11 @@ def test_a_pipelines_memory_is_found_again(table, tmp_path):
 
 @pytest.mark.parametrize(
     "encoder",
-    [nn.Linear(SEEN, 2, dtype=torch.float64), nn.Linear(SEEN, 2, dtype=torch.bfloat16), nn.Linear(SEEN, 2).requires_grad_(False)],
+    [
+        nn.Linear(SEEN, 2, dtype=torch.float64),
+        nn.Linear(SEEN, 2, dtype=torch.bfloat16),
+        nn.Linear(SEEN, 2).requires_grad_(False),
+    ],
     ids=["float64", "bfloat16", "frozen"],
 )
 def test_pickles_give_the_same_modules(encoder):

@@ -1,4 +1,6 @@
-"""Rows held out that a fit never learns from, and stacks of networks that can be taken apart, shared and pickled."""
+"""Rows held out that a fit never learns from, and stacks of networks that can be taken apart,
+shared and pickled.
+"""
 
 import copy
 import pickle
@@ -29,21 +31,29 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 def test_held_out_rows_are_not_trained_on(n):
     X = np.arange(float(n))[:, None] * [1, -1]  # rows can be told apart
     _, (model, _, train, held_out) = build_net(AutoencoderTransformer(1, scaling=None), X)
-    learnt, judged = (source.take(slice(None)).x[:, 0] for source in (train, held_out or train.subset(np.empty(0, int))))
+    learnt, judged = (
+        source.take(slice(None)).x[:, 0]
+        for source in (train, held_out or train.subset(np.empty(0, int)))
+    )
     assert not set(learnt.tolist()) & set(judged.tolist())
     assert set(learnt.tolist()) | set(judged.tolist()) == set(range(n))
     assert len(judged) == round(max(n / 10, min(100, n / 5)))
-    assert model.network.decoder.linear.bias[0].item() == pytest.approx(learnt.mean().item())  # where PCA starts
+    # where PCA starts
+    assert model.network.decoder.linear.bias[0].item() == pytest.approx(learnt.mean().item())
 
 
 # Stacks
 
 
 def autoencoder(seed=0, architecture=None, latent=None, corruption=None):
-    model = AutoencoderTransformer(2, architecture=architecture or Dense((8,)), latent=latent, corruption=corruption)
+    model = AutoencoderTransformer(
+        2, architecture=architecture or Dense((8,)), latent=latent, corruption=corruption
+    )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build_autoencoder(model._configure(ArraySource(np.zeros((1, 4)))), GapFiller, checked=False).eval()
+        return build_autoencoder(
+            model._configure(ArraySource(np.zeros((1, 4)))), GapFiller, checked=False
+        ).eval()
 
 
 @pytest.mark.parametrize(
@@ -67,7 +77,9 @@ def test_each_network_of_a_stack_can_be_taken_out(parts, mode):
         for i, network in enumerate(networks):
             alone = autoencoder(9, **parts)
             alone.load_state_dict(stack.state_of(i))
-            torch.testing.assert_close(alone.reconstruct(x[i]), network.reconstruct(x[i]), rtol=0, atol=0)
+            torch.testing.assert_close(
+                alone.reconstruct(x[i]), network.reconstruct(x[i]), rtol=0, atol=0
+            )
             torch.testing.assert_close(together[i], network.reconstruct(x[i]), rtol=1e-5, atol=1e-6)
 
 
@@ -102,7 +114,9 @@ ENSEMBLES = {
 
 @pytest.fixture(params=ENSEMBLES)
 def ensemble(request, table):
-    detector = AutoencoderOutlierDetector(2, n_estimators=4, **ENSEMBLES[request.param], **QUICK).fit(table)
+    detector = AutoencoderOutlierDetector(
+        2, n_estimators=4, **ENSEMBLES[request.param], **QUICK
+    ).fit(table)
     assert detector.net_.module_.mode == request.param
     return detector
 

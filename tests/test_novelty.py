@@ -1,4 +1,6 @@
-"""The detector's two regimes: an ensemble where rows may hold outliers, comparison with kept rows where they are clean."""
+"""The detector's two regimes: an ensemble where rows may hold outliers, comparison with kept rows
+where they are clean.
+"""
 
 import pickle
 
@@ -51,8 +53,12 @@ def test_novelty_finds_joint_outliers(novelty, rng):
 
 
 def test_a_typical_new_row_has_outlyingness_one(regime, rng):
-    detector = AutoencoderOutlierDetector(novelty=regime, random_state=0).fit(correlated(rng, 1_000))
-    np.testing.assert_allclose(np.median(-detector.score_samples(correlated(rng, 1_000))), 1, rtol=0.15)
+    detector = AutoencoderOutlierDetector(novelty=regime, random_state=0).fit(
+        correlated(rng, 1_000)
+    )
+    np.testing.assert_allclose(
+        np.median(-detector.score_samples(correlated(rng, 1_000))), 1, rtol=0.15
+    )
 
 
 @pytest.mark.parametrize("gaps", [False, True], ids=["complete", "gaps"])
@@ -101,7 +107,9 @@ def test_p_values_of_new_rows_are_exact(regime):
     found = []
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        detector = AutoencoderOutlierDetector(novelty=regime, max_epochs=1, random_state=seed).fit(correlated(rng, 100))
+        detector = AutoencoderOutlierDetector(novelty=regime, max_epochs=1, random_state=seed).fit(
+            correlated(rng, 100)
+        )
         found.append(detector.p_values(correlated(rng, 1_000)))
     check_p_values(np.array(found), 20)
 
@@ -109,7 +117,8 @@ def test_p_values_of_new_rows_are_exact(regime):
 def test_same_random_state_same_numbers_and_pickles_give_them(regime, rng):
     X, new = correlated(rng, 150), correlated(rng, 40)
     first, second, other = (
-        AutoencoderOutlierDetector(novelty=regime, random_state=seed, max_epochs=5).fit(X) for seed in (0, 0, 1)
+        AutoencoderOutlierDetector(novelty=regime, random_state=seed, max_epochs=5).fit(X)
+        for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first.score_samples(new), second.score_samples(new))
     assert (first.score_samples(new) != other.score_samples(new)).any()
@@ -120,16 +129,24 @@ def test_same_random_state_same_numbers_and_pickles_give_them(regime, rng):
 
 def test_sparse_rows_are_the_same_rows(regime, rng):
     X = np.where(rng.random((200, 8)) < 0.3, rng.normal(size=(200, 8)), 0)
-    dense, sparse = (AutoencoderOutlierDetector(novelty=regime, **QUICK).fit(rows) for rows in (X, csr_array(X)))
-    np.testing.assert_allclose(sparse.score_samples(csr_array(X)), dense.score_samples(X), rtol=1e-4)
+    dense, sparse = (
+        AutoencoderOutlierDetector(novelty=regime, **QUICK).fit(rows) for rows in (X, csr_array(X))
+    )
+    np.testing.assert_allclose(
+        sparse.score_samples(csr_array(X)), dense.score_samples(X), rtol=1e-4
+    )
 
 
 def test_heavier_rows_score_higher(regime, rng):
     group = rng.normal(size=(40, 4)) + 8
     X = np.r_[rng.normal(size=(400, 4)), group]
     detector = AutoencoderOutlierDetector(novelty=regime, random_state=0, max_epochs=20)
-    usual = detector.fit(X, sample_weight=np.r_[np.ones(400), np.full(40, 10.0)]).score_samples(group)
-    unusual = detector.fit(X, sample_weight=np.r_[np.ones(400), np.full(40, 1e-3)]).score_samples(group)
+    usual = detector.fit(X, sample_weight=np.r_[np.ones(400), np.full(40, 10.0)]).score_samples(
+        group
+    )
+    unusual = detector.fit(X, sample_weight=np.r_[np.ones(400), np.full(40, 1e-3)]).score_samples(
+        group
+    )
     assert np.median(usual) > np.median(unusual) + 0.3
 
 
@@ -153,7 +170,11 @@ def test_few_rows(n, regime, rng):
 
 @pytest.mark.parametrize(
     "X",
-    [np.ones((60, 3)), np.repeat([[0.0, 1.0], [2.0, 5.0]], 50, axis=0), np.random.default_rng(0).normal(size=(60, 1))],
+    [
+        np.ones((60, 3)),
+        np.repeat([[0.0, 1.0], [2.0, 5.0]], 50, axis=0),
+        np.random.default_rng(0).normal(size=(60, 1)),
+    ],
     ids=["constant", "duplicates", "one feature"],
 )
 def test_degenerate_data(X, regime):
@@ -189,7 +210,9 @@ def test_novelty_takes_every_part(parts, rng):
     assert np.isfinite(scores).all()
     Z = detector.transform(X)
     assert Z.shape == (150, parts.get("n_components", 6))
-    np.testing.assert_allclose(detector.inverse_transform(Z), detector.reconstruct(X), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        detector.inverse_transform(Z), detector.reconstruct(X), rtol=1e-4, atol=1e-5
+    )
     assert detector.reconstruction_errors(X).shape == X.shape
 
 
@@ -197,5 +220,7 @@ def test_novelty_takes_every_part(parts, rng):
 
 
 def test_the_memory_is_bounded(rng):
-    detector = AutoencoderOutlierDetector(novelty=True, max_epochs=1, random_state=0).fit(rng.normal(size=(12_000, 2)))
+    detector = AutoencoderOutlierDetector(novelty=True, max_epochs=1, random_state=0).fit(
+        rng.normal(size=(12_000, 2))
+    )
     assert len(pickle.dumps(detector)) < 2**20

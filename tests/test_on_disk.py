@@ -17,13 +17,16 @@ from tests.helpers import QUICK
 
 KINDS = ["memmap", "h5py", "zarr", "pyarrow"]
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::sklearn.exceptions.ConvergenceWarning", "ignore:X (does not have valid|has) feature names"
+    "ignore::sklearn.exceptions.ConvergenceWarning",
+    "ignore:X (does not have valid|has) feature names",
 )
 
 
 def rows(n=700, n_features=5, dtype=np.float64):
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(n, 2)) @ rng.normal(size=(2, n_features)) + 0.1 * rng.normal(size=(n, n_features))
+    X = rng.normal(size=(n, 2)) @ rng.normal(size=(2, n_features)) + 0.1 * rng.normal(
+        size=(n, n_features)
+    )
     return (X * 100).astype(dtype) if np.dtype(dtype).kind in "iu" else X.astype(dtype)
 
 
@@ -36,7 +39,9 @@ def stored(kind, X, path):
     if kind == "h5py":
         return pytest.importorskip("h5py").File(path / "X.h5", "w").create_dataset("X", data=X)
     zarr = pytest.importorskip("zarr")
-    stored = zarr.open(str(path / "X.zarr"), mode="w", shape=X.shape, chunks=(100, X.shape[1]), dtype=X.dtype)
+    stored = zarr.open(
+        str(path / "X.zarr"), mode="w", shape=X.shape, chunks=(100, X.shape[1]), dtype=X.dtype
+    )
     stored[:] = X
     return stored
 
@@ -66,12 +71,18 @@ def test_a_source_on_disk_keeps_the_protocol(kind, dtype, tmp_path):
     for positions in (slice(None), slice(3, 9), slice(690, 10_000)):
         np.testing.assert_array_equal(source.take(positions).x.numpy(), wide[positions])
     for positions in ([5], [7, 3, 3, 699, 0], list(range(0, 700, 3))):
-        np.testing.assert_array_equal(source.take(torch.tensor(positions)).x.numpy(), wide[positions])
+        np.testing.assert_array_equal(
+            source.take(torch.tensor(positions)).x.numpy(), wide[positions]
+        )
         part = source.subset(np.array(positions))
         np.testing.assert_array_equal(part.take(slice(None)).x.numpy(), wide[positions])
-        np.testing.assert_array_equal(part.subset(np.array([0])).take(torch.tensor([0])).x.numpy(), wide[positions[:1]])
+        np.testing.assert_array_equal(
+            part.subset(np.array([0])).take(torch.tensor([0])).x.numpy(), wide[positions[:1]]
+        )
     assert source.range() == (wide.min(), wide.max())
-    np.testing.assert_array_equal(torch.cat([block.x for block in source.blocks(100)]).numpy(), wide)
+    np.testing.assert_array_equal(
+        torch.cat([block.x for block in source.blocks(100)]).numpy(), wide
+    )
     x, _ = source[3]
     np.testing.assert_array_equal(x.numpy(), wide[3])
     assert not source.has_gaps
@@ -92,7 +103,9 @@ def test_the_numbers_are_those_of_the_array(kind, estimator, tmp_path):
     memory = estimator.fit(X).score_samples(X)
     np.testing.assert_allclose(estimator.fit(disk).score_samples(disk), memory, rtol=1e-5)
     for method in ("transform", "reconstruct"):
-        np.testing.assert_allclose(getattr(estimator, method)(disk), getattr(estimator, method)(X), rtol=1e-6)
+        np.testing.assert_allclose(
+            getattr(estimator, method)(disk), getattr(estimator, method)(X), rtol=1e-6
+        )
 
 
 def test_streamed_training_is_as_good_as_that_in_memory(kind, room, tmp_path):
@@ -107,7 +120,8 @@ def test_the_scaling_is_that_of_all_rows(kind, room, tmp_path):
     X = rows()
     for scaling in ("standard", "robust", "uniform", "bounded"):
         ours, expected = (
-            fit_scaling(scaling, s, np.random.RandomState(0)) for s in (DiskSource(stored(kind, X, tmp_path)), ArraySource(X))
+            fit_scaling(scaling, s, np.random.RandomState(0))
+            for s in (DiskSource(stored(kind, X, tmp_path)), ArraySource(X))
         )
         np.testing.assert_allclose(ours.scale, expected.scale)
         np.testing.assert_allclose(ours.center, expected.center)
@@ -172,7 +186,11 @@ def test_text_in_an_arrow_table_is_refused_by_name():
 def test_an_arrow_table_with_nulls_and_bools():
     pa = pytest.importorskip("pyarrow")
     table = pa.table(
-        {"number": pa.array([1.0, None, 3.0, 4.0] * 10), "yes": [True, False, True, True] * 10, "whole": [1, 2, None, 4] * 10}
+        {
+            "number": pa.array([1.0, None, 3.0, 4.0] * 10),
+            "yes": [True, False, True, True] * 10,
+            "whole": [1, 2, None, 4] * 10,
+        }
     )
     model = AutoencoderTransformer(1, **QUICK).fit(table)
     assert np.isfinite(model.reconstruct(table)).all()
@@ -185,14 +203,18 @@ def test_weights_of_rows_on_disk(kind, tmp_path):
     disk = stored(kind, X, tmp_path)
     model = AutoencoderTransformer(2, **QUICK)
     memory = model.fit(X, sample_weight=weight).score_samples(X)
-    np.testing.assert_allclose(model.fit(disk, sample_weight=weight).score_samples(disk), memory, rtol=1e-5)
+    np.testing.assert_allclose(
+        model.fit(disk, sample_weight=weight).score_samples(disk), memory, rtol=1e-5
+    )
 
 
 def test_chunks_on_disk(kind, tmp_path):
     X = rows()
     a, b = (AutoencoderTransformer(2, random_state=0) for _ in range(2))
     np.testing.assert_allclose(
-        a.partial_fit(stored(kind, X, tmp_path)).score_samples(X), b.partial_fit(X).score_samples(X), rtol=1e-4
+        a.partial_fit(stored(kind, X, tmp_path)).score_samples(X),
+        b.partial_fit(X).score_samples(X),
+        rtol=1e-4,
     )
 
 
@@ -208,7 +230,9 @@ def test_results_written_block_by_block_are_those_of_all_rows(kind, tmp_path):
 
 def test_positions_of_many_rows_take_half_the_memory():
     source = DiskSource(rows())
-    assert source.subset(np.arange(5)).positions.dtype == source.shuffled(10).numpy().dtype == np.int32
+    assert (
+        source.subset(np.arange(5)).positions.dtype == source.shuffled(10).numpy().dtype == np.int32
+    )
     assert on_disk.position_type(2**31) is np.int64
 
 
@@ -227,7 +251,11 @@ def test_a_memory_map_is_never_read_as_a_whole(tmp_path, monkeypatch):
     X = stored("memmap", rows(100_000, 20, np.float32), tmp_path)
     read = []
     original = DiskSource._read
-    monkeypatch.setattr(DiskSource, "_read", lambda self, start, stop: read.append(stop - start) or original(self, start, stop))
+    monkeypatch.setattr(
+        DiskSource,
+        "_read",
+        lambda self, start, stop: read.append(stop - start) or original(self, start, stop),
+    )
     model = AutoencoderTransformer(2, max_epochs=1, random_state=0).fit(X)
     model.score_samples(X)
     assert max(read) <= 2**19 // 80
@@ -240,5 +268,12 @@ def test_a_memory_map_is_never_read_as_a_whole(tmp_path, monkeypatch):
 def test_a_scaled_source_on_disk_is_read_where_it_does_not_fit(room, tmp_path):
     X = rows()
     source = DiskSource(X)
-    scaled = Scaled(source, fit_scaling("standard", source, np.random.RandomState(0)), torch.device("cpu"))
-    np.testing.assert_allclose(scaled.take(torch.tensor([3, 600])).x, ((X - X.mean(0)) / X.std(0))[[3, 600]], rtol=1e-4, atol=1e-5)
+    scaled = Scaled(
+        source, fit_scaling("standard", source, np.random.RandomState(0)), torch.device("cpu")
+    )
+    np.testing.assert_allclose(
+        scaled.take(torch.tensor([3, 600])).x,
+        ((X - X.mean(0)) / X.std(0))[[3, 600]],
+        rtol=1e-4,
+        atol=1e-5,
+    )

@@ -32,7 +32,9 @@ TOLERANCE = 1e-5  # of the largest value
 
 
 def run(model, X):
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     return session.run(None, {session.get_inputs()[0].name: X})
 
 
@@ -40,22 +42,39 @@ def check(estimator, method, X, dtype="float32"):
     X = np.asarray(X, dtype)
     if method == "inverse_transform":
         X = estimator.transform(X)
-    (found,), expected = run(to_onnx(estimator, method=method, dtype=dtype), X), getattr(estimator, method)(X)
+    (found,), expected = (
+        run(to_onnx(estimator, method=method, dtype=dtype), X),
+        getattr(estimator, method)(X),
+    )
     assert found.shape == expected.shape
     assert found.dtype == (np.int64 if method == "predict" else np.dtype(dtype))
-    if method in ("p_values", "predict"):  # steps: a row may stand so near to one that rounding decides
+    # steps: a row may stand so near to one that rounding decides
+    if method in (
+        "p_values",
+        "predict",
+    ):
         assert (np.abs(found - expected) > 1e-6).mean() < 0.01
     if method == "p_values":
-        np.testing.assert_allclose(found, expected, atol=1.01 / (len(estimator._calibration.values) + 1))
+        np.testing.assert_allclose(
+            found, expected, atol=1.01 / (len(estimator._calibration.values) + 1)
+        )
     elif method == "predict":
-        clear = np.abs(estimator.decision_function(X)) > TOLERANCE * np.abs(estimator.score_samples(X))
+        clear = np.abs(estimator.decision_function(X)) > TOLERANCE * np.abs(
+            estimator.score_samples(X)
+        )
         np.testing.assert_array_equal(found[clear], expected[clear])
     else:
-        atol = TOLERANCE * np.nanmax(np.abs(estimator.score_samples(X) if method == "decision_function" else expected))
+        atol = TOLERANCE * np.nanmax(
+            np.abs(estimator.score_samples(X) if method == "decision_function" else expected)
+        )
         np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
 
 
-KINDS = {"single": {"n_estimators": 1}, "ensemble": {"n_estimators": 3}, "novelty": {"novelty": True}}
+KINDS = {
+    "single": {"n_estimators": 1},
+    "ensemble": {"n_estimators": 3},
+    "novelty": {"novelty": True},
+}
 DATA = {"digits": load_digits, "breast cancer": load_breast_cancer, "wine": load_wine}
 
 
@@ -86,8 +105,12 @@ def test_novelty_on_real_data(method, data):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ensemble", "novelty"])
 def test_rows_that_are_kept(kind, table):
-    """Rows that the detector holds: those of a codebook, or those that new ones are compared with."""
-    check(AutoencoderOutlierDetector(**KINDS[kind], **QUICK).fit(table), "feature_contributions", table)
+    """Rows that the detector holds: of a codebook, or those that new ones are compared with."""
+    check(
+        AutoencoderOutlierDetector(**KINDS[kind], **QUICK).fit(table),
+        "feature_contributions",
+        table,
+    )
 
 
 @pytest.mark.slow
@@ -104,8 +127,16 @@ def test_every_scaling(scaling, table):
 def test_missing_values(fitted_with_gaps, kind, table):
     gaps = table.copy()
     gaps[::3, 2] = gaps[1::4, 5] = np.nan
-    fitted = AutoencoderOutlierDetector(2, **KINDS[kind], **QUICK).fit(gaps if fitted_with_gaps else table)
-    for method in ("transform", "reconstruct", "score_samples", "reconstruction_errors", "feature_contributions"):
+    fitted = AutoencoderOutlierDetector(2, **KINDS[kind], **QUICK).fit(
+        gaps if fitted_with_gaps else table
+    )
+    for method in (
+        "transform",
+        "reconstruct",
+        "score_samples",
+        "reconstruction_errors",
+        "feature_contributions",
+    ):
         check(fitted, method, gaps)
     check(fitted, "score_samples", table)
 
@@ -127,7 +158,9 @@ def test_any_number_of_rows_and_one_file(table, tmp_path):
         (Z,) = session.run(None, {"X": table[:n].astype(np.float32)})
         np.testing.assert_allclose(Z, model.transform(table[:n]), atol=1e-4)
     n_weights = sum(p.numel() for p in model.net_.module_.encoder.parameters())
-    assert (tmp_path / "model.onnx").stat().st_size < 4 * n_weights + 20_000  # the decoder is not in it
+    assert (
+        tmp_path / "model.onnx"
+    ).stat().st_size < 4 * n_weights + 20_000  # the decoder is not in it
 
 
 def test_an_export_leaves_the_estimator_as_it_was(table):
@@ -146,7 +179,9 @@ class Shifted(Latent):
 
 @pytest.mark.slow
 def test_modules_of_ones_own(table):
-    architecture = Custom(nn.Sequential(nn.Linear(6, 4), nn.GELU(), nn.LayerNorm(4), nn.Linear(4, 2)), nn.Linear(2, 6))
+    architecture = Custom(
+        nn.Sequential(nn.Linear(6, 4), nn.GELU(), nn.LayerNorm(4), nn.Linear(4, 2)), nn.Linear(2, 6)
+    )
     for params in (
         {"architecture": architecture, "latent": Shifted()},
         {"loss": nn.SmoothL1Loss(), "architecture": Dense((4,), activation=nn.PReLU)},
@@ -162,16 +197,31 @@ class Branching(nn.Linear):
 
 
 def test_what_torch_cannot_export_is_told(table):
-    model = AutoencoderTransformer(2, architecture=Custom(Branching(6, 2), nn.Linear(2, 6)), **QUICK).fit(table)
-    with pytest.raises(ValueError, match="torch cannot export transform of this AutoencoderTransformer.*control flow"):
+    model = AutoencoderTransformer(
+        2, architecture=Custom(Branching(6, 2), nn.Linear(2, 6)), **QUICK
+    ).fit(table)
+    with pytest.raises(
+        ValueError,
+        match="torch cannot export transform of this AutoencoderTransformer.*control flow",
+    ):
         to_onnx(model)
 
 
 @pytest.mark.parametrize(
     ("make", "kwargs", "error", "match"),
     [
-        (lambda X: AutoencoderTransformer(2, **QUICK).fit(X), {"method": "predict"}, ValueError, "must be one of transform, "),
-        (lambda X: AutoencoderTransformer(2, **QUICK).fit(X), {"dtype": "int8"}, ValueError, "'float32' or 'float64'"),
+        (
+            lambda X: AutoencoderTransformer(2, **QUICK).fit(X),
+            {"method": "predict"},
+            ValueError,
+            "must be one of transform, ",
+        ),
+        (
+            lambda X: AutoencoderTransformer(2, **QUICK).fit(X),
+            {"dtype": "int8"},
+            ValueError,
+            "'float32' or 'float64'",
+        ),
         (lambda X: AutoencoderTransformer(2), {}, NotFittedError, "not fitted"),
         (lambda X: make_pipeline(AutoencoderTransformer(2)), {}, TypeError, "skl2onnx"),
     ],
@@ -217,7 +267,9 @@ def test_a_pipeline(skl2onnx):
 @pytest.mark.slow
 def test_a_pipeline_with_a_detector(skl2onnx):
     X = load_wine().data.astype(np.float32)
-    detector = make_pipeline(StandardScaler(), AutoencoderOutlierDetector(n_estimators=4, **QUICK)).fit(X)
+    detector = make_pipeline(
+        StandardScaler(), AutoencoderOutlierDetector(n_estimators=4, **QUICK)
+    ).fit(X)
     labels, scores = run(skl2onnx.to_onnx(detector, X[:1]), X)
     atol = TOLERANCE * np.abs(detector.score_samples(X)).max()
     np.testing.assert_allclose(scores.ravel(), detector.decision_function(X), rtol=0, atol=atol)
@@ -228,13 +280,25 @@ def test_a_pipeline_with_a_detector(skl2onnx):
 def test_pipelines_of_all_kinds(skl2onnx):
     X, y = load_wine(return_X_y=True)
     X = X.astype(np.float32)
-    classifier = make_pipeline(StandardScaler(), AutoencoderTransformer(3, **QUICK), LogisticRegression()).fit(X, y)
-    np.testing.assert_array_equal(run(skl2onnx.to_onnx(classifier, X[:1]), X)[0], classifier.predict(X))
-    two = make_pipeline(AutoencoderTransformer(5, **QUICK), AutoencoderTransformer(3, **QUICK)).fit(X)
+    classifier = make_pipeline(
+        StandardScaler(), AutoencoderTransformer(3, **QUICK), LogisticRegression()
+    ).fit(X, y)
+    np.testing.assert_array_equal(
+        run(skl2onnx.to_onnx(classifier, X[:1]), X)[0], classifier.predict(X)
+    )
+    two = make_pipeline(AutoencoderTransformer(5, **QUICK), AutoencoderTransformer(3, **QUICK)).fit(
+        X
+    )
     np.testing.assert_allclose(run(skl2onnx.to_onnx(two, X[:1]), X)[0], two.transform(X), atol=1e-4)
-    detector = make_pipeline(StandardScaler(), AutoencoderOutlierDetector(n_estimators=4, **QUICK)).fit(X)
+    detector = make_pipeline(
+        StandardScaler(), AutoencoderOutlierDetector(n_estimators=4, **QUICK)
+    ).fit(X)
     options = {id(detector[-1]): {"method": "transform"}}
-    np.testing.assert_allclose(run(skl2onnx.to_onnx(detector, X[:1], options=options), X)[0], detector.transform(X), atol=1e-4)
+    np.testing.assert_allclose(
+        run(skl2onnx.to_onnx(detector, X[:1], options=options), X)[0],
+        detector.transform(X),
+        atol=1e-4,
+    )
 
 
 def test_the_latents_are_those_that_predict(table):

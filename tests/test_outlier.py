@@ -66,7 +66,9 @@ def test_labels_are_the_sign_of_the_decision_and_zero_is_an_inlier(fitted):
 @pytest.mark.parametrize("n_estimators", [1, 5])
 def test_contamination_is_the_share_of_outliers_in_training(contamination, n_estimators, rng):
     X = correlated(rng, 300)
-    labels = AutoencoderOutlierDetector(contamination=contamination, n_estimators=n_estimators, **QUICK).fit_predict(X)
+    labels = AutoencoderOutlierDetector(
+        contamination=contamination, n_estimators=n_estimators, **QUICK
+    ).fit_predict(X)
     assert abs((labels == -1).sum() - contamination * 300) <= 1
 
 
@@ -91,15 +93,27 @@ def test_automatic_contamination(share, rng):
         (100, 30, {}),
         (60, 10, {"n_estimators": 1}),
         pytest.param(1_000, 100, {}, marks=pytest.mark.slow),
-        pytest.param(100, 100, {"early_stopping": True, "max_samples": 1.0, "n_components": 5}, marks=pytest.mark.slow),
-        pytest.param(60, 100, {"n_estimators": 1, "n_components": 5, "validation_fraction": 0.2}, marks=pytest.mark.slow),
+        pytest.param(
+            100,
+            100,
+            {"early_stopping": True, "max_samples": 1.0, "n_components": 5},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            60,
+            100,
+            {"n_estimators": 1, "n_components": 5, "validation_fraction": 0.2},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_p_values_of_new_rows_are_exact(n, n_fits, parameters):
     found = []
     for seed in range(n_fits):
         rng = np.random.default_rng(seed)
-        detector = AutoencoderOutlierDetector(random_state=seed, **{"n_estimators": 3, "max_epochs": 5} | parameters)
+        detector = AutoencoderOutlierDetector(
+            random_state=seed, **{"n_estimators": 3, "max_epochs": 5} | parameters
+        )
         found.append(detector.fit(correlated(rng, n)).p_values(correlated(rng, 2_000)))
     check_p_values(np.array(found), n // 5)
 
@@ -149,7 +163,8 @@ def test_contributions_find_the_columns_of_joint_outliers(rng):
     rows, columns = correlated(rng, n_trials, d=8), rng.integers(8, size=n_trials)
     for row, column in zip(rows, columns, strict=True):
         values = X[:, column]
-        wrong = values[np.argsort(-np.abs(values - row[column]))[50]]  # as far from the right one as a tenth of the data is
+        # as far from the right one as a tenth of the data is
+        wrong = values[np.argsort(-np.abs(values - row[column]))[50]]
         row[column] = wrong
     contributions = detector.feature_contributions(rows)
     by_us = (contributions.argmax(1) == columns).mean()
@@ -191,7 +206,9 @@ class Hooked(Dense):
 
     def build(self, *args):
         encoder, decoder = super().build(*args)
-        encoder.linear.register_forward_pre_hook(lambda module, inputs: (inputs[0] / inputs[0].norm(dim=1, keepdim=True),))
+        encoder.linear.register_forward_pre_hook(
+            lambda module, inputs: (inputs[0] / inputs[0].norm(dim=1, keepdim=True),)
+        )
         return encoder, decoder
 
 
@@ -208,7 +225,9 @@ class Hooked(Dense):
     ],
 )
 def test_modules_set_how_members_are_batched(parts, mode, rng):
-    detector = AutoencoderOutlierDetector(2, n_estimators=3, **parts, **QUICK).fit(correlated(rng, 100))
+    detector = AutoencoderOutlierDetector(2, n_estimators=3, **parts, **QUICK).fit(
+        correlated(rng, 100)
+    )
     assert detector.net_.module_.mode == mode
 
 
@@ -221,10 +240,14 @@ class LooksAtItsData(Encoder):
 
 def test_members_that_cannot_be_batched_are_trained_one_by_one(rng):
     X = correlated(rng, 100)
-    detector = AutoencoderOutlierDetector(2, n_estimators=3, architecture=Custom(LooksAtItsData, Decoder), **QUICK).fit(X)
+    detector = AutoencoderOutlierDetector(
+        2, n_estimators=3, architecture=Custom(LooksAtItsData, Decoder), **QUICK
+    ).fit(X)
     assert detector.net_.module_.mode == "loop"
     assert np.isfinite(detector.score_samples(X)).all()
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(detector)).score_samples(X), detector.score_samples(X))
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(detector)).score_samples(X), detector.score_samples(X)
+    )
 
 
 def test_trimming_leaves_out_the_worse_half(rng):
@@ -253,7 +276,12 @@ def test_a_row_gives_the_same_score_in_any_batch(n, fitted, rng):
     detector, _ = fitted
     X = correlated(rng, n)
     order = rng.permutation(n)
-    for method in (detector.score_samples, detector.feature_contributions, detector.transform, detector.p_values):
+    for method in (
+        detector.score_samples,
+        detector.feature_contributions,
+        detector.transform,
+        detector.p_values,
+    ):
         whole = method(X)
         np.testing.assert_array_equal(method(X[order]), whole[order])
         np.testing.assert_array_equal(method(X[n // 2 : n // 2 + 1])[0], whole[n // 2])
@@ -269,7 +297,11 @@ def test_few_rows(n, rng):
 
 @pytest.mark.parametrize(
     "X",
-    [np.ones((30, 3)), np.repeat([[0.0, 1.0], [2.0, 5.0]], 50, axis=0), np.random.default_rng(0).normal(size=(50, 1))],
+    [
+        np.ones((30, 3)),
+        np.repeat([[0.0, 1.0], [2.0, 5.0]], 50, axis=0),
+        np.random.default_rng(0).normal(size=(50, 1)),
+    ],
     ids=["constant", "duplicates", "one feature"],
 )
 def test_degenerate_data(X):
@@ -289,22 +321,31 @@ class Shapes(Callback):
         self.shapes.append(tuple(batch[0].shape))
 
 
-@pytest.mark.parametrize(("max_samples", "n"), [(16, 16), (0.5, 160), ("auto", 128), (1.0, 320), (1_000, 320), (1, 1), (0.001, 1)])
+@pytest.mark.parametrize(
+    ("max_samples", "n"),
+    [(16, 16), (0.5, 160), ("auto", 128), (1.0, 320), (1_000, 320), (1, 1), (0.001, 1)],
+)
 def test_members_learn_from_so_many_rows(max_samples, n, rng):
     watch = Shapes()  # of 400 rows, 80 are held out
-    detector = AutoencoderOutlierDetector(n_estimators=3, max_samples=max_samples, batch_size=1_000, callbacks=[watch], **QUICK)
+    detector = AutoencoderOutlierDetector(
+        n_estimators=3, max_samples=max_samples, batch_size=1_000, callbacks=[watch], **QUICK
+    )
     detector.fit(correlated(rng, 400))
     assert watch.shapes == [(3, n, 6)] * 3
 
 
 def test_early_stopping_works_in_an_ensemble(rng):
-    detector = AutoencoderOutlierDetector(n_estimators=3, early_stopping=True, **QUICK).fit(correlated(rng, 100))
+    detector = AutoencoderOutlierDetector(n_estimators=3, early_stopping=True, **QUICK).fit(
+        correlated(rng, 100)
+    )
     assert len(detector.validation_loss_curve_) == 3
 
 
 def test_warm_start_keeps_the_members(rng):
     X = correlated(rng, 100)
-    detector = AutoencoderOutlierDetector(n_estimators=3, warm_start=True, max_epochs=5, random_state=0).fit(X)
+    detector = AutoencoderOutlierDetector(
+        n_estimators=3, warm_start=True, max_epochs=5, random_state=0
+    ).fit(X)
     detector.fit(X)
     assert len(detector.loss_curve_) == 10
 
@@ -352,17 +393,26 @@ def test_rows_that_are_mostly_copies_of_one_have_moderate_scores(share, most):
 
 
 def test_where_nothing_varies_contributions_sum_to_the_outlyingness():
-    detector = AutoencoderOutlierDetector(novelty=True, random_state=0, max_epochs=2).fit(np.ones((50, 3)))
+    detector = AutoencoderOutlierDetector(novelty=True, random_state=0, max_epochs=2).fit(
+        np.ones((50, 3))
+    )
     X = np.array([[1.0, 1.0, 1.0], [1.0, 1.0, 2.0]])
     outlyingness = -detector.score_samples(X)
-    np.testing.assert_allclose(detector.feature_contributions(X).sum(1), outlyingness, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        detector.feature_contributions(X).sum(1), outlyingness, rtol=1e-5, atol=1e-6
+    )
     assert outlyingness[0] < 1.001 < outlyingness[1]
     assert detector.predict(X).tolist() == [1, -1]
 
 
 def test_same_random_state_same_numbers(rng):
     X = correlated(rng, 100)
-    scores = [AutoencoderOutlierDetector(n_estimators=5, random_state=s, max_epochs=5).fit(X).score_samples(X) for s in (0, 0, 1)]
+    scores = [
+        AutoencoderOutlierDetector(n_estimators=5, random_state=s, max_epochs=5)
+        .fit(X)
+        .score_samples(X)
+        for s in (0, 0, 1)
+    ]
     np.testing.assert_array_equal(scores[0], scores[1])
     assert (scores[0] != scores[2]).any()
 
@@ -375,7 +425,10 @@ def test_a_search_by_labels_takes_one_and_minus_one():
     rows = np.r_[np.flatnonzero(y == 1), np.flatnonzero(y == 0)[:30]]
     labels = np.where(y[rows] == 1, 1, -1)
     search = GridSearchCV(
-        AutoencoderOutlierDetector(n_estimators=10, random_state=0), {"max_samples": [32, 64]}, scoring="roc_auc", cv=2
+        AutoencoderOutlierDetector(n_estimators=10, random_state=0),
+        {"max_samples": [32, 64]},
+        scoring="roc_auc",
+        cv=2,
     )
     search.fit(*_shuffled(X[rows], labels))
     assert search.best_score_ > 0.8
@@ -393,7 +446,10 @@ def _shuffled(X, y):
         ({"contamination": 0.0}, "'contamination' parameter"),
         ({"n_components": "many"}, "'n_components' parameter"),
         ({"max_samples": 0}, "'max_samples' parameter"),
-        ({"architecture": Custom(nn.Linear(5, 2), nn.Linear(2, 6)), "n_components": 2}, r"must take \(n_samples, 6\)"),
+        (
+            {"architecture": Custom(nn.Linear(5, 2), nn.Linear(2, 6)), "n_components": 2},
+            r"must take \(n_samples, 6\)",
+        ),
     ],
 )
 def test_invalid_parameters_raise_with_their_name(parameters, message, rng):

@@ -184,7 +184,9 @@ def test_other_tools_read_the_tensors(model, tmp_path):
     save(model, tmp_path / "model.safetensors")
     with safetensors.safe_open(tmp_path / "model.safetensors", "np") as file:
         for name, tensor in model.net_.module_.state_dict().items():
-            np.testing.assert_array_equal(file.get_tensor(f"_fitted.weights.network.{name}"), tensor)
+            np.testing.assert_array_equal(
+                file.get_tensor(f"_fitted.weights.network.{name}"), tensor
+            )
         assert json.loads(file.metadata()["versions"])["torch"] == torch.__version__
 
 
@@ -570,7 +572,12 @@ def replaced(plain, path, value):
 
 
 STRANGE = [..., None, True, -1, 0, 1_000, 10**6, 10**12, 1e308, np.nan, "x", "os.system", [], {}]
-STRANGE += [{"tuple": [1] * 1000}, {"tuple": [10**5] * 3}, {"array": "_fitted.codes"}, {"array": "?"}]
+STRANGE += [
+    {"tuple": [1] * 1000},
+    {"tuple": [10**5] * 3},
+    {"array": "_fitted.codes"},
+    {"array": "?"},
+]
 STRANGE += [{"Latent": {}}, {"Scaling": {}}, {"type": "torch.nn.ReLU"}, {"type": "os.system"}]
 STRANGE += [{"strings": ["a"]}, {"dict": []}, {"sklearn.decomposition.PCA": {}}, {"os.system": {}}]
 

@@ -28,7 +28,10 @@ class Terminal(io.StringIO):
 
 def shown_in_terminal(model, X):
     """What a fit writes to a terminal that takes the place of stderr."""
-    with contextlib.redirect_stderr(Terminal()) as terminal, contextlib.suppress(FloatingPointError):
+    with (
+        contextlib.redirect_stderr(Terminal()) as terminal,
+        contextlib.suppress(FloatingPointError),
+    ):
         model.fit(X)
     return terminal.getvalue()
 
@@ -42,7 +45,9 @@ def test_training_is_silent_by_default(table, capsys):
 def test_verbose_2_prints_a_line_an_epoch_and_how_it_ended(table, capsys):
     AutoencoderTransformer(2, verbose=2, **QUICK).fit(table)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(",")[0] for line in lines[:3]] == [f"AutoencoderTransformer: epoch {i}/3" for i in (1, 2, 3)]
+    assert [line.split(",")[0] for line in lines[:3]] == [
+        f"AutoencoderTransformer: epoch {i}/3" for i in (1, 2, 3)
+    ]
     assert all(" loss " in line and "validation loss" in line for line in lines[:3])
     assert "3 epochs in" in lines[3]
     assert lines[3].endswith(" kept")
@@ -51,13 +56,17 @@ def test_verbose_2_prints_a_line_an_epoch_and_how_it_ended(table, capsys):
 
 def test_lines_say_which_epoch_is_the_best(table, capsys):
     random_start = Dense((8,), linear_path=False)  # that every epoch improves on
-    model = AutoencoderTransformer(2, architecture=random_start, verbose=2, max_epochs=10, random_state=0).fit(table)
+    model = AutoencoderTransformer(
+        2, architecture=random_start, verbose=2, max_epochs=10, random_state=0
+    ).fit(table)
     lines, curve = capsys.readouterr().out.splitlines(), model.validation_loss_curve_
     for n, line in enumerate(lines[:10], 1):
         assert f", best: epoch {np.argmin(curve[:n]) + 1}" in line
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(0.01, ""), (1.0, ", 2.0 s left"), (60.0, ", 2 min left")])
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.01, ""), (1.0, ", 2.0 s left"), (60.0, ", 2 min left")]
+)
 def test_the_time_left_is_shown_from_a_second_on(seconds, shown, table, capsys, monkeypatch):
     clock = count(0, seconds)
     monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
@@ -76,7 +85,9 @@ def test_lines_name_no_validation_where_there_is_none(table, capsys):
 def test_without_a_terminal_there_is_a_line_for_each_tenth_of_the_epochs(table, capsys):
     AutoencoderTransformer(2, verbose=1, max_epochs=40, random_state=0).fit(table)
     out, err = capsys.readouterr()
-    assert [line.split(",")[0].split()[-1] for line in out.splitlines()[:-1]] == [f"{i}/40" for i in range(4, 40, 4)]
+    assert [line.split(",")[0].split()[-1] for line in out.splitlines()[:-1]] == [
+        f"{i}/40" for i in range(4, 40, 4)
+    ]
     assert "40 epochs in" in out.splitlines()[-1]
     assert "\x1b" not in out
     assert err == ""
@@ -102,12 +113,16 @@ def test_a_terminal_has_one_bar_with_losses_and_time_left(table, capsys, monkeyp
 
 def test_a_bar_is_drawn_ten_times_a_second_at_most(table, monkeypatch):
     monkeypatch.setattr(progress, "BAR_APART", 1e6)
-    shown = shown_in_terminal(AutoencoderTransformer(2, verbose=1, max_epochs=30, random_state=0), table)
+    shown = shown_in_terminal(
+        AutoencoderTransformer(2, verbose=1, max_epochs=30, random_state=0), table
+    )
     assert 2 <= shown.count("\r") <= 4  # the first picture, the last, and tqdm's as it closes
 
 
 def test_workers_of_a_search_print_lines(table, monkeypatch, capsys):
-    monkeypatch.setattr(progress, "current_process", lambda: types.SimpleNamespace(name="LokyProcess-1"))
+    monkeypatch.setattr(
+        progress, "current_process", lambda: types.SimpleNamespace(name="LokyProcess-1")
+    )
     assert shown_in_terminal(AutoencoderTransformer(2, verbose=1, **QUICK), table) == ""
     assert "3 epochs in" in capsys.readouterr().out
 
@@ -145,7 +160,12 @@ def test_a_notebook_has_a_widget(table, monkeypatch):
 
 def test_a_bar_is_closed_when_training_fails(table):
     model = AutoencoderTransformer(
-        2, optimizer="sgd", learning_rate=1e6, learning_rate_schedule="constant", max_epochs=50, verbose=1
+        2,
+        optimizer="sgd",
+        learning_rate=1e6,
+        learning_rate_schedule="constant",
+        max_epochs=50,
+        verbose=1,
     )
     assert shown_in_terminal(model, table).endswith("\n")
     assert "net_" not in vars(model)
@@ -175,16 +195,22 @@ def test_checkpoints_of_a_net_leave_the_bar_behind(table, tmp_path):
     assert not any(isinstance(watcher, Progress) for watcher in net.watchers)
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.04, "0.0 s"), (9.96, "10 s"), (59, "59 s"), (90, "2 min"), (5400, "1.5 h")])
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (9.96, "10 s"), (59, "59 s"), (90, "2 min"), (5400, "1.5 h")],
+)
 def test_times_are_short(seconds, text):
     assert duration(seconds) == text
 
 
 # scikit-learn's callbacks
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # three epochs
+# three epochs
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 has_callbacks = tuple(int(part) for part in sklearn.__version__.split(".")[:2]) >= (1, 9)
-needs_callbacks = pytest.mark.skipif(not has_callbacks, reason="scikit-learn has callbacks from 1.9 on")
+needs_callbacks = pytest.mark.skipif(
+    not has_callbacks, reason="scikit-learn has callbacks from 1.9 on"
+)
 ESTIMATORS = [
     AutoencoderTransformer(2, **QUICK),
     AutoencoderTransformer(2, validation_fraction=0.2, **QUICK),
@@ -210,8 +236,12 @@ class Recorder:
     def on_fit_task_begin(self, estimator, context, *, X=None, y=None):
         self.calls.append(("begin", context.task_name, context.task_id, context.max_subtasks))
 
-    def on_fit_task_end(self, estimator, context, *, X=None, y=None, metadata=None, fitted_estimator=None):
-        self.calls.append(("end", context.task_name, context.task_id, X, y, metadata, fitted_estimator))
+    def on_fit_task_end(
+        self, estimator, context, *, X=None, y=None, metadata=None, fitted_estimator=None
+    ):
+        self.calls.append(
+            ("end", context.task_name, context.task_id, X, y, metadata, fitted_estimator)
+        )
         return context.task_name == "epoch" and context.task_id == self.stop_after
 
     def ended(self, name="epoch"):
@@ -255,7 +285,8 @@ def test_snapshots_are_estimators_of_their_epochs(estimator, table):
     plain = sklearn.clone(estimator).fit(table)
     recorder = Recorder()
     estimator.set_callbacks(recorder).fit(table)
-    np.testing.assert_array_equal(estimator.score_samples(table), plain.score_samples(table))  # nothing was disturbed
+    # nothing was disturbed
+    np.testing.assert_array_equal(estimator.score_samples(table), plain.score_samples(table))
     snapshots = [call[-1] for call in recorder.ended()]
     first, _, last = (snapshot.score_samples(table) for snapshot in snapshots)
     assert (first != last).any()
@@ -288,7 +319,9 @@ def test_training_stops_when_told(estimator, table):
 @needs_callbacks
 def test_callbacks_are_torn_down_when_a_fit_fails(table):
     recorder = Recorder()
-    model = AutoencoderTransformer(2, optimizer="sgd", learning_rate=1e6, learning_rate_schedule="constant", max_epochs=50)
+    model = AutoencoderTransformer(
+        2, optimizer="sgd", learning_rate=1e6, learning_rate_schedule="constant", max_epochs=50
+    )
     with pytest.raises(FloatingPointError):
         model.set_callbacks(recorder).fit(table)
     assert recorder.calls[-1] == "teardown"
@@ -307,7 +340,8 @@ def test_a_search_over_a_pipeline_passes_its_callbacks_on(table):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # steps that know no callbacks
         search.set_callbacks(recorder).fit(table)
-    assert len(recorder.ended()) == 5 * 3  # two candidates on two folds and the refit, three epochs each
+    # two candidates on two folds and the refit, three epochs each
+    assert len(recorder.ended()) == 5 * 3
 
 
 @needs_callbacks
@@ -317,7 +351,9 @@ def test_scores_are_monitored_epoch_by_epoch(table):
     from sklearn_ae.metrics import reconstruction_r2_scorer
 
     monitor = ScoringMonitor(scoring={"r2": reconstruction_r2_scorer})
-    model = AutoencoderTransformer(1, architecture=Dense((8,), linear_path=False), learning_rate=0.1, **QUICK)
+    model = AutoencoderTransformer(
+        1, architecture=Dense((8,), linear_path=False), learning_rate=0.1, **QUICK
+    )
     model.set_callbacks(monitor).fit(table)
     deadline = time.monotonic() + 10  # the log is written by a thread
     while len(monitor.get_logs().data) < 4 and time.monotonic() < deadline:

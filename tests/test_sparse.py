@@ -46,7 +46,10 @@ def widened(X, index):
 
 @pytest.mark.parametrize(
     ("container", "dtype"),
-    [*((one, np.float64) for one in CONTAINERS), *(("csc_array", one) for one in (np.float32, np.int64, bool))],
+    [
+        *((one, np.float64) for one in CONTAINERS),
+        *(("csc_array", one) for one in (np.float32, np.int64, bool)),
+    ],
 )
 def test_every_container_gives_the_numbers_of_csr(container, dtype):
     X = counts().astype(dtype)
@@ -62,7 +65,9 @@ def test_indices_of_either_width(container, index):
     X = widened(container(counts()), index)
     Z = AutoencoderTransformer(3, **QUICK).fit_transform(X)
     assert X.indices.dtype == index
-    np.testing.assert_array_equal(Z, AutoencoderTransformer(3, **QUICK).fit_transform(sp.csr_array(counts())))
+    np.testing.assert_array_equal(
+        Z, AutoencoderTransformer(3, **QUICK).fit_transform(sp.csr_array(counts()))
+    )
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -83,7 +88,9 @@ def test_a_fitted_estimator_answers_alike_for_sparse_and_dense(name):
     X = counts()
     estimator = ESTIMATORS[name].fit(sp.csr_array(X))
     for method in ("transform", "reconstruct", "score_samples", "reconstruction_errors"):
-        np.testing.assert_array_equal(getattr(estimator, method)(sp.csc_matrix(X)), getattr(estimator, method)(X))
+        np.testing.assert_array_equal(
+            getattr(estimator, method)(sp.csc_matrix(X)), getattr(estimator, method)(X)
+        )
     assert estimator.score(sp.csr_array(X)) == estimator.score(X)
 
 
@@ -91,12 +98,17 @@ def test_the_detector_answers_alike_for_sparse_and_dense():
     X = counts()
     detector = ESTIMATORS["ensemble"].fit(sp.csr_array(X))
     for method in ("predict", "p_values", "decision_function", "feature_contributions"):
-        np.testing.assert_array_equal(getattr(detector, method)(sp.csr_array(X)), getattr(detector, method)(X))
+        np.testing.assert_array_equal(
+            getattr(detector, method)(sp.csr_array(X)), getattr(detector, method)(X)
+        )
 
 
 def test_auto_scaling_leaves_zeros_zeros():
     X = counts()
-    assert AutoencoderTransformer(3, **QUICK).fit(sp.csr_array(X))._model.configuration.scaling == "uniform"
+    assert (
+        AutoencoderTransformer(3, **QUICK).fit(sp.csr_array(X))._model.configuration.scaling
+        == "uniform"
+    )
     scaling = fit_scaling("uniform", SparseSource(sp.csr_array(X)), None)
     assert not scaling.center.any()
     np.testing.assert_allclose(scaling.scale, np.sqrt((X**2).mean()))
@@ -120,15 +132,25 @@ def test_moments_of_sparse_columns_are_those_of_dense_ones(unit, weighted):
 
 
 @pytest.mark.parametrize(
-    "scaling", ["auto", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("standard", "robust", "bounded"))]
+    "scaling",
+    [
+        "auto",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("standard", "robust", "bounded")),
+    ],
 )
-@pytest.mark.parametrize("estimator", [AutoencoderTransformer(3, **QUICK), AutoencoderOutlierDetector(random_state=0)])
+@pytest.mark.parametrize(
+    "estimator", [AutoencoderTransformer(3, **QUICK), AutoencoderOutlierDetector(random_state=0)]
+)
 def test_no_more_than_a_block_is_dense(estimator, scaling, monkeypatch):
     monkeypatch.setattr(sources, "RESIDENT_BYTES", 0)
     X = sp.csr_array(sp.random(3_000, 1_000, density=0.004, random_state=0, format="csr"))
     dense = []
     toarray = sp.csr_array.toarray
-    monkeypatch.setattr(sp.csr_array, "toarray", lambda self, *args: dense.append(self.shape[0]) or toarray(self, *args))
+    monkeypatch.setattr(
+        sp.csr_array,
+        "toarray",
+        lambda self, *args: dense.append(self.shape[0]) or toarray(self, *args),
+    )
     monkeypatch.setattr(sp.csr_array, "todense", None)
     monkeypatch.setattr(sources, "BLOCK_BYTES", 2**18)
     monkeypatch.setattr("sklearn_ae._data.scaling.QUANTILE_VALUES", 2**21)
@@ -167,7 +189,9 @@ def test_an_infinite_value_is_refused():
         AutoencoderTransformer(3).fit(sp.csr_array(X))
 
 
-@pytest.mark.parametrize("estimator", [AutoencoderTransformer(1, **QUICK), AutoencoderOutlierDetector(random_state=0)])
+@pytest.mark.parametrize(
+    "estimator", [AutoencoderTransformer(1, **QUICK), AutoencoderOutlierDetector(random_state=0)]
+)
 def test_nothing_but_zeros(estimator):
     X = sp.csr_array((50, 6))
     assert np.isfinite(estimator.fit(X).score_samples(X)).all()
@@ -186,20 +210,32 @@ def test_binary_cross_entropy_of_counts_says_what_is_out_of_range():
 
 
 def test_text_in_a_pipeline():
-    texts = [f"{a} {b} and more {a}" for a in ("cats", "dogs", "cars", "trees") for b in ("sleep", "run", "grow", "stand", "fall")]
+    texts = [
+        f"{a} {b} and more {a}"
+        for a in ("cats", "dogs", "cars", "trees")
+        for b in ("sleep", "run", "grow", "stand", "fall")
+    ]
     model = make_pipeline(TfidfVectorizer(), AutoencoderTransformer(3, random_state=0)).fit(texts)
     X = model[0].transform(texts)
     Z = model[-1].transform(X)
     assert Z.shape == (20, 3)
-    assert r2_score(X.toarray(), model[-1].inverse_transform(Z), multioutput="variance_weighted") > 0.3
-    assert make_pipeline(TfidfVectorizer(), AutoencoderOutlierDetector(random_state=0)).fit(texts).predict(texts).shape == (20,)
+    assert (
+        r2_score(X.toarray(), model[-1].inverse_transform(Z), multioutput="variance_weighted") > 0.3
+    )
+    assert make_pipeline(TfidfVectorizer(), AutoencoderOutlierDetector(random_state=0)).fit(
+        texts
+    ).predict(texts).shape == (20,)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0])
-@pytest.mark.parametrize("estimator", [AutoencoderTransformer(2, **QUICK), AutoencoderOutlierDetector(random_state=0)])
+@pytest.mark.parametrize(
+    "estimator", [AutoencoderTransformer(2, **QUICK), AutoencoderOutlierDetector(random_state=0)]
+)
 def test_one_hot_columns_beside_numbers(estimator, threshold, rng):
     frame = pd.DataFrame({"kind": rng.choice(list("abcd"), 100), "size": rng.normal(size=100)})
-    encode = make_column_transformer((OneHotEncoder(), ["kind"]), (StandardScaler(), ["size"]), sparse_threshold=threshold)
+    encode = make_column_transformer(
+        (OneHotEncoder(), ["kind"]), (StandardScaler(), ["size"]), sparse_threshold=threshold
+    )
     assert sp.issparse(encode.fit_transform(frame)) == (threshold == 1.0)
     assert np.isfinite(make_pipeline(encode, estimator).fit(frame).score_samples(frame)).all()
 
@@ -209,7 +245,10 @@ def test_codes_keep_at_least_as_much_as_truncated_svd():
     X = sp.csr_array(np.log1p(counts(1_500, 120, 0.5)))
     svd = TruncatedSVD(8, random_state=0).fit(X)
     ours = AutoencoderTransformer(8, random_state=0).fit(X)
-    left = [np.square(X.toarray() - R).sum() for R in (svd.inverse_transform(svd.transform(X)), ours.reconstruct(X))]
+    left = [
+        np.square(X.toarray() - R).sum()
+        for R in (svd.inverse_transform(svd.transform(X)), ours.reconstruct(X))
+    ]
     assert left[1] <= left[0]
 
 

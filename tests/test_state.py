@@ -1,4 +1,6 @@
-"""What training keeps: optimisers that are torch's, the state that can be saved and gone on with, averages, rules and schedules."""
+"""What training keeps: optimisers that are torch's, the state that can be saved and gone on with,
+averages, rules and schedules.
+"""
 
 import copy
 import io
@@ -56,13 +58,17 @@ def after_ten_steps_of(optimizer_class, **options):
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}, {"betas": (0.8, 0.9), "eps": 1e-3}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"weight_decay": 0.1}, {"betas": (0.8, 0.9), "eps": 1e-3}], ids=str
+)
 def test_steps_are_those_of_torch(pair, options):
     ours, torchs = (after_ten_steps_of(one, **options) for one in pair)
     torch.testing.assert_close(ours, torchs, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("pair", [*PAIRS, *(pair[::-1] for pair in PAIRS)], ids=lambda pair: f"{pair[0].__module__}")
+@pytest.mark.parametrize(
+    "pair", [*PAIRS, *(pair[::-1] for pair in PAIRS)], ids=lambda pair: f"{pair[0].__module__}"
+)
 @pytest.mark.parametrize("through_a_file", [False, True])
 def test_state_goes_from_one_class_to_the_other(pair, through_a_file):
     first, second = pair
@@ -106,14 +112,23 @@ def forget_gradients(module):
         p.grad = None
 
 
-@pytest.mark.parametrize("clear", [forget_gradients, nn.Module.zero_grad, lambda module: module.zero_grad(set_to_none=False)])
+@pytest.mark.parametrize(
+    "clear",
+    [forget_gradients, nn.Module.zero_grad, lambda module: module.zero_grad(set_to_none=False)],
+)
 def test_gradients_may_be_cleared_by_others(clear):
     module = network()
     take_steps(module, Adam(module.parameters(), **RATE), range(10), lambda: clear(module))
-    torch.testing.assert_close(weights(module), after_ten_steps_of(torch.optim.Adam), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        weights(module), after_ten_steps_of(torch.optim.Adam), rtol=0, atol=1e-6
+    )
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "copied",
+    [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))],
+    ids=["deepcopy", "pickle"],
+)
 def test_copies_go_on_by_themselves(copied):
     module = network()
     optimizer = AdamW(module.parameters(), **RATE)
@@ -121,7 +136,9 @@ def test_copies_go_on_by_themselves(copied):
     before = weights(module)
     other, others = copied((module, optimizer))
     take_steps(other, others, range(5, 10))
-    torch.testing.assert_close(weights(other), after_ten_steps_of(torch.optim.AdamW), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        weights(other), after_ten_steps_of(torch.optim.AdamW), rtol=0, atol=1e-6
+    )
     assert torch.equal(weights(module), before)
 
 
@@ -193,15 +210,25 @@ class Saves(Callback):
 RANDOM = {"architecture": Dense((8,), dropout=0.2), "latent": Variational()}
 TRAININGS = {
     "adam": AutoencoderTransformer(2, optimizer="adam"),
-    "adamw, no validation": AutoencoderTransformer(2, optimizer="adamw", early_stopping=False, weight_decay=0.1),
+    "adamw, no validation": AutoencoderTransformer(
+        2, optimizer="adamw", early_stopping=False, weight_decay=0.1
+    ),
     "sgd": AutoencoderTransformer(2, optimizer="sgd", learning_rate=1e-2),
     "torch's": AutoencoderTransformer(2, optimizer=torch.optim.NAdam, validation_fraction=0.2),
-    "random, held out": AutoencoderTransformer(2, validation_fraction=0.2, learning_rate_schedule="constant", **RANDOM),
+    "random, held out": AutoencoderTransformer(
+        2, validation_fraction=0.2, learning_rate_schedule="constant", **RANDOM
+    ),
     "random": AutoencoderTransformer(2, optimizer="sgd", learning_rate=1e-3, **RANDOM),
-    "batch norm": AutoencoderTransformer(2, architecture=Dense((8,), normalization="batch"), early_stopping=False),
-    "plateau": AutoencoderTransformer(2, learning_rate=0.1, learning_rate_schedule="plateau", n_iter_no_change=2),
+    "batch norm": AutoencoderTransformer(
+        2, architecture=Dense((8,), normalization="batch"), early_stopping=False
+    ),
+    "plateau": AutoencoderTransformer(
+        2, learning_rate=0.1, learning_rate_schedule="plateau", n_iter_no_change=2
+    ),
     "ensemble": AutoencoderOutlierDetector(2, n_estimators=4, max_samples=60),
-    "ensemble, held out": AutoencoderOutlierDetector(2, n_estimators=4, max_samples=60, early_stopping=True, **RANDOM),
+    "ensemble, held out": AutoencoderOutlierDetector(
+        2, n_estimators=4, max_samples=60, early_stopping=True, **RANDOM
+    ),
 }
 
 
@@ -215,7 +242,8 @@ def test_training_goes_on_bit_for_bit_from_a_file(name, table):
     resumed, prepared = build_net(estimator, table)
     resumed.resume_from = saves.states[1]
     with torch_seed(2), torch.no_grad():
-        for p in resumed.module.parameters():  # neither the weights nor the seed that it finds matter
+        # neither the weights nor the seed that it finds matter
+        for p in resumed.module.parameters():
             p.add_(1)
         with torch.enable_grad():
             resumed.fit(prepared.train)
@@ -311,10 +339,22 @@ def alternating(mean, deviation, n=100):
         (-torch.ones(10), False),
         (alternating(0.09, 1.0), False),  # a standard error of 100 rows is 0.1
         (alternating(0.11, 1.0), True),
-        (torch.cat([torch.full((99,), -0.01), torch.tensor([100.0])]), False),  # one row far out does not make it better
-        (torch.cat([torch.full((99,), 0.01), torch.tensor([-100.0])]), False),  # nor may it be hidden
+        # one row far out does not make it better
+        (
+            torch.cat([torch.full((99,), -0.01), torch.tensor([100.0])]),
+            False,
+        ),
+        # nor may it be hidden
+        (
+            torch.cat([torch.full((99,), 0.01), torch.tensor([-100.0])]),
+            False,
+        ),
         (torch.cat([torch.full((99,), 1.0), torch.tensor([-10.0])]), True),
-        (torch.cat([torch.full((99,), 0.5), torch.tensor([100.0])]), True),  # nor does it widen the error
+        # nor does it widen the error
+        (
+            torch.cat([torch.full((99,), 0.5), torch.tensor([100.0])]),
+            True,
+        ),
     ],
     ids=[
         "all fall",
@@ -334,15 +374,23 @@ def test_an_improvement_is_one_of_more_than_a_standard_error(fall, improved):
 
 
 def test_one_cycle_rises_to_its_peak_at_30_percent_and_falls_to_nothing():
-    np.testing.assert_allclose([one_cycle(t) for t in (0, 0.15, 0.3, 0.65, 1)], [1 / 25, (1 + 1 / 25) / 2, 1, 0.5, 0], atol=1e-12)
+    np.testing.assert_allclose(
+        [one_cycle(t) for t in (0, 0.15, 0.3, 0.65, 1)],
+        [1 / 25, (1 + 1 / 25) / 2, 1, 0.5, 0],
+        atol=1e-12,
+    )
     assert np.all(np.diff([one_cycle(t) for t in np.linspace(0, 0.3, 20)]) > 0)
     assert np.all(np.diff([one_cycle(t) for t in np.linspace(0.3, 1, 20)]) < 0)
 
 
 def test_the_last_steps_rise_to_three_tenths_and_fall_to_nothing():
-    np.testing.assert_allclose([last_steps(t) for t in (0, 0.1, 0.2, 0.5, 1)], [0, 0.146329, 0.271353, 0.15, 0], atol=1e-6)
+    np.testing.assert_allclose(
+        [last_steps(t) for t in (0, 0.1, 0.2, 0.5, 1)], [0, 0.146329, 0.271353, 0.15, 0], atol=1e-6
+    )
 
 
-@pytest.mark.parametrize(("share", "n"), [(0.1, 0), (0.29, 0), (0.3, 8), (0.4, 10), (0.48, 12), (1.0, 12)])
+@pytest.mark.parametrize(
+    ("share", "n"), [(0.1, 0), (0.29, 0), (0.3, 8), (0.4, 10), (0.48, 12), (1.0, 12)]
+)
 def test_the_last_epochs_follow_the_best_one(share, n):
     assert last_epochs(100, share) == n

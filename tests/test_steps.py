@@ -24,22 +24,39 @@ def test_without_a_compiler_training_goes_on_with_one_warning(table, monkeypatch
         return fail
 
     monkeypatch.setattr(torch, "compile", no_compiler)
-    model = AutoencoderTransformer(2, compile=True, learning_rate_schedule="one_cycle", max_epochs=20, random_state=0)
+    model = AutoencoderTransformer(
+        2, compile=True, learning_rate_schedule="one_cycle", max_epochs=20, random_state=0
+    )
     with pytest.warns(
-        RuntimeWarning, match=r"compile=True has no effect: torch.compile failed here \(no compiler here\)"
+        RuntimeWarning,
+        match=r"compile=True has no effect: torch.compile failed here \(no compiler here\)",
     ) as caught:
         model.fit(table)
     assert len([w for w in caught if w.category is RuntimeWarning]) == 1
-    np.testing.assert_allclose(model.loss_curve_, model.set_params(compile=False).fit(table).loss_curve_, rtol=1e-4)
+    np.testing.assert_allclose(
+        model.loss_curve_, model.set_params(compile=False).fit(table).loss_curve_, rtol=1e-4
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler")
-@pytest.mark.skipif("ATEN_CPU_CAPABILITY" in os.environ, reason="compiled code takes the processor's own instructions")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.skipif(
+    "ATEN_CPU_CAPABILITY" in os.environ,
+    reason="compiled code takes the processor's own instructions",
+)
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::sklearn.exceptions.ConvergenceWarning"
+)
 def test_compiled_training_gives_the_same_numbers(table):
-    parts = {"architecture": Dense((8,), linear_path=False), "early_stopping": False}  # nothing random within the network
-    eager, fast = (AutoencoderTransformer(2, compile=c, **parts, **QUICK).fit(table).loss_curve_ for c in (False, True))
+    # nothing random within the network
+    parts = {
+        "architecture": Dense((8,), linear_path=False),
+        "early_stopping": False,
+    }
+    eager, fast = (
+        AutoencoderTransformer(2, compile=c, **parts, **QUICK).fit(table).loss_curve_
+        for c in (False, True)
+    )
     np.testing.assert_allclose(fast, eager, rtol=1e-3)
 
 
@@ -58,12 +75,16 @@ class TellsItsType(nn.Linear):
 @pytest.mark.parametrize("mixed_precision", [True, False])
 def test_mixed_precision_trains_in_bfloat16_and_scores_in_float32(mixed_precision, table):
     architecture = Custom(TellsItsType(6, 2), nn.Linear(2, 6))
-    model = AutoencoderTransformer(2, architecture=architecture, mixed_precision=mixed_precision, early_stopping=False)
+    model = AutoencoderTransformer(
+        2, architecture=architecture, mixed_precision=mixed_precision, early_stopping=False
+    )
     model.set_params(learning_rate=0.05, batch_size=20, max_epochs=20, random_state=0)
     TellsItsType.types = set()
     model.fit(table)
     plain = (torch.float32, torch.float32)  # sizes are checked, and codes kept, in float32
-    assert TellsItsType.types == ({plain, (torch.bfloat16, torch.float32)} if mixed_precision else {plain})
+    assert TellsItsType.types == (
+        {plain, (torch.bfloat16, torch.float32)} if mixed_precision else {plain}
+    )
     assert model.loss_curve_[-1] < 0.5 * model.loss_curve_[0]
     TellsItsType.types = set()
     scores = model.score_samples(table)
@@ -78,8 +99,14 @@ def test_mixed_precision_trains_in_bfloat16_and_scores_in_float32(mixed_precisio
 
 KINDS = {
     "default": ({}, "WrittenOutStep"),
-    "tanh": ({"architecture": Dense((16, 8), linear_path=False, activation="tanh")}, "WrittenOutStep"),
-    "relu": ({"architecture": Dense((16,), activation="relu", decoder_hidden_layer_sizes=(8, 8))}, "WrittenOutStep"),
+    "tanh": (
+        {"architecture": Dense((16, 8), linear_path=False, activation="tanh")},
+        "WrittenOutStep",
+    ),
+    "relu": (
+        {"architecture": Dense((16,), activation="relu", decoder_hidden_layer_sizes=(8, 8))},
+        "WrittenOutStep",
+    ),
     "huber": ({"loss": "huber", "corruption": GaussianNoise(0.1)}, "WrittenOutStep"),
     "gelu": ({"architecture": Dense((8,), activation="gelu")}, "EagerStep"),
     "tanh code": ({"architecture": Dense((8,), latent_activation="tanh")}, "EagerStep"),
@@ -104,7 +131,9 @@ def test_fast_steps_give_what_autograd_and_torchs_optimizer_give(name, weighted,
     weights = rng.uniform(0.5, 2.0, len(table)) if weighted else None
     kinds, curves = [Kind(), Kind()], []
     for optimizer, kind in zip(("adam", torch.optim.Adam), kinds, strict=True):
-        model = AutoencoderTransformer(2, optimizer=optimizer, callbacks=[kind], batch_size=20, **parameters, **QUICK)
+        model = AutoencoderTransformer(
+            2, optimizer=optimizer, callbacks=[kind], batch_size=20, **parameters, **QUICK
+        )
         curves.append(model.fit(table, sample_weight=weights).loss_curve_)
     np.testing.assert_allclose(*curves, rtol=1e-3)
     assert [one.kind for one in kinds] == [expected, "EagerStep"]
@@ -120,5 +149,7 @@ def test_steps_follow_what_callbacks_freeze_and_free(table):
             if len(kinds) == 2:
                 net.module_.requires_grad_(True)
 
-    AutoencoderTransformer(2, callbacks=[Thaws("encoder.*")], random_state=0, max_epochs=4).fit(table)
+    AutoencoderTransformer(2, callbacks=[Thaws("encoder.*")], random_state=0, max_epochs=4).fit(
+        table
+    )
     assert kinds == ["EagerStep"] * 2 + ["WrittenOutStep"] * 2

@@ -35,7 +35,9 @@ def stream(n, seed=0, n_features=6, plane=0, shift=0.0):
 
 def off_the_plane(X, seed=0):
     """Rows with the same values, shuffled in each column."""
-    return np.column_stack([np.random.default_rng([seed, j]).permutation(X[:, j]) for j in range(X.shape[1])])
+    return np.column_stack(
+        [np.random.default_rng([seed, j]).permutation(X[:, j]) for j in range(X.shape[1])]
+    )
 
 
 def learn(estimator, X, n_chunks):
@@ -57,15 +59,23 @@ def detector(request):
 # What it learns
 
 
-@pytest.mark.parametrize(("n", "chunk", "share"), [(10_000, 500, 0.8), pytest.param(100_000, 1_000, 0.1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("n", "chunk", "share"),
+    [(10_000, 500, 0.8), pytest.param(100_000, 1_000, 0.1, marks=pytest.mark.slow)],
+)
 def test_one_pass_over_curved_rows_leaves_a_part_of_pcas_error(n, chunk, share):
     """About a third of 10,000 rows', 0.03 of 100,000 rows'."""
     rng = np.random.default_rng(0)
     angles = rng.uniform(0, 2 * np.pi, (n + 2_000, 2))
-    X = np.column_stack([np.sin(angles), np.cos(angles)]) @ rng.normal(size=(4, 20)) + 0.05 * rng.normal(size=(n + 2_000, 20))
+    X = np.column_stack([np.sin(angles), np.cos(angles)]) @ rng.normal(
+        size=(4, 20)
+    ) + 0.05 * rng.normal(size=(n + 2_000, 20))
     X, new = X[:n], X[n:]
     model, pca = learn(AutoencoderTransformer(3, random_state=0), X, n // chunk), PCA(3).fit(X)
-    errors = [np.square(new - R).mean() for R in (model.reconstruct(new), pca.inverse_transform(pca.transform(new)))]
+    errors = [
+        np.square(new - R).mean()
+        for R in (model.reconstruct(new), pca.inverse_transform(pca.transform(new)))
+    ]
     assert errors[0] < share * errors[1]
 
 
@@ -84,7 +94,9 @@ def test_the_scaling_follows_a_stream_that_changes(monkeypatch):
     model = learn(AutoencoderTransformer(2, random_state=0), stream(2_000), 10)
     later = stream(8_000, seed=1) * 50 + 100
     learn(model, later, 40)
-    np.testing.assert_allclose(model._model.scaling.center, later.mean(0), atol=0.05 * later.std(0).max())
+    np.testing.assert_allclose(
+        model._model.scaling.center, later.mean(0), atol=0.05 * later.std(0).max()
+    )
     np.testing.assert_allclose(model._model.scaling.scale, later.std(0), rtol=0.05)
     assert r2_score(later, model.reconstruct(later)) > 0.9  # in the data's units
 
@@ -129,7 +141,9 @@ def test_partial_fit_after_fit_goes_on(estimator):
 def test_warm_start_changes_nothing_in_a_stream(estimator, warm_start):
     X = stream(300)
     plain = learn(clone(estimator), X, 3).score_samples(X)
-    np.testing.assert_array_equal(learn(estimator.set_params(warm_start=warm_start), X, 3).score_samples(X), plain)
+    np.testing.assert_array_equal(
+        learn(estimator.set_params(warm_start=warm_start), X, 3).score_samples(X), plain
+    )
 
 
 # Chunks of all kinds
@@ -140,7 +154,8 @@ def test_rows_one_by_one(estimator):
     for row in X:
         estimator.partial_fit(row[None])
     assert np.isfinite(estimator.score_samples(X)).all()
-    n_held_out = 4 if isinstance(estimator, AutoencoderOutlierDetector) else 0  # for good, to calibrate
+    # for good, to calibrate
+    n_held_out = 4 if isinstance(estimator, AutoencoderOutlierDetector) else 0
     assert estimator.n_iter_ == len(estimator.loss_curve_) == 20 - n_held_out
 
 
@@ -218,18 +233,27 @@ def test_every_latent(latent):
 
 class Normed(torch.nn.Sequential):
     def __init__(self, n_features, n_outputs):
-        super().__init__(torch.nn.Linear(n_features, 8), torch.nn.BatchNorm1d(8), torch.nn.Tanh(), torch.nn.Linear(8, n_outputs))
+        super().__init__(
+            torch.nn.Linear(n_features, 8),
+            torch.nn.BatchNorm1d(8),
+            torch.nn.Tanh(),
+            torch.nn.Linear(8, n_outputs),
+        )
 
 
 def test_batch_normalisation():
     X = stream(600)
-    model = learn(AutoencoderTransformer(2, architecture=Custom(Normed, Normed), random_state=0), X, 3)
+    model = learn(
+        AutoencoderTransformer(2, architecture=Custom(Normed, Normed), random_state=0), X, 3
+    )
     assert np.isfinite(model.score(X))
     assert not model.net_.module_.training
 
 
 def test_batch_normalisation_of_a_single_row_names_the_way_out():
-    model = AutoencoderTransformer(2, architecture=Custom(Normed, Normed), random_state=0).partial_fit(stream(200))
+    model = AutoencoderTransformer(
+        2, architecture=Custom(Normed, Normed), random_state=0
+    ).partial_fit(stream(200))
     before = model.score_samples(stream(20))
     with pytest.raises(ValueError, match="BatchNorm"):
         model.partial_fit(stream(1))
@@ -274,7 +298,9 @@ def test_a_chunk_that_fails_after_loading_changes_nothing():
 
 
 def test_a_stream_goes_on_where_a_fit_would_stop():
-    model = AutoencoderTransformer(2, learning_rate_schedule="plateau", n_iter_no_change=1, tol=1.0, random_state=0)
+    model = AutoencoderTransformer(
+        2, learning_rate_schedule="plateau", n_iter_no_change=1, tol=1.0, random_state=0
+    )
     assert learn(model, stream(600), 6).n_iter_ == 6
 
 
@@ -284,7 +310,8 @@ def test_a_file_goes_on_with_a_new_optimiser(tmp_path):
     save(model, tmp_path / "model")
     loaded = load(tmp_path / "model")
     np.testing.assert_array_equal(loaded.score_samples(X), model.score_samples(X))
-    assert learn(loaded, X[1_000:], 2).score(X) > 1.25 * learn(model, X[1_000:], 2).score(X)  # scores are negative
+    # scores are negative
+    assert learn(loaded, X[1_000:], 2).score(X) > 1.25 * learn(model, X[1_000:], 2).score(X)
 
 
 def test_the_history_of_a_stream_is_bounded(monkeypatch):
@@ -322,7 +349,11 @@ class Counting(Callback):
 
 def test_callbacks_see_every_chunk_and_batch():
     callback = Counting()
-    learn(AutoencoderTransformer(2, batch_size=50, callbacks=[callback], random_state=0), stream(400), 4)
+    learn(
+        AutoencoderTransformer(2, batch_size=50, callbacks=[callback], random_state=0),
+        stream(400),
+        4,
+    )
     assert callback.epochs == 4
     assert callback.batches == 8
 
@@ -330,13 +361,17 @@ def test_callbacks_see_every_chunk_and_batch():
 def test_verbose_prints_a_line_for_each_chunk(capsys):
     learn(AutoencoderTransformer(2, verbose=2, random_state=0), stream(400), 4)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(",")[0] for line in lines] == [f"AutoencoderTransformer: chunk {i}" for i in (1, 2, 3, 4)]
+    assert [line.split(",")[0] for line in lines] == [
+        f"AutoencoderTransformer: chunk {i}" for i in (1, 2, 3, 4)
+    ]
 
 
 def test_a_chunk_that_diverges_leaves_the_estimator_as_it_was():
     X = stream(400)
     model = AutoencoderTransformer(
-        2, random_state=0, loss=lambda a, b: ((a - b) ** 2).mean(1) * torch.where(b.abs().amax() > 9, torch.inf, 1.0)
+        2,
+        random_state=0,
+        loss=lambda a, b: ((a - b) ** 2).mean(1) * torch.where(b.abs().amax() > 9, torch.inf, 1.0),
     )
     learn(model, X[:300], 3)
     before, states = model.score_samples(X), pickle.dumps(model._stream.scaling)
@@ -347,12 +382,16 @@ def test_a_chunk_that_diverges_leaves_the_estimator_as_it_was():
     np.testing.assert_array_equal(model.score_samples(X), before)
     assert pickle.dumps(model._stream.scaling) == states
     twin = learn(clone(model), X[:300], 3).partial_fit(X[300:])
-    np.testing.assert_array_equal(model.partial_fit(X[300:]).score_samples(X), twin.score_samples(X))
+    np.testing.assert_array_equal(
+        model.partial_fit(X[300:]).score_samples(X), twin.score_samples(X)
+    )
 
 
 def test_memory_does_not_grow_with_the_stream(estimator, monkeypatch):
     monkeypatch.setattr("sklearn_ae._defaults.MOST_RECENT", 200)
-    estimator.set_params(n_estimators=2, max_epochs=1) if isinstance(estimator, AutoencoderOutlierDetector) else None
+    estimator.set_params(n_estimators=2, max_epochs=1) if isinstance(
+        estimator, AutoencoderOutlierDetector
+    ) else None
     sizes = []
     for chunk in range(12):
         estimator.partial_fit(stream(200, seed=chunk, n_features=50))

@@ -59,11 +59,21 @@ SURROUNDINGS = {
 }
 MODELS = {
     "plain": lambda: AutoencoderTransformer(2, **QUICK),
-    "held out": lambda: AutoencoderTransformer(2, validation_fraction=0.2, corruption=GaussianNoise(), **QUICK),
-    "variational": lambda: AutoencoderTransformer(2, architecture=Dense((8,), dropout=0.1), latent=Variational(), **QUICK),
-    "contractive": lambda: AutoencoderTransformer(2, architecture=Convolutional((1, 6)), latent=Contractive(), **QUICK),
-    "sgd": lambda: AutoencoderTransformer(2, architecture=Custom(Encoder, Decoder), optimizer="sgd", **QUICK),
-    "modules": lambda: AutoencoderTransformer(2, architecture=Custom(modules()[0], modules()[1]), **QUICK),
+    "held out": lambda: AutoencoderTransformer(
+        2, validation_fraction=0.2, corruption=GaussianNoise(), **QUICK
+    ),
+    "variational": lambda: AutoencoderTransformer(
+        2, architecture=Dense((8,), dropout=0.1), latent=Variational(), **QUICK
+    ),
+    "contractive": lambda: AutoencoderTransformer(
+        2, architecture=Convolutional((1, 6)), latent=Contractive(), **QUICK
+    ),
+    "sgd": lambda: AutoencoderTransformer(
+        2, architecture=Custom(Encoder, Decoder), optimizer="sgd", **QUICK
+    ),
+    "modules": lambda: AutoencoderTransformer(
+        2, architecture=Custom(modules()[0], modules()[1]), **QUICK
+    ),
     "ensemble": lambda: AutoencoderOutlierDetector(n_estimators=3, **QUICK),
 }
 
@@ -73,7 +83,9 @@ def modules():
     with torch.device("cpu"):
         pair = nn.Sequential(nn.Linear(6, 2), nn.BatchNorm1d(2)).float(), nn.Linear(2, 6).float()
     for parameter in [p for module in pair for p in module.parameters()]:
-        parameter.data = torch.from_numpy(generator.normal(size=tuple(parameter.shape)).astype(np.float32))
+        parameter.data = torch.from_numpy(
+            generator.normal(size=tuple(parameter.shape)).astype(np.float32)
+        )
     return pair
 
 
@@ -95,8 +107,11 @@ def same(a, b):
         np.testing.assert_array_equal(one, other)
 
 
-EACH = [(one, model) for one in SURROUNDINGS for model in MODELS]  # every third by default: each one, and each model, is met
-EACH = [pytest.param(*pair, marks=[pytest.mark.slow] if i % 3 else []) for i, pair in enumerate(EACH)]
+# every third by default: each one, and each model, is met
+EACH = [(one, model) for one in SURROUNDINGS for model in MODELS]
+EACH = [
+    pytest.param(*pair, marks=[pytest.mark.slow] if i % 3 else []) for i, pair in enumerate(EACH)
+]
 
 
 @pytest.mark.parametrize(("surroundings", "model"), EACH)
@@ -195,7 +210,9 @@ def test_new_threads_keep_torch_thread_count():
 
         architecture = Custom(nn.Sequential(Scored(), nn.Linear(6, 2)), nn.Linear(2, 6))
         X = np.random.default_rng(0).normal(size=(9_000, 6))
-        model = AutoencoderTransformer(2, architecture=architecture, max_epochs=1, random_state=0).fit(X)
+        model = AutoencoderTransformer(
+            2, architecture=architecture, max_epochs=1, random_state=0
+        ).fit(X)
         meanwhile.clear()
         model.score_samples(X)
         assert set(meanwhile) == {1}
@@ -213,7 +230,8 @@ class NotesThreads(Callback):
 @pytest.mark.parametrize("large", [False, True])
 def test_only_very_large_steps_use_several_threads(large, model, table, monkeypatch):
     monkeypatch.setattr(rules, "THREADED_WORK", 1 if large else 2**34)
-    monkeypatch.setattr(joblib, "cpu_count", lambda: 3)  # as in a container with a quota, where torch sees all processors
+    # as in a container with a quota, where torch sees all processors
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 3)
     before, notes = torch.get_num_threads(), NotesThreads()
     torch.set_num_threads(5)
     try:
@@ -226,7 +244,11 @@ def test_only_very_large_steps_use_several_threads(large, model, table, monkeypa
 
 def test_linear_algebra_of_the_start_has_one_thread(table):
     def threads_of_blas():
-        return {library["num_threads"] for library in libraries().info() if library["user_api"] == "blas"}
+        return {
+            library["num_threads"]
+            for library in libraries().info()
+            if library["user_api"] == "blas"
+        }
 
     class Notes(Dense):
         def start(self, *args):
@@ -253,7 +275,9 @@ def test_a_fit_leaves_torchs_generator_as_it_is(table):
 def test_several_fits_at_once(backend, table):
     models = [make() for make in MODELS.values()]
     one_by_one = [model.fit(table).score_samples(table) for model in models]
-    at_once = joblib.Parallel(2, backend)(joblib.delayed(fit_and_score)(model, table) for model in models)
+    at_once = joblib.Parallel(2, backend)(
+        joblib.delayed(fit_and_score)(model, table) for model in models
+    )
     same(at_once, one_by_one)
 
 
@@ -267,11 +291,17 @@ def fit_and_score(model, X):
 def run(script, **environment):
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", **environment}
     command = [sys.executable, "-c", textwrap.dedent(script)]
-    return subprocess.run(command, env=environment, timeout=120, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        command, env=environment, timeout=120, capture_output=True, text=True, check=True
+    ).stdout
 
 
-forks = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there are no forks here")
-one_of_several_threads = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+forks = pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="there are no forks here"
+)
+one_of_several_threads = pytest.mark.filterwarnings(
+    "ignore:This process .* is multi-threaded:DeprecationWarning"
+)
 
 
 @contextmanager
@@ -300,7 +330,12 @@ def every_answer(model, X, path):
         found += [model.predict(X), model.p_values(X), model.feature_contributions(X)]
     save(model, path)
     streamed = copy.deepcopy(model).partial_fit(X).partial_fit(X)
-    others = [load(path), pickle.loads(pickle.dumps(model)), streamed, pickle.loads(pickle.dumps(streamed))]
+    others = [
+        load(path),
+        pickle.loads(pickle.dumps(model)),
+        streamed,
+        pickle.loads(pickle.dumps(streamed)),
+    ]
     return found + [other.score_samples(X) for other in others]
 
 
@@ -316,9 +351,12 @@ FORKED = {
 
 @forks
 @one_of_several_threads
-@pytest.mark.parametrize("model", ["plain", *(pytest.param(name, marks=pytest.mark.slow) for name in [*FORKED][1:])])
+@pytest.mark.parametrize(
+    "model", ["plain", *(pytest.param(name, marks=pytest.mark.slow) for name in [*FORKED][1:])]
+)
 def test_every_method_ends_in_a_fork(model, tmp_path):
-    X = np.random.default_rng(0).uniform(size=(1_800, 20))  # torch uses several threads for over 32,768 numbers
+    # torch uses several threads for over 32,768 numbers
+    X = np.random.default_rng(0).uniform(size=(1_800, 20))
     make, path = FORKED[model], tmp_path / "model"
     with threads_of_torch(2):
         fitted = make().fit(X)
@@ -369,7 +407,8 @@ def test_a_fork_during_a_fit_of_another_thread():
         X = np.random.default_rng(0).normal(size=(60, 4))
         fitting, forked = threading.Event(), threading.Event()
         before = AutoencoderTransformer(2, max_epochs=2, random_state=0).fit(X)
-        thread = threading.Thread(target=AutoencoderTransformer(2, max_epochs=2, callbacks=[Waits()]).fit, args=(X,))
+        waiting = AutoencoderTransformer(2, max_epochs=2, callbacks=[Waits()])
+        thread = threading.Thread(target=waiting.fit, args=(X,))
         thread.start()
         fitting.wait(60)
         child = os.fork()
@@ -395,8 +434,12 @@ def test_more_threads_asked_for_than_there_are_processors(table):
 
         X = np.random.default_rng(0).normal(size=(600, 8))
         quick = {"random_state": 0, "max_epochs": 3}
-        models = [AutoencoderTransformer(2, **quick), AutoencoderOutlierDetector(n_estimators=8, **quick)]
-        found = joblib.Parallel(2, "threading")(joblib.delayed(lambda m: m.fit(X).score_samples(X))(m) for m in models)
+        models = [
+            AutoencoderTransformer(2, **quick),
+            AutoencoderOutlierDetector(n_estimators=8, **quick),
+        ]
+        fit_and_score = joblib.delayed(lambda model: model.fit(X).score_samples(X))
+        found = joblib.Parallel(2, "threading")(fit_and_score(model) for model in models)
         print(hashlib.sha256(np.concatenate(found).tobytes()).hexdigest())
     """
     assert run(script, OMP_NUM_THREADS="64") == run(script, OMP_NUM_THREADS="1")

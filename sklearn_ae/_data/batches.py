@@ -15,8 +15,8 @@ from sklearn_ae._data.sources import DEVICE_BLOCK_BYTES, RESIDENT_BYTES, Scaled
 class Batches:
     """The batches of an epoch, in a new random order each time if asked for.
 
-    Rows are gathered in blocks of many batches; batches are slices of a block. A last batch of a single row joins the one
-    before it, since batch normalisation cannot train on one.
+    Rows are gathered in blocks of many batches; batches are slices of a block. A last batch of a
+    single row joins the one before it, since batch normalisation cannot train on one.
 
     Parameters
     ----------
@@ -31,7 +31,13 @@ class Batches:
         n = source.n_rows
         self.starts = [i * batch_size for i in range(self.n_batches(n, batch_size))]
         on_cpu, resident = source.device.type == "cpu", source.resident is not None
-        block_bytes = RESIDENT_BYTES if on_cpu and resident else source.read_bytes if on_cpu else DEVICE_BLOCK_BYTES
+        block_bytes = (
+            RESIDENT_BYTES
+            if on_cpu and resident
+            else source.read_bytes
+            if on_cpu
+            else DEVICE_BLOCK_BYTES
+        )
         self.per_block = max(1, block_bytes // (source.row_bytes * batch_size))
 
     @staticmethod
@@ -58,16 +64,24 @@ class Batches:
     def _plan(self) -> list[tuple[Tensor, list[int]]]:
         """For each block, the positions of its rows and the sizes of its batches."""
         n = self.source.n_rows
-        order = self.source.shuffled(self.per_block * self.batch_size) if self.shuffle else torch.arange(n)
+        order = (
+            self.source.shuffled(self.per_block * self.batch_size)
+            if self.shuffle
+            else torch.arange(n)
+        )
         bounds, plans = [*self.starts, n], []
         for first in range(0, len(self.starts), self.per_block):
             edges = bounds[first : first + self.per_block + 1]
-            plans.append((order[edges[0] : edges[-1]], [b - a for a, b in itertools.pairwise(edges)]))
+            plans.append(
+                (order[edges[0] : edges[-1]], [b - a for a, b in itertools.pairwise(edges)])
+            )
         return plans
 
 
 def ahead(take: Callable[[Tensor], Batch], positions: list[Tensor]) -> Iterator[Batch]:
-    """Blocks of rows, each gathered and sent to the device while the one before is being trained on."""
+    """Blocks of rows, each gathered and sent to the device while the one before is being trained
+    on.
+    """
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(take, positions[0])
         for following in [*positions[1:], None]:

@@ -6,9 +6,11 @@ SHOWN = 5  # columns that a message names
 
 
 def refuse_columns(X) -> None:
-    """Raise an error that names the columns of X that cannot be read as numbers, and says what to put before.
+    """Raise an error that names the columns of X that cannot be read as numbers, and says what to
+    put before.
 
-    Numbers that are written as text or as categories are read as numbers, as everywhere in scikit-learn.
+    Numbers that are written as text or as categories are read as numbers, as everywhere in
+    scikit-learn.
 
     Parameters
     ----------
@@ -30,36 +32,53 @@ def refuse_columns(X) -> None:
     if others:
         names = [name for name, _ in others]
         raise ValueError(
-            f"X has columns that are not numbers: {shown(others)}. Encode them first: make_pipeline(make_column_transformer("
-            f"(OneHotEncoder(), {brief(names)}), remainder=StandardScaler()), ...); could not convert string to float otherwise."
+            f"X has columns that are not numbers: {shown(others)}. Encode them first: "
+            f"make_pipeline(make_column_transformer((OneHotEncoder(), {brief(names)}), "
+            "remainder=StandardScaler()), ...); could not convert string to float otherwise."
         )
     if dates:
         names = [name for name, _ in dates]
         raise TypeError(
-            f"X has dates or durations: {shown(dates)}. Turn them into numbers first, such as days since a date, or leave them "
-            f"out: make_pipeline(make_column_transformer(('drop', {brief(names)}), remainder=StandardScaler()), ...)."
+            f"X has dates or durations: {shown(dates)}. Turn them into numbers first, such as days "
+            "since a date, or leave them out: make_pipeline(make_column_transformer(('drop', "
+            f"{brief(names)}), remainder=StandardScaler()), ...)."
         )
 
 
 def columns_of(X):
-    """Names and columns of a frame of pandas or polars or a table of Arrow, or an array of dates as if it were one column."""
+    """Names and columns of a frame of pandas or polars or a table of Arrow, or an array of dates as
+    if it were one column.
+    """
     if hasattr(X, "iloc") and hasattr(X, "columns"):
         return [(name, X.iloc[:, i]) for i, name in enumerate(X.columns)]
     if hasattr(X, "to_series") and hasattr(X, "columns"):
         return [(name, X.to_series(i)) for i, name in enumerate(X.columns)]
-    if hasattr(X, "column_names") and hasattr(X, "slice"):  # a table of Arrow, whose first rows are enough to tell
-        return list(zip(X.column_names, [column.to_numpy() for column in X.slice(0, 1_000).columns], strict=True))
+    # a table of Arrow, whose first rows are enough to tell
+    if hasattr(X, "column_names") and hasattr(X, "slice"):
+        return list(
+            zip(
+                X.column_names,
+                [column.to_numpy() for column in X.slice(0, 1_000).columns],
+                strict=True,
+            )
+        )
     return [("all", X)] if isinstance(X, np.ndarray) and X.dtype.kind in "mM" else []
 
 
 def is_date(dtype) -> bool:
     temporal = getattr(dtype, "is_temporal", None)  # of polars
-    return temporal() if temporal else getattr(dtype, "kind", "O") in "mM" or str(dtype).startswith("period")
+    return (
+        temporal()
+        if temporal
+        else getattr(dtype, "kind", "O") in "mM" or str(dtype).startswith("period")
+    )
 
 
 def is_number(dtype) -> bool:
     numeric = getattr(dtype, "is_numeric", None)  # of polars
-    return numeric() or str(dtype) == "Boolean" if numeric else getattr(dtype, "kind", "O") in "biuf"
+    return (
+        numeric() or str(dtype) == "Boolean" if numeric else getattr(dtype, "kind", "O") in "biuf"
+    )
 
 
 def reads_as_numbers(column) -> bool:
@@ -80,4 +99,6 @@ def shown(columns: list[tuple]) -> str:
 
 
 def brief(names: list) -> str:
-    return repr(names) if len(names) <= SHOWN else "[" + ", ".join(map(repr, names[:SHOWN])) + ", ...]"
+    return (
+        repr(names) if len(names) <= SHOWN else "[" + ", ".join(map(repr, names[:SHOWN])) + ", ...]"
+    )

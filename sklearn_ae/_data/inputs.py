@@ -21,7 +21,9 @@ FEW_OUTLIERS = 0.4  # share of rows; classes of about equal size are not labels 
 
 
 @plain_torch()
-def as_source(estimator: BaseEstimator, X: Any, sample_weight: Any = None, reset: bool = False) -> Source:
+def as_source(
+    estimator: BaseEstimator, X: Any, sample_weight: Any = None, reset: bool = False
+) -> Source:
     """The rows of X that have a weight, as a source.
 
     Parameters
@@ -36,8 +38,8 @@ def as_source(estimator: BaseEstimator, X: Any, sample_weight: Any = None, reset
     Raises
     ------
     ValueError
-        If X is not a table of numbers (NaN is allowed), or its features are not those of the fit; if a weight is negative, or all
-        are zero; if `reset` and a feature has no observed value.
+        If X is not a table of numbers (NaN is allowed), or its features are not those of the fit;
+        if a weight is negative, or all are zero; if `reset` and a feature has no observed value.
     TypeError
         If columns hold dates.
     """
@@ -54,12 +56,21 @@ def checked_source(estimator: BaseEstimator, X: Any, reset: bool) -> Source:
         refuse_columns(X)
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         if min(X.shape) < 1:
-            raise ValueError(f"X has shape {tuple(X.shape)}; at least one row and one feature are required.")
+            raise ValueError(
+                f"X has shape {tuple(X.shape)}; at least one row and one feature are required."
+            )
         return DiskSource(X)
     refuse_columns(X)
     refuse_frames(X)
     X = plain_array(X)
-    X = validate_data(estimator, X, dtype=precisions(X), ensure_all_finite="allow-nan", accept_sparse="csr", reset=reset)
+    X = validate_data(
+        estimator,
+        X,
+        dtype=precisions(X),
+        ensure_all_finite="allow-nan",
+        accept_sparse="csr",
+        reset=reset,
+    )
     return SparseSource(X) if issparse(X) else in_memory(X)
 
 
@@ -83,18 +94,26 @@ def codes_source(Z: Any, n_components: int) -> Source:
     Z = plain_array(Z)
     Z = check_array(Z, dtype=precisions(Z), input_name="Z")
     if Z.shape[1] != n_components:
-        raise ValueError(f"Z has {Z.shape[1]} columns, but codes have {n_components}; pass what transform gives.")
+        raise ValueError(
+            f"Z has {Z.shape[1]} columns, but codes have {n_components}; pass what transform gives."
+        )
     return in_memory(Z)
 
 
 def plain_array(X: Any) -> Any:
-    """A tensor as an array of its precision, unless scikit-learn is to take it as it is; objects with NaN where they are None or
-    ``pd.NA``; anything else as it is."""
+    """A tensor as an array of its precision, unless scikit-learn is to take it as it is; objects
+    with NaN where they are None or ``pd.NA``; anything else as it is.
+    """
     if isinstance(X, Tensor) and not is_tensor(X):
-        return (X.float() if X.dtype is torch.bfloat16 else X).numpy(force=True)  # a precision that numpy lacks
+        # a precision that numpy lacks
+        return (X.float() if X.dtype is torch.bfloat16 else X).numpy(force=True)
     if isinstance(X, np.ndarray) and X.dtype == object:
         return with_nan(X)
-    if hasattr(X, "iloc") and hasattr(X, "columns") and any(dtype.kind == "O" for dtype in X.dtypes):
+    if (
+        hasattr(X, "iloc")
+        and hasattr(X, "columns")
+        and any(dtype.kind == "O" for dtype in X.dtypes)
+    ):
         return X.mask(X.isna(), np.nan)
     return X
 
@@ -115,9 +134,14 @@ def in_memory(X: np.ndarray | Tensor) -> Source:
 
 def weighted_source(source: Source, sample_weight: Any) -> Source:
     """The rows whose weight is not zero, with their weights."""
-    weight = _check_sample_weight(sample_weight, np.empty((source.n_rows, 1)), dtype=np.float64, ensure_non_negative=True)
+    weight = _check_sample_weight(
+        sample_weight, np.empty((source.n_rows, 1)), dtype=np.float64, ensure_non_negative=True
+    )
     if not weight.any():
-        raise ValueError("sample_weight is zero for every row, so there is nothing to train on; give some row a weight over 0.")
+        raise ValueError(
+            "sample_weight is zero for every row, so there is nothing to train on; give some row a "
+            "weight over 0."
+        )
     smallest, largest = FLOAT32
     if weight.max() > largest or weight[weight > 0].min() < smallest:
         weight = weight / weight.max()
@@ -139,22 +163,33 @@ def check_observed(source: Source) -> None:
         observed += len(block.x) if block.mask is None else block.mask.sum(0).cpu().numpy()
     empty = np.flatnonzero(observed == 0)
     if len(empty):
-        raise ValueError(f"X has only missing values in column {', '.join(map(str, empty))}; drop what was never observed.")
+        raise ValueError(
+            f"X has only missing values in column {', '.join(map(str, empty))}; drop what was "
+            "never observed."
+        )
 
 
 def is_tensor(X: Any) -> bool:
-    """Whether X is a tensor that scikit-learn is to take as it is (its setting ``array_api_dispatch``)."""
+    """Whether X is a tensor that scikit-learn is to take as it is (its setting
+    ``array_api_dispatch``).
+    """
     return isinstance(X, Tensor) and get_config()["array_api_dispatch"]
 
 
 def reversing_labels(y: ArrayLike | None) -> str | None:
-    """The two labels in y, if outliers seem to be the greater one: they are few, and the labels are not -1 and 1.
+    """The two labels in y, if outliers seem to be the greater one: they are few, and the labels are
+    not -1 and 1.
 
-    scikit-learn's scorers take the greater of two labels for the positive class, so inliers must have it: 1, with -1 for outliers.
+    scikit-learn's scorers take the greater of two labels for the positive class, so inliers must
+    have it: 1, with -1 for outliers.
     """
     try:
         labels = np.asarray(y)
-        found = sorted(set(labels.tolist())) if labels.ndim == 1 and labels.dtype.kind in "USObiuf" else []
+        found = (
+            sorted(set(labels.tolist()))
+            if labels.ndim == 1 and labels.dtype.kind in "USObiuf"
+            else []
+        )
     except (TypeError, ValueError, RuntimeError):  # of values that have no order, the scorers tell
         return None
     if len(found) != 2 or found == [-1, 1] or not 0 < (labels == found[1]).mean() < FEW_OUTLIERS:

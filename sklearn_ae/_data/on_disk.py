@@ -1,4 +1,6 @@
-"""Rows that stay where they are: memory maps, HDF5 and Zarr arrays, and Arrow tables, read block by block."""
+"""Rows that stay where they are: memory maps, HDF5 and Zarr arrays, and Arrow tables, read block by
+block.
+"""
 
 import mmap
 from typing import Any
@@ -17,7 +19,8 @@ NEAR = 64  # rows between two that are wanted which are read with them
 
 
 class DiskSource(Source):
-    """Rows of something that gives consecutive rows by slicing, such as a memory map. Never read as a whole.
+    """Rows of something that gives consecutive rows by slicing, such as a memory map. Never read as
+    a whole.
 
     Parameters
     ----------
@@ -47,7 +50,9 @@ class DiskSource(Source):
             x = torch.from_numpy(self._read(start, stop))
         else:
             wanted = np.arange(self.n_rows)[rows] if isinstance(rows, slice) else rows.numpy()
-            x = torch.from_numpy(self._gather(wanted if self.positions is None else self.positions[wanted]))
+            x = torch.from_numpy(
+                self._gather(wanted if self.positions is None else self.positions[wanted])
+            )
         gaps = None if self._gaps is False else missing(x)
         if gaps is not None:
             return Batch(torch.where(gaps, 0, x), weight, ~gaps)
@@ -56,13 +61,21 @@ class DiskSource(Source):
     def subset(self, positions: np.ndarray) -> "DiskSource":
         part = DiskSource.__new__(DiskSource)
         part.__dict__.update(self.__dict__)
-        part.positions = np.asarray(positions, position_type(self.n_rows)) if self.positions is None else self.positions[positions]
-        part.weight = None if self.weight is None else self.weight[torch.from_numpy(np.asarray(positions))]
+        part.positions = (
+            np.asarray(positions, position_type(self.n_rows))
+            if self.positions is None
+            else self.positions[positions]
+        )
+        part.weight = (
+            None if self.weight is None else self.weight[torch.from_numpy(np.asarray(positions))]
+        )
         part.n_rows = len(positions)
         return part
 
     def shuffled(self, n_together: int) -> Tensor:
-        """Short runs of consecutive rows in random order, then rows in random order within each `n_together` of them."""
+        """Short runs of consecutive rows in random order, then rows in random order within each
+        `n_together` of them.
+        """
         run = max(1, SHUFFLED_BYTES // (self.dtype.itemsize * self.n_features))
         order, n_placed = np.empty(self.n_rows, position_type(self.n_rows)), 0
         for start in (torch.randperm(-(-self.n_rows // run)) * run).tolist():
@@ -78,33 +91,45 @@ class DiskSource(Source):
         order = np.argsort(rows, kind="stable")
         inverse = rows[order]
         result = np.empty((len(rows), self.n_features), self.dtype)
-        part = inverse // max(1, RUN_BYTES // (self.dtype.itemsize * self.n_features))  # no run is longer than this
+        # no run is longer than this
+        part = inverse // max(1, RUN_BYTES // (self.dtype.itemsize * self.n_features))
         edges = np.flatnonzero((np.diff(inverse) > NEAR) | (np.diff(part) > 0)) + 1
         for first, last in zip(np.r_[0, edges], np.r_[edges, len(rows)], strict=True):
             start, stop = inverse[first], inverse[last - 1] + 1
-            result[order[first:last]] = self._read(int(start), int(stop))[inverse[first:last] - start]
+            result[order[first:last]] = self._read(int(start), int(stop))[
+                inverse[first:last] - start
+            ]
         return result
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         """Consecutive rows, copied."""
         if hasattr(self.X, "slice"):  # a table of Arrow
             table = self.X.slice(start, stop - start)
-            return np.column_stack([column.to_numpy() for column in table.columns]).astype(self.dtype, copy=False)
+            return np.column_stack([column.to_numpy() for column in table.columns]).astype(
+                self.dtype, copy=False
+            )
         rows = np.array(self.X[start:stop], self.dtype)
         pages = getattr(self.X, "_mmap", None)
         if isinstance(self.X, np.memmap) and pages is not None:
-            pages.madvise(mmap.MADV_DONTNEED)  # the pages stay in the system's cache, but no longer count as ours
+            # the pages stay in the system's cache, but no longer count as ours
+            pages.madvise(mmap.MADV_DONTNEED)
         return rows
 
 
 def position_type(n_rows: int) -> type[np.signedinteger]:
-    """Whole numbers that count so many rows, and take half the memory where they can: of rows on disk there are many."""
+    """Whole numbers that count so many rows, and take half the memory where they can: of rows on
+    disk there are many.
+    """
     return np.int32 if n_rows <= np.iinfo(np.int32).max else np.int64
 
 
 def is_on_disk(X: Any) -> bool:
-    """Whether X is read block by block: a large memory map, an array of HDF5 or Zarr, or a table of Arrow."""
+    """Whether X is read block by block: a large memory map, an array of HDF5 or Zarr, or a table of
+    Arrow.
+    """
     if isinstance(X, np.memmap):
         return X.ndim == 2 and X.nbytes > MEMORY_BYTES and X.dtype.kind in "biuf"
     kind = type(X).__module__.partition(".")[0]
-    return (kind in ("h5py", "zarr") and len(getattr(X, "shape", ())) == 2) or (kind == "pyarrow" and hasattr(X, "column_names"))
+    return (kind in ("h5py", "zarr") and len(getattr(X, "shape", ())) == 2) or (
+        kind == "pyarrow" and hasattr(X, "column_names")
+    )

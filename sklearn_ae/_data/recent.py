@@ -39,7 +39,9 @@ class HeldOut(NamedTuple):
         if self.weight is not None or others.weight is not None:
             parts = [np.ones(len(x), np.float32) if w is None else w for x, w in (others, self)]
             weight = np.concatenate(parts)[-most:]
-        return HeldOut(np.concatenate([others.values, self.values], dtype=others.values.dtype)[-most:], weight)
+        return HeldOut(
+            np.concatenate([others.values, self.values], dtype=others.values.dtype)[-most:], weight
+        )
 
     def source(self) -> ArraySource:
         source = ArraySource(self.values)

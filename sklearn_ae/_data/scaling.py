@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from sklearn_ae._data.sources import Source
 
 LIMIT = 1e15  # far enough, and squares stay finite in float32
-QUANTILE_ROWS, QUANTILE_VALUES = 10_000, 2**25  # enough for quantiles to be known to a hundredth; fewer rows where they are wide
+# enough for quantiles to be known to a hundredth; fewer rows where they are wide
+QUANTILE_ROWS, QUANTILE_VALUES = (
+    10_000,
+    2**25,
+)
 COMMON = 0.9  # share of the rows that have the same value where a feature counts as nearly constant
 BOUND = 2.0  # largest scaled value of such a feature
 SQUARABLE = 1e-140, 1e140  # magnitudes whose squares, and sums of them, are exact in float64
@@ -51,9 +55,11 @@ class Scaling:
         return replace(self, limits=limits) if np.isfinite(limits).all() else self
 
     def transform_for(self, dtype: torch.dtype) -> Callable[..., Tensor]:
-        """The map from rows of this type in data units to float32 in scaled units. It leaves its input as it is.
+        """The map from rows of this type in data units to float32 in scaled units. It leaves its
+        input as it is.
 
-        It may be given a mask of what was observed. Values in gaps then change no others; what it gives for gaps means nothing.
+        It may be given a mask of what was observed. Values in gaps then change no others; what it
+        gives for gaps means nothing.
         """
         if self.center is None or self.scale is None:
             return lambda x, mask=None: x.clamp(*self.limits).to(torch.float32)
@@ -77,8 +83,9 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
     Parameters
     ----------
     kind : {"standard", "mixed", "bounded", "robust", "uniform"} or None
-        Mean and standard deviation; that, but one half for columns of zeros and ones; the first, nearly constant features
-        bounded; median and spread of the middle; one factor for all features, so that zeros stay zeros; or no scaling.
+        Mean and standard deviation; that, but one half for columns of zeros and ones; the first,
+        nearly constant features bounded; median and spread of the middle; one factor for all
+        features, so that zeros stay zeros; or no scaling.
     source : Source
         Rows in the data's own units.
     random_state : RandomState
@@ -105,8 +112,8 @@ def fit_scaling(kind: str | None, source: "Source", random_state: np.random.Rand
 class RunningScaling:
     """A scaling that follows a stream: of all rows so far, or of about the last `memory`.
 
-    ``"standard"``, ``"mixed"``, ``"bounded"`` and ``"uniform"`` follow the moments of the rows, ``"robust"`` moves towards each
-    chunk's quantiles.
+    ``"standard"``, ``"mixed"``, ``"bounded"`` and ``"uniform"`` follow the moments of the rows,
+    ``"robust"`` moves towards each chunk's quantiles.
 
     Parameters
     ----------
@@ -122,17 +129,25 @@ class RunningScaling:
     deviation: np.ndarray | None = None
 
     @classmethod
-    def after(cls, scaling: Scaling | None, kind: str | None, n_rows: int, memory: int) -> "RunningScaling":
+    def after(
+        cls, scaling: Scaling | None, kind: str | None, n_rows: int, memory: int
+    ) -> "RunningScaling":
         """What goes on from a scaling that was computed from `n_rows` rows; None begins anew."""
         if scaling is None or scaling.center is None or scaling.scale is None:
             return cls(kind, memory)
         center, deviation = scaling.center, scaling.scale
         if kind == "mixed":
             zero_one = (deviation == ZERO_ONE) & (center > 0) & (center < 1)
-            deviation = np.where(zero_one, np.sqrt(center * (1 - center), where=zero_one, out=np.zeros_like(center)), deviation)
+            deviation = np.where(
+                zero_one,
+                np.sqrt(center * (1 - center), where=zero_one, out=np.zeros_like(center)),
+                deviation,
+            )
         return cls(kind, memory, n_rows, center, deviation)
 
-    def follow(self, scaling: Scaling | None, source: "Source", random_state: np.random.RandomState) -> Scaling:
+    def follow(
+        self, scaling: Scaling | None, source: "Source", random_state: np.random.RandomState
+    ) -> Scaling:
         """The scaling after another chunk.
 
         Parameters
@@ -154,18 +169,28 @@ class RunningScaling:
                 _, deviation = bounded(few_rows(source, random_state), moments)
         if self.center is None or self.deviation is None:
             self.center, self.deviation = center, deviation
-        share = np.full(len(center), source.n_rows / (min(self.n_rows, self.memory) + source.n_rows))
+        share = np.full(
+            len(center), source.n_rows / (min(self.n_rows, self.memory) + source.n_rows)
+        )
         share[np.isnan(center)] = 0.0  # where a chunk has no observed value
         move = np.nan_to_num(center - self.center)
         between = 0.0 if self.kind == "robust" else move
-        terms = ((1 - share, self.deviation), (share, np.nan_to_num(deviation)), (share * (1 - share), between))
+        terms = (
+            (1 - share, self.deviation),
+            (share, np.nan_to_num(deviation)),
+            (share * (1 - share), between),
+        )
         self.deviation = root_of_squares(terms)
         self.center = self.center + share * move
         self.n_rows += source.n_rows
         if self.kind == "uniform":
             return Scaling(*uniform(Moments(self.center, self.deviation)))
         moments = Moments(self.center, self.deviation)
-        return Scaling(*mixed(moments)) if self.kind == "mixed" else Scaling(moments.mean, moments.scale)
+        return (
+            Scaling(*mixed(moments))
+            if self.kind == "mixed"
+            else Scaling(moments.mean, moments.scale)
+        )
 
 
 def root_of_squares(terms) -> np.ndarray:
@@ -186,18 +211,24 @@ def fits_float32(center: np.ndarray, scale: np.ndarray) -> bool:
 
 
 def check_moderate(source: "Source") -> None:
-    """Raise ValueError if values are too large or too small for a network that computes with them as they are."""
+    """Raise ValueError if values are too large or too small for a network that computes with them
+    as they are.
+    """
     low, high = np.full(source.n_features, np.inf), np.full(source.n_features, -np.inf)
     for X in arrays(source):
-        low, high = np.fmin(low, np.fmin.reduce(X, axis=0)), np.fmax(high, np.fmax.reduce(X, axis=0))
+        low, high = (
+            np.fmin(low, np.fmin.reduce(X, axis=0)),
+            np.fmax(high, np.fmax.reduce(X, axis=0)),
+        )
     feature = np.argmax(np.fmax(-low, high))
     value = max(low[feature], high[feature], key=abs)
     if 1 / LIMIT <= abs(value) <= LIMIT or value == 0:
         return
     raise ValueError(
-        f"The largest value of X, in column {feature}, is {value:g}. Without scaling the network computes with X as it is, in "
-        f"float32, and needs values from {1 / LIMIT:g} to {LIMIT:g}. Put a scaler such as sklearn.preprocessing.StandardScaler "
-        "before it, or leave scaling='auto'."
+        f"The largest value of X, in column {feature}, is {value:g}. Without scaling the network "
+        f"computes with X as it is, in float32, and needs values from {1 / LIMIT:g} to {LIMIT:g}. "
+        "Put a scaler such as sklearn.preprocessing.StandardScaler before it, or leave "
+        "scaling='auto'."
     )
 
 
@@ -230,12 +261,16 @@ def moments_of(blocks: Callable[[], Iterable[tuple[np.ndarray, np.ndarray | None
     Parameters
     ----------
     blocks : callable
-        Gives the blocks anew at each call: rows (n, n_features), NaN where a value is missing, and their weights (n,) or None.
+        Gives the blocks anew at each call: rows (n, n_features), NaN where a value is missing, and
+        their weights (n,) or None.
     """
     low, high, scaler = np.inf, -np.inf, StandardScaler()
     with np.errstate(all="ignore"):  # squares out of range are computed again below
         for X, weight in blocks():
-            low, high = np.fmin(low, np.fmin.reduce(X, axis=0)), np.fmax(high, np.fmax.reduce(X, axis=0))
+            low, high = (
+                np.fmin(low, np.fmin.reduce(X, axis=0)),
+                np.fmax(high, np.fmax.reduce(X, axis=0)),
+            )
             scaler.partial_fit(X, sample_weight=weight)
     mean, deviation = scaler.mean_, positive_deviation(scaler)
     largest = np.fmax(-low, high).astype(np.float64)
@@ -250,36 +285,54 @@ def moments_of(blocks: Callable[[], Iterable[tuple[np.ndarray, np.ndarray | None
 
 
 def positive_deviation(scaler: StandardScaler) -> np.ndarray:
-    """Standard deviations; 0 where a variance is no more than the rounding of two passes makes it (Chan et al., 1983)."""
-    n, mean, variance = scaler.n_samples_seen_, np.asarray(scaler.mean_, np.float64), np.asarray(scaler.var_, np.float64)
+    """Standard deviations; 0 where a variance is no more than the rounding of two passes makes it
+    (Chan et al., 1983).
+    """
+    n, mean, variance = (
+        scaler.n_samples_seen_,
+        np.asarray(scaler.mean_, np.float64),
+        np.asarray(scaler.var_, np.float64),
+    )
     with np.errstate(all="ignore"):
-        return np.where(variance > n * EPS * variance + (n * EPS * mean) ** 2, np.sqrt(variance), 0.0)
+        return np.where(
+            variance > n * EPS * variance + (n * EPS * mean) ** 2, np.sqrt(variance), 0.0
+        )
 
 
 def uniform(moments: Moments) -> tuple[np.ndarray, np.ndarray]:
     """Zeros, and for all features the root of their mean square."""
     share = np.full(len(moments.mean), 1 / len(moments.mean))
     unit = max(np.abs(moments.mean).max(), moments.deviation.max())
-    scale = unit * np.sqrt((share * ((moments.mean / unit) ** 2 + (moments.deviation / unit) ** 2)).sum()) if unit > 0 else 1.0
+    scale = (
+        unit
+        * np.sqrt((share * ((moments.mean / unit) ** 2 + (moments.deviation / unit) ** 2)).sum())
+        if unit > 0
+        else 1.0
+    )
     return np.zeros_like(moments.mean), np.full_like(moments.mean, scale)
 
 
 def mixed(moments: Moments) -> tuple[np.ndarray, np.ndarray]:
-    """Means and standard deviations, but one half for columns of zeros and ones, so that rare ones do not weigh more than numbers.
+    """Means and standard deviations, but one half for columns of zeros and ones, so that rare ones
+    do not weigh more than numbers.
 
-    These are known by their moments: only for zeros and ones is the mean of the squares that of the values.
+    These are known by their moments: only for zeros and ones is the mean of the squares that of the
+    values.
     """
     mean = moments.mean.clip(0, 1)
     variance = mean * (1 - mean)
-    zero_one = (variance > 0) & np.isclose(moments.deviation.clip(max=1) ** 2, variance, rtol=1e-6, atol=0)
+    zero_one = (variance > 0) & np.isclose(
+        moments.deviation.clip(max=1) ** 2, variance, rtol=1e-6, atol=0
+    )
     return moments.mean, np.where(zero_one, ZERO_ONE, moments.scale)
 
 
 def bounded(X: np.ndarray, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
-    """Center and scale, the latter at least half of the largest deviation where nine tenths of the rows have the same value.
+    """Center and scale, the latter at least half of the largest deviation where nine tenths of the
+    rows have the same value.
 
-    Divided by its standard deviation, such a feature is zero nearly always and dozens now and then; noise of the size that
-    other features have would be hundreds.
+    Divided by its standard deviation, such a feature is zero nearly always and dozens now and then;
+    noise of the size that other features have would be hundreds.
     """
     low, high = quantiles(X, [(1 - COMMON) / 2, (1 + COMMON) / 2])
     reach = np.fmax(moments.mean - moments.low, moments.high - moments.mean)
@@ -287,15 +340,18 @@ def bounded(X: np.ndarray, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
 
 
 def robust(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Medians, and the spread from the 10% to the 90% quantile, as a normal distribution's standard deviation.
+    """Medians, and the spread from the 10% to the 90% quantile, as a normal distribution's standard
+    deviation.
 
-    The spread is at least 0.3 standard deviations, so that a feature most of whose values are one does not explode, and 1 for
-    constant features. Where a feature has two values only, they are half a unit apart: a category that a fifth of the rows have is
-    not far out.
+    The spread is at least 0.3 standard deviations, so that a feature most of whose values are one
+    does not explode, and 1 for constant features. Where a feature has two values only, they are
+    half a unit apart: a category that a fifth of the rows have is not far out.
     """
     low, center, high = quantiles(X.astype(np.float64, copy=False), [0.1, 0.5, 0.9])
     deviation = moments_of(lambda: [(X, None)]).scale
-    scale = np.maximum((high - low) / 2.5631, 0.3 * np.where(high > low, deviation, deviation / 0.3))
+    scale = np.maximum(
+        (high - low) / 2.5631, 0.3 * np.where(high > low, deviation, deviation / 0.3)
+    )
     least, most = np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)
     two = ((least == X) | (most == X) | np.isnan(X)).all(axis=0) & (most > least)
     return center, np.where(two, (most - least) / LEVELS_APART, scale)
@@ -311,10 +367,14 @@ def quantiles(X: np.ndarray, shares: list[float]) -> np.ndarray:
 
 
 def few_rows(source: "Source", random_state: np.random.RandomState) -> np.ndarray:
-    """The rows in random order, or a random choice of them where they are many; NaN where a value is missing."""
+    """The rows in random order, or a random choice of them where they are many; NaN where a value
+    is missing.
+    """
     n = min(QUANTILE_ROWS, max(100, QUANTILE_VALUES // source.n_features))
     batch = source.take(torch.from_numpy(source.representative(n, random_state)))
-    return (batch.x if batch.mask is None else torch.where(batch.mask, batch.x, torch.nan)).numpy(force=True)
+    return (batch.x if batch.mask is None else torch.where(batch.mask, batch.x, torch.nan)).numpy(
+        force=True
+    )
 
 
 def as_tensor(X: np.ndarray) -> Tensor:
@@ -323,6 +383,7 @@ def as_tensor(X: np.ndarray) -> Tensor:
         X = X.copy()
     if X.flags.writeable:
         return torch.from_numpy(X)
-    with warnings.catch_warnings():  # torch warns that a read-only array must not be written to; nothing here writes
+    # torch warns that a read-only array must not be written to; nothing here writes
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
         return torch.from_numpy(np.asarray(X))

@@ -1,7 +1,9 @@
-"""Sources of rows: the one way in which scaling, training, validation, calibration and inference read data.
+"""Sources of rows: the one way in which scaling, training, validation, calibration and inference
+read data.
 
-A source has ``n_rows`` and ``n_features``, and gives a `Batch` by ``take``. Nothing else knows how the data lie in memory: another
-container is another class here. `Scaled` is a source too; it gives what networks are trained on.
+A source has ``n_rows`` and ``n_features``, and gives a `Batch` by ``take``. Nothing else knows how
+the data lie in memory: another container is another class here. `Scaled` is a source too; it gives
+what networks are trained on.
 """
 
 import copy
@@ -49,7 +51,9 @@ class Source(Dataset):
 
     @property
     def n_all(self) -> int:
-        """Rows that are trained on: more than `n_rows` where these are drawn from those of several processes."""
+        """Rows that are trained on: more than `n_rows` where these are drawn from those of several
+        processes.
+        """
         return self.n_rows
 
     def forget_equal_weights(self) -> None:
@@ -105,17 +109,22 @@ class Source(Dataset):
         return moments_of(lambda: map(observed, self.blocks()))
 
     def representative(self, n: int, random_state: np.random.RandomState) -> np.ndarray:
-        """Positions of about `n` rows in random order, each as often as its weight asks for: all of them if they are few."""
+        """Positions of about `n` rows in random order, each as often as its weight asks for: all of
+        them if they are few.
+        """
         if self.weight is None:
             return random_state.permutation(self.n_rows)[:n]
         share = np.cumsum(self.weight.double().numpy())
         n = min(n, 8 * self.n_rows)
-        return random_state.permutation(np.searchsorted(share, share[-1] * (np.arange(n) + random_state.random_sample()) / n))
+        return random_state.permutation(
+            np.searchsorted(share, share[-1] * (np.arange(n) + random_state.random_sample()) / n)
+        )
 
     def __len__(self) -> int:
         return self.n_rows
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:  # as torch's and skorch's tools read a data set
+    # as torch's and skorch's tools read a data set
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         x = self.take(torch.tensor([index])).x.squeeze(-2)
         return x, x
 
@@ -206,14 +215,21 @@ class SparseSource(Source):
 
     def subset(self, positions: np.ndarray) -> "SparseSource":
         part = SparseSource(self.X[positions])
-        part.weight = None if self.weight is None else self.weight[torch.from_numpy(np.asarray(positions))]
+        part.weight = (
+            None if self.weight is None else self.weight[torch.from_numpy(np.asarray(positions))]
+        )
         return part
 
     def range(self) -> tuple[float, float]:
-        return (min(0.0, float(np.nanmin(self.X.data))), max(0.0, float(np.nanmax(self.X.data)))) if self.X.nnz else (0.0, 0.0)
+        return (
+            (min(0.0, float(np.nanmin(self.X.data))), max(0.0, float(np.nanmax(self.X.data))))
+            if self.X.nnz
+            else (0.0, 0.0)
+        )
 
     def moments(self) -> Moments:
-        if self.has_gaps and self.weight is not None:  # scikit-learn takes their weight from the sum, which rounding may leave at 0
+        # scikit-learn takes their weight from the sum, which rounding may leave at 0
+        if self.has_gaps and self.weight is not None:
             return super().moments()
         low, high = min_max_axis(self.X, axis=0, ignore_nan=True)
         largest = np.fmax(-low, high).astype(np.float64)
@@ -227,7 +243,8 @@ class SparseSource(Source):
 class Scaled(Source):
     """The rows of another source, scaled, float32, on the device.
 
-    A copy of all of them is kept where it is small; otherwise they are read and scaled when they are asked for.
+    A copy of all of them is kept where it is small; otherwise they are read and scaled when they
+    are asked for.
 
     Parameters
     ----------
@@ -239,8 +256,16 @@ class Scaled(Source):
 
     def __init__(self, source: Source, scaling: Scaling, device: torch.device):
         self.source, self.scaling, self.device = source, scaling, device
-        self.n_rows, self.n_features, self.dtype = source.n_rows, source.n_features, np.dtype(np.float32)
-        self.has_gaps, self.weight, self.read_bytes = source.has_gaps, source.weight, source.read_bytes
+        self.n_rows, self.n_features, self.dtype = (
+            source.n_rows,
+            source.n_features,
+            np.dtype(np.float32),
+        )
+        self.has_gaps, self.weight, self.read_bytes = (
+            source.has_gaps,
+            source.weight,
+            source.read_bytes,
+        )
         self.spread = source.spread
         self.mean_weight: Any = None if self.weight is None else self.weight.double().mean().float()
         self.row_bytes = (5 if self.has_gaps else 4) * self.n_features
@@ -279,7 +304,9 @@ class Scaled(Source):
         resident = Batch(
             torch.empty(self.n_rows, self.n_features, device=self.device),
             None if self.weight is None else (self.weight / self.mean_weight).to(self.device),
-            torch.empty(self.n_rows, self.n_features, dtype=torch.bool, device=self.device) if self.has_gaps else None,
+            torch.empty(self.n_rows, self.n_features, dtype=torch.bool, device=self.device)
+            if self.has_gaps
+            else None,
         )
         for start in range(0, self.n_rows, step):
             block = self._read(slice(start, start + step))
@@ -329,7 +356,8 @@ def missing(x: Tensor) -> Tensor | None:
     infinite = x.isinf().any(0)
     if bool(infinite.any()):
         raise ValueError(
-            f"X contains infinity, for example in column {int(infinite.nonzero()[0])}. Leave such rows out, or set NaN."
+            f"X contains infinity, for example in column {int(infinite.nonzero()[0])}. Leave such "
+            "rows out, or set NaN."
         )
     gaps = x.isnan()
     return gaps if bool(gaps.any()) else None

@@ -1,4 +1,6 @@
-"""Rows that lie in several processes: what is computed from all of them, and a sample that each process has."""
+"""Rows that lie in several processes: what is computed from all of them, and a sample that each
+process has.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,8 @@ class Alike(Source):
 
 
 class Sample(Alike):
-    """Rows drawn from those of all processes, the same in each; moments and range are those of all rows.
+    """Rows drawn from those of all processes, the same in each; moments and range are those of all
+    rows.
 
     A subset of them stands for all rows but those of the sample that it leaves out: with rows held
     out of the sample, ``own_rows`` are the others of this process.
@@ -73,12 +76,19 @@ class Sample(Alike):
 
     def own_rows(self) -> Alike:
         """The rows of this process that these stand for."""
-        left_out = self.spread.drawn[all_but(self.which, len(self.spread.drawn))] - self.spread.start
+        left_out = (
+            self.spread.drawn[all_but(self.which, len(self.spread.drawn))] - self.spread.start
+        )
         own = self.spread.own
         return own.subset(all_but(left_out[(left_out >= 0) & (left_out < own.n_rows)], own.n_rows))
 
     def subset(self, positions: np.ndarray) -> Sample:
-        return Sample(self.rows.subset(positions), self.has_gaps, self.spread, self.which[np.asarray(positions)])
+        return Sample(
+            self.rows.subset(positions),
+            self.has_gaps,
+            self.spread,
+            self.which[np.asarray(positions)],
+        )
 
     def moments(self) -> Moments:
         return self.spread.moments
@@ -115,7 +125,11 @@ class Spread:
             own, same = check()
             if own is None:
                 return same, None
-            ends = (1.0, 1.0) if own.weight is None else (float(own.weight.min()), float(own.weight.max()))
+            ends = (
+                (1.0, 1.0)
+                if own.weight is None
+                else (float(own.weight.min()), float(own.weight.max()))
+            )
             return same, (own.n_rows, own.has_gaps, own.is_sparse, *ends)
 
         told = processes.together(describe)
@@ -136,7 +150,9 @@ class Spread:
 
     @cached_property
     def _told(self) -> list[tuple]:
-        """Weights, means, deviations, smallest and largest values, and ranges, of each process with rows."""
+        """Weights, means, deviations, smallest and largest values, and ranges, of each process with
+        rows.
+        """
 
         def compute() -> tuple | None:
             rows = self.own.rows
@@ -158,19 +174,35 @@ class Spread:
     @cached_property
     def moments(self) -> Moments:
         """Those of all rows, merged from each process's."""
-        weight, mean, deviation, low, high = (np.array(part) for part in list(zip(*self._told, strict=True))[:5])
+        weight, mean, deviation, low, high = (
+            np.array(part) for part in list(zip(*self._told, strict=True))[:5]
+        )
         total = weight.sum(0)
         empty = np.flatnonzero(total == 0)
         if len(empty):
-            raise ValueError(f"X has only missing values in column {', '.join(map(str, empty))}; drop what was never observed.")
-        share, mean, deviation = weight / total, np.where(weight > 0, mean, 0), np.where(weight > 0, deviation, 0)
+            raise ValueError(
+                f"X has only missing values in column {', '.join(map(str, empty))}; drop what was "
+                "never observed."
+            )
+        share, mean, deviation = (
+            weight / total,
+            np.where(weight > 0, mean, 0),
+            np.where(weight > 0, deviation, 0),
+        )
         merged = (share * mean).sum(0)
         terms = [
-            (s, value) for s, m, d in zip(share, mean, deviation, strict=True) for value in (d, np.where(s > 0, m - merged, 0))
+            (s, value)
+            for s, m, d in zip(share, mean, deviation, strict=True)
+            for value in (d, np.where(s > 0, m - merged, 0))
         ]
         spread = root_of_squares(terms)
         rounding = self.n_rows * EPS * np.abs(merged)  # of two processes' means of the same value
-        return Moments(merged, np.where(spread > rounding, spread, 0.0), np.fmin.reduce(low), np.fmax.reduce(high))
+        return Moments(
+            merged,
+            np.where(spread > rounding, spread, 0.0),
+            np.fmin.reduce(low),
+            np.fmax.reduce(high),
+        )
 
     @cached_property
     def range(self) -> tuple[float, float]:
@@ -180,11 +212,19 @@ class Spread:
     def sample(self, random_state: RandomState) -> Sample:
         """All rows if they are few, or some drawn from all processes alike, gathered in each."""
         _ = self.moments  # whose errors come first
-        most = max(_defaults.FEWEST_GATHERED, min(_defaults.MOST_GATHERED, _defaults.START_VALUES // self.own.n_features))
+        most = max(
+            _defaults.FEWEST_GATHERED,
+            min(_defaults.MOST_GATHERED, _defaults.START_VALUES // self.own.n_features),
+        )
         self.drawn = np.arange(self.n_rows)
         if self.n_rows > most:
-            self.drawn = np.sort(sample_without_replacement(self.n_rows, most, random_state=random_state))
-        mine = self.drawn[(self.drawn >= self.start) & (self.drawn < self.start + self.own.n_rows)] - self.start
+            self.drawn = np.sort(
+                sample_without_replacement(self.n_rows, most, random_state=random_state)
+            )
+        mine = (
+            self.drawn[(self.drawn >= self.start) & (self.drawn < self.start + self.own.n_rows)]
+            - self.start
+        )
 
         def chosen() -> tuple | None:
             rows = self.own.rows.subset(mine)
@@ -199,7 +239,9 @@ class Spread:
         if self.is_sparse:
             rows: Source = SparseSource(sparse.vstack(values, format="csr"))
         else:
-            rows = ArraySource(np.concatenate([x.toarray() if sparse.issparse(x) else x for x in values]))
+            rows = ArraySource(
+                np.concatenate([x.toarray() if sparse.issparse(x) else x for x in values])
+            )
         rows.weight = None if weights[0] is None else torch.from_numpy(np.concatenate(weights))
         return Sample(rows, self.own.has_gaps, self, np.arange(len(self.drawn)))
 
@@ -218,6 +260,7 @@ def agreed(told: list[dict]) -> dict:
             first, before = known.setdefault(name, (rank, value))
             if value != before:
                 raise ValueError(
-                    f"Rank {rank}: {name} is {value!r}, but {before!r} at rank {first}; it must be the same everywhere."
+                    f"Rank {rank}: {name} is {value!r}, but {before!r} at rank {first}; it must be "
+                    "the same everywhere."
                 )
     return {name: value for name, (_, value) in known.items()}

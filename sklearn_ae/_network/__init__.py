@@ -1,1 +1,1 @@
-"""The networks: one autoencoder, several side by side, and the blueprint that each is built from."""
+"""The networks: one autoencoder, or several side by side."""

@@ -12,8 +12,8 @@ from sklearn_ae._data.batch import Batch
 class Autoencoder(nn.Module):
     """An encoder and a decoder with what stands between them. Everything is in scaled units.
 
-    Methods take rows `x` and, where values are missing, a `mask` of the same shape that is True where one was observed; `x` is zero
-    elsewhere.
+    Methods take rows `x` and, where values are missing, a `mask` of the same shape that is True
+    where one was observed; `x` is zero elsewhere.
 
     Parameters
     ----------
@@ -28,17 +28,29 @@ class Autoencoder(nn.Module):
     corruption : callable or None
         Applied to the input in training.
     copies_input : bool
-        Whether encoder and decoder get copies of what they map, since they may work in place or ask for rows that are contiguous.
+        Whether encoder and decoder get copies of what they map, since they may work in place or ask
+        for rows that are contiguous.
     filler : GapFiller, MeanFiller, MaskFiller or None
-        Fills gaps where training rows have some. In training a share of the values is then hidden too, and has to be told from the
-        others. Where the filler learns from what is hidden, its values take the place of the decoder's in the gaps.
+        Fills gaps where training rows have some. In training a share of the values is then hidden
+        too, and has to be told from the others. Where the filler learns from what is hidden, its
+        values take the place of the decoder's in the gaps.
     n_unused : int
         How many of the last components of an ordered code are not in use once it is trained.
     """
 
     cost_weight: Tensor
 
-    def __init__(self, encoder, decoder, latent, loss, corruption=None, copies_input=False, filler=None, n_unused=0):
+    def __init__(
+        self,
+        encoder,
+        decoder,
+        latent,
+        loss,
+        corruption=None,
+        copies_input=False,
+        filler=None,
+        n_unused=0,
+    ):
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
@@ -48,11 +60,15 @@ class Autoencoder(nn.Module):
         self.copies_input = copies_input
         self.filler = filler
         self.n_unused = n_unused
-        self.learning = False  # True inside fit, its validation included: corruption and random codes are in force
-        self.register_buffer("cost_weight", torch.ones(()), persistent=False)  # of the latent's cost
+        # True inside fit, its validation included: corruption and random codes are in force
+        self.learning = False
+        # of the latent's cost
+        self.register_buffer("cost_weight", torch.ones(()), persistent=False)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Raw reconstructions (n_samples, n_features) and, if codes cost anything, the costs (n_samples,)."""
+        """Raw reconstructions (n_samples, n_features) and, if codes cost anything, the costs
+        (n_samples,).
+        """
         if self.learning and self.corruption is not None:
             x = self.corruption(x)
         if self.learning and self.filler is not None:
@@ -65,7 +81,9 @@ class Autoencoder(nn.Module):
         return (raw,) if cost is None else (raw, cost)
 
     def objective(self, batch: Batch, raw: Tensor, cost: Tensor | None = None) -> Tensor:
-        """Loss and cost of each row (n_samples,), whose weighted mean training lowers; the batch is clean."""
+        """Loss and cost of each row (n_samples,), whose weighted mean training lowers; the batch is
+        clean.
+        """
         loss = self.loss(raw, batch.x, batch.mask)
         if self.latent.stochastic:
             n_observed = batch.x.shape[1] if batch.mask is None else batch.mask.sum(1)
@@ -77,7 +95,9 @@ class Autoencoder(nn.Module):
         return self._encoded(self._fill(x, mask)[0])
 
     def _fill(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Rows without gaps for the encoder, and the raw output for the gaps if the filler has learnt one."""
+        """Rows without gaps for the encoder, and the raw output for the gaps if the filler has
+        learnt one.
+        """
         if mask is None:
             return x, None
         x = torch.where(mask, x, 0)
@@ -85,7 +105,11 @@ class Autoencoder(nn.Module):
 
     def _with_values(self, raw: Tensor, values: Tensor | None, mask: Tensor | None) -> Tensor:
         """Raw output, with the filler's in the gaps."""
-        return raw if values is None or mask is None else torch.where(mask, raw, self.filler.joined(values, raw))
+        return (
+            raw
+            if values is None or mask is None
+            else torch.where(mask, raw, self.filler.joined(values, raw))
+        )
 
     def _encoded(self, x: Tensor) -> Tensor:
         return self.encoder(self._own(x))
@@ -100,15 +124,23 @@ class Autoencoder(nn.Module):
         """Codes (n_samples, n_components)."""
         return self._in_use(self.latent.code(self.encoder_output(x, mask), sample=False))
 
-    def raw_output(self, x: Tensor, mask: Tensor | None = None, n_components: int | None = None) -> Tensor:
-        """Raw reconstructions (n_samples, n_features), of missing values too; from the first components of an ordered code."""
+    def raw_output(
+        self, x: Tensor, mask: Tensor | None = None, n_components: int | None = None
+    ) -> Tensor:
+        """Raw reconstructions (n_samples, n_features), of missing values too; from the first
+        components of an ordered code.
+        """
         x, values = self._fill(x, mask)
         z = self.latent.code(self._encoded(x), sample=False)
         if n_components is not None or self.n_unused:
-            z = self.latent.truncate(z, z.shape[-1] - self.n_unused if n_components is None else n_components)
+            z = self.latent.truncate(
+                z, z.shape[-1] - self.n_unused if n_components is None else n_components
+            )
         return self._with_values(self.decoder(self._own(z)), values, mask)
 
-    def reconstruct(self, x: Tensor, mask: Tensor | None = None, n_components: int | None = None) -> Tensor:
+    def reconstruct(
+        self, x: Tensor, mask: Tensor | None = None, n_components: int | None = None
+    ) -> Tensor:
         """Reconstructions (n_samples, n_features) in scaled units, of missing values too."""
         return self.loss.inverse_link(self.raw_output(x, mask, n_components))
 
@@ -118,10 +150,16 @@ class Autoencoder(nn.Module):
         return self.loss.inverse_link(self.decoder(self._own(z)))
 
     def squared_errors_by_length(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Squared errors summed over what was observed of a row, for ordered codes of each length (n_samples, n_components)."""
+        """Squared errors summed over what was observed of a row, for ordered codes of each length
+        (n_samples, n_components).
+        """
         z = self.encode(x, mask)
-        errors = [(self.decode(self.latent.truncate(z, k + 1)) - x).square() for k in range(z.shape[-1])]
-        return torch.stack([(one if mask is None else torch.where(mask, one, 0)).sum(-1) for one in errors], -1)
+        errors = [
+            (self.decode(self.latent.truncate(z, k + 1)) - x).square() for k in range(z.shape[-1])
+        ]
+        return torch.stack(
+            [(one if mask is None else torch.where(mask, one, 0)).sum(-1) for one in errors], -1
+        )
 
     def _in_use(self, z: Tensor) -> Tensor:
         return z[..., : z.shape[-1] - self.n_unused]

@@ -11,9 +11,14 @@ from sklearn_ae._data.sources import Scaled
 from sklearn_ae.architectures import Architecture
 
 
-def check_output(architecture: Architecture, name: str, module: nn.Module, n_inputs: int, n_outputs: int) -> None:
+def check_output(
+    architecture: Architecture, name: str, module: nn.Module, n_inputs: int, n_outputs: int
+) -> None:
     """Try a module on two rows, so that sizes that do not fit are reported with the part's name."""
-    message = f"The {name} of {type(architecture).__name__} must take (n_samples, {n_inputs}) and give (n_samples, {n_outputs})"
+    message = (
+        f"The {name} of {type(architecture).__name__} must take (n_samples, {n_inputs}) and give "
+        f"(n_samples, {n_outputs})"
+    )
     try:
         with torch.no_grad():
             result = module.eval()(torch.zeros(2, n_inputs))
@@ -23,20 +28,28 @@ def check_output(architecture: Architecture, name: str, module: nn.Module, n_inp
     if isinstance(shape, str):
         raise ValueError(f"{message}, but it gave a {shape}.")
     if shape != (2, n_outputs):
-        raise ValueError(f"{message}, but it gave {('n_samples', *shape[1:])} from ('n_samples', {n_inputs}).".replace("'", ""))
+        raise ValueError(
+            f"{message}, but it gave {('n_samples', *shape[1:])} from ('n_samples', "
+            f"{n_inputs}).".replace("'", "")
+        )
 
 
-def check_rows_apart(architecture: Architecture, name: str, module: nn.Module, n_inputs: int) -> None:
-    """Refuse a module that, outside of training, gives a row another result when another row stands beside it.
+def check_rows_apart(
+    architecture: Architecture, name: str, module: nn.Module, n_inputs: int
+) -> None:
+    """Refuse a module that, outside of training, gives a row another result when another row stands
+    beside it.
 
-    Scores would depend on what else is scored, and on the zeros with which the last rows are filled up.
+    Scores would depend on what else is scored, and on the zeros with which the last rows are filled
+    up.
     """
     whose = f"The {name} of {type(architecture).__name__}"
     for path, one in module.named_modules():
         if isinstance(one, nn.modules.batchnorm._BatchNorm) and one.running_mean is None:
             raise ValueError(
-                f"{whose} has {f'{path}: ' if path else ''}{one!r}, by which a row's result depends on the rows beside it. "
-                "Use track_running_stats=True, its default, or nn.LayerNorm."
+                f"{whose} has {f'{path}: ' if path else ''}{one!r}, by which a row's result "
+                "depends on the rows beside it. Use track_running_stats=True, its default, or "
+                "nn.LayerNorm."
             )
     if architecture.accepts_strided_input:
         return
@@ -44,13 +57,18 @@ def check_rows_apart(architecture: Architecture, name: str, module: nn.Module, n
     others = torch.cat([rows[:1], torch.linspace(0.5, 1.5, n_inputs)[None]])
     try:
         with torch.no_grad():
-            alike, again, beside = (module.eval()(x.clone())[0].float() for x in (rows, rows, others))
+            alike, again, beside = (
+                module.eval()(x.clone())[0].float() for x in (rows, rows, others)
+            )
     except Exception:  # a module that takes some values only
         return
-    if torch.equal(alike, again) and not torch.allclose(alike, beside, rtol=1e-3, atol=1e-5, equal_nan=True):
+    if torch.equal(alike, again) and not torch.allclose(
+        alike, beside, rtol=1e-3, atol=1e-5, equal_nan=True
+    ):
         raise ValueError(
-            f"{whose} gives a row another result when another row stands beside it, so scores would depend on what else is scored. "
-            "A row's result may depend on its own values only: mind sums, means and attention over the first axis, which is rows."
+            f"{whose} gives a row another result when another row stands beside it, so scores "
+            "would depend on what else is scored. A row's result may depend on its own values "
+            "only: mind sums, means and attention over the first axis, which is rows."
         )
 
 
@@ -62,7 +80,11 @@ def check_batch_norm(module: nn.Module, train: Scaled | Members, batch_size: int
     ValueError
         With the layer's name and the ways out.
     """
-    norms = [(path, one) for path, one in module.named_modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
+    norms = [
+        (path, one)
+        for path, one in module.named_modules()
+        if isinstance(one, nn.modules.batchnorm._BatchNorm)
+    ]
     if batch_size > 1 or not norms:
         return
     with kept_buffers(module), torch.no_grad():
@@ -73,17 +95,26 @@ def check_batch_norm(module: nn.Module, train: Scaled | Members, batch_size: int
                 raise
             path, norm = norms[0]
             raise ValueError(
-                f"batch_size=1 is too small for batch normalisation ({path}: {norm!r}), which compares the rows of a batch"
-                f"{'; there is but one training row' if train.n_rows == 1 else ''}. Use a batch_size of at least 2, "
-                "or layer normalisation: Dense(normalization='layer'), nn.LayerNorm."
+                f"batch_size=1 is too small for batch normalisation ({path}: {norm!r}), which "
+                "compares the rows of a "
+                f"batch{'; there is but one training row' if train.n_rows == 1 else ''}. Use a "
+                "batch_size of at least 2, or layer normalisation: Dense(normalization='layer'), "
+                "nn.LayerNorm."
             ) from error
 
 
 @contextmanager
 def kept_buffers(module: nn.Module) -> Iterator[None]:
-    """Put a module's mode and its buffers back as they were, whether it changes those in place or by assignment."""
+    """Put a module's mode and its buffers back as they were, whether it changes those in place or
+    by assignment.
+    """
     modes = [(one, one.training) for one in module.modules()]
-    buffers = [(one, name, buffer) for one, _ in modes for name, buffer in one._buffers.items() if buffer is not None]
+    buffers = [
+        (one, name, buffer)
+        for one, _ in modes
+        for name, buffer in one._buffers.items()
+        if buffer is not None
+    ]
     before = [(*place, place[-1].clone()) for place in buffers]
     try:
         yield

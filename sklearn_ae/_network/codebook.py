@@ -1,4 +1,4 @@
-"""The default member of an ensemble: an autoencoder whose code says which of a few rows is nearest."""
+"""The default member of an ensemble: its code says which of a few rows is nearest."""
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +9,8 @@ from sklearn_ae.architectures import Architecture, Modules
 class Codebook(Architecture):
     """Vector quantisation as encoder and decoder that share one matrix of rows.
 
-    The encoder gives a one-hot code: which of `n_components` rows is nearest. The decoder gives that
-    row. Gradients of the reconstruction loss move the rows, as in online k-means.
+    The encoder gives a one-hot code: which of `n_components` rows is nearest. The decoder gives
+    that row. Gradients of the reconstruction loss move the rows, as in online k-means.
     """
 
     accepts_strided_input = True

@@ -7,25 +7,39 @@ from torch import Tensor, nn
 
 from sklearn_ae._layers import Linear
 
-MOST_MIXED = 1_000  # features up to which every gap may change every feature for a member of an ensemble
-MOST_DIRECTIONS = 64  # of a covariance that are kept; with more features than that it is not computed exactly
+MOST_MIXED = (
+    1_000  # features up to which every gap may change every feature for a member of an ensemble
+)
+MOST_DIRECTIONS = (
+    64  # of a covariance that are kept; with more features than that it is not computed exactly
+)
 FILL_STEPS = 16  # of conjugate gradients at most; as many as there are features solve any system
 FILL_UNITS = 128  # of the layer that corrects what is filled in
-EM_ROUNDS, EM_WORK = 25, 2**30  # rounds, and multiplications of one at most: rows beyond that are left out
+# rounds, and multiplications of one at most: rows beyond that are left out
+EM_ROUNDS, EM_WORK = (
+    25,
+    2**30,
+)
 WIDE_ROUNDS, WIDE_WORK = 5, 2**34  # the same with more than `MOST_DIRECTIONS` features
 EM_BLOCK = 2**21  # numbers in a block of matrices
 MOST_HIDDEN = 0.3  # of the values of a row that are hidden in training, where data have gaps
 AS_OTHERS = 0.5  # of the rows in training hide what another row lacks, for gaps that go together
-LEAST_MASKED, MOST_MASKED = 0.1, 0.7  # share of a row's values that a masked autoencoder predicts in training
+# share of a row's values that a masked autoencoder predicts in training
+LEAST_MASKED, MOST_MASKED = (
+    0.1,
+    0.7,
+)
 LEAST_NOISE = 1e-5  # variance of what a feature has of its own
 PRIOR_ROWS = 1.0  # as many rows of independent features are added to a covariance
 
 
 class Filler(nn.Module):
-    """Base of what fills gaps. In training, more values are hidden, so that it learns to fill them."""
+    """Base of what fills gaps. In training more values are hidden, to learn to fill them."""
 
     def hide(self, mask: Tensor) -> Tensor:
-        """A mask (..., n_samples, n_features) in which more of each row is hidden: a random share, or what another row lacks."""
+        """A mask (..., n_samples, n_features) in which more of each row is hidden: a random share,
+        or what another row lacks.
+        """
         share, which = (torch.rand_like(mask[..., :1], dtype=torch.float32) for _ in range(2))
         kept = torch.rand_like(mask, dtype=torch.float32) >= MOST_HIDDEN * share
         return mask & torch.where(which < AS_OTHERS, mask.roll(1, -2), kept)
@@ -35,10 +49,11 @@ class Filler(nn.Module):
 
 
 class MeanFiller(Filler):
-    """Fills the gaps of a row for the encoder: ``x + (1 - mask) @ weight``, with learnt weights that start at zero.
+    """Fills the gaps of a row for the encoder: ``x + (1 - mask) @ weight``, with learnt weights
+    that start at zero.
 
-    Gaps arrive as zeros, which is the mean of a standardised feature. What is added depends on which values are missing. With many
-    features each gap adds to its own feature only.
+    Gaps arrive as zeros, which is the mean of a standardised feature. What is added depends on
+    which values are missing. With many features each gap adds to its own feature only.
 
     Parameters
     ----------
@@ -51,7 +66,9 @@ class MeanFiller(Filler):
     def __init__(self, n_features: int):
         super().__init__()
         full = n_features <= self.most_mixed
-        self.weight = nn.Parameter(torch.zeros(n_features, n_features) if full else torch.zeros(n_features))
+        self.weight = nn.Parameter(
+            torch.zeros(n_features, n_features) if full else torch.zeros(n_features)
+        )
 
     def forward(self, x: Tensor, mask: Tensor, loss: nn.Module) -> tuple[Tensor, None]:
         gaps = (~mask).to(x.dtype)
@@ -61,22 +78,27 @@ class MeanFiller(Filler):
 
 
 class MaskFiller(MeanFiller):
-    """Tells the encoder of a masked autoencoder what is hidden: in training a tenth to seven tenths of each row."""
+    """Tells the encoder of a masked autoencoder what is hidden: in training a tenth to seven tenths
+    of each row.
+    """
 
     most_mixed = 256
 
     def hide(self, mask: Tensor) -> Tensor:
-        share = LEAST_MASKED + (MOST_MASKED - LEAST_MASKED) * torch.rand_like(mask[..., :1], dtype=torch.float32)
+        share = LEAST_MASKED + (MOST_MASKED - LEAST_MASKED) * torch.rand_like(
+            mask[..., :1], dtype=torch.float32
+        )
         return mask & (torch.rand_like(mask, dtype=torch.float32) >= share)
 
 
 class GapFiller(Filler):
     r"""Fills the gaps of a row by what its other values make likely.
 
-    First by the conditional mean of a normal distribution,
-    :math:`\mu_m + \Sigma_{mo} \Sigma_{oo}^{-1} (x_o - \mu_o)`, whose mean and covariance come from all rows, gaps included.
-    The system is solved by a fixed number of steps of conjugate gradients. A layer that sees the row so filled, and where its gaps
-    are, adds what is not linear; it learns from values that are hidden in training, and starts at zero.
+    First by the conditional mean of a normal distribution, :math:`\mu_m + \Sigma_{mo}
+    \Sigma_{oo}^{-1} (x_o - \mu_o)`, whose mean and covariance come from all rows, gaps included.
+    The system is solved by a fixed number of steps of conjugate gradients. A layer that sees the
+    row so filled, and where its gaps are, adds what is not linear; it learns from values that are
+    hidden in training, and starts at zero.
 
     Parameters
     ----------
@@ -108,7 +130,9 @@ class GapFiller(Filler):
         nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor, mask: Tensor, loss: Any) -> tuple[Tensor, Tensor]:
-        """Rows without gaps, and the raw output for them; the encoder's gradient does not reach the filler."""
+        """Rows without gaps, and the raw output for them; the encoder's gradient does not reach the
+        filler.
+        """
         first = self.conditional_mean(x, mask).clamp(*loss.range)
         values = loss.link(first) + self.layers(torch.cat([first, mask.to(x.dtype)], -1))
         return torch.where(mask, x, loss.inverse_link(values).detach()), values
@@ -119,8 +143,14 @@ class GapFiller(Filler):
 
     @torch.no_grad()
     def conditional_mean(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Rows whose gaps hold the mean of a normal distribution, given what was observed of the row."""
-        observed, mean = mask.mT.to(x.dtype), self.mean.unsqueeze(-1)  # rows as columns: see _layers
+        """Rows whose gaps hold the mean of a normal distribution, given what was observed of the
+        row.
+        """
+        # rows as columns: see _layers
+        observed, mean = (
+            mask.mT.to(x.dtype),
+            self.mean.unsqueeze(-1),
+        )
         left = observed * (x.mT - mean)
         solution, direction = torch.zeros_like(left), left
         power = left.square().sum(0)
@@ -138,7 +168,9 @@ class GapFiller(Filler):
 
     @torch.no_grad()
     def start(self, x: Tensor, mask: Tensor) -> None:
-        """Set mean and covariance from scaled rows in random order, by maximum likelihood with a little shrinkage."""
+        """Set mean and covariance from scaled rows in random order, by maximum likelihood with a
+        little shrinkage.
+        """
         d, n_directions = self.factor.shape
         if d == n_directions:
             mean, covariance = normal_of(x.double().cpu(), mask.cpu())
@@ -150,9 +182,13 @@ class GapFiller(Filler):
         for _ in range(WIDE_ROUNDS):
             filled = self.conditional_mean(x, mask)
             mean = filled.mean(0)
-            _, values, directions = torch.pca_lowrank(filled, min(n_directions, len(x) - 1), center=True, niter=2)
+            _, values, directions = torch.pca_lowrank(
+                filled, min(n_directions, len(x) - 1), center=True, niter=2
+            )
             variances = values.square() / len(x)
-            noise = ((filled - mean).square().mean(0).sum() - variances.sum()) / (d - len(variances))
+            noise = ((filled - mean).square().mean(0).sum() - variances.sum()) / (
+                d - len(variances)
+            )
             self._set(mean, directions, variances, noise)
 
     def _set(self, mean: Tensor, directions: Tensor, variances: Tensor, noise: Tensor) -> None:
@@ -164,7 +200,9 @@ class GapFiller(Filler):
 
 
 def normal_of(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and covariance of the normal distribution under which what was observed is most likely, by EM, in float64."""
+    """Mean and covariance of the normal distribution under which what was observed is most likely,
+    by EM, in float64.
+    """
     d = x.shape[1]
     most = max(2 * d, int(EM_WORK / (4 * d**3)))
     x, mask = x[:most], mask[:most]
@@ -179,15 +217,21 @@ def normal_of(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
             square += filled.T @ filled + rest
         shift = total / n
         mean = mean + shift
-        covariance = (square - n * torch.outer(shift, shift) + PRIOR_ROWS * torch.eye(d, dtype=x.dtype)) / (n + PRIOR_ROWS)
+        covariance = (
+            square - n * torch.outer(shift, shift) + PRIOR_ROWS * torch.eye(d, dtype=x.dtype)
+        ) / (n + PRIOR_ROWS)
     return mean, covariance
 
 
 def expected(x: Tensor, seen: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """Centred rows with the conditional means in their gaps, and the sum of the covariances of what is in the gaps."""
+    """Centred rows with the conditional means in their gaps, and the sum of the covariances of what
+    is in the gaps.
+    """
     cross = seen[:, :, None] * covariance
     lower = torch.linalg.cholesky(cross * seen[:, None, :] + torch.diag_embed(1 - seen))
-    half = torch.linalg.solve_triangular(lower, torch.cat([cross, (x * seen)[:, :, None]], 2), upper=False)
+    half = torch.linalg.solve_triangular(
+        lower, torch.cat([cross, (x * seen)[:, :, None]], 2), upper=False
+    )
     half, right = half[:, :, :-1], half[:, :, -1:]
     gaps = 1 - seen
     filled = x * seen + gaps * (half.mT @ right).squeeze(2)

@@ -1,7 +1,8 @@
 """Rows through a trained network, so that a row's result does not depend on the rows beside it.
 
-Matrix products round differently for different numbers of rows. So rows go through in chunks of one fixed shape, the last filled
-up with zeros, and linear maps are computed with rows as columns (see _layers): results are the same to the last bit, in float32.
+Matrix products round differently for different numbers of rows. So rows go through in chunks of one
+fixed shape, the last filled up with zeros, and linear maps are computed with rows as columns (see
+_layers): results are the same to the last bit, in float32.
 """
 
 from collections import deque
@@ -16,7 +17,13 @@ from torch import Tensor
 from sklearn_ae._data.scaling import Scaling
 from sklearn_ae._data.sources import Source
 from sklearn_ae._layers import RowsAsColumns
-from sklearn_ae._torch import available_threads, callers_threads, limit_this_thread, plain_torch, threads
+from sklearn_ae._torch import (
+    available_threads,
+    callers_threads,
+    limit_this_thread,
+    plain_torch,
+    threads,
+)
 
 MOST_THREADS = 8  # more of them wait for Python's lock
 
@@ -34,8 +41,8 @@ def apply_in_chunks(
     Parameters
     ----------
     function : callable
-        From a tensor of shape (n_rows, n_features), scaled, float32, to one of shape (n_rows, ...), row by row. A mask of what was
-        observed is its second argument where values are missing.
+        From a tensor of shape (n_rows, n_features), scaled, float32, to one of shape (n_rows, ...),
+        row by row. A mask of what was observed is its second argument where values are missing.
     source : Source
         Rows in the data's own units.
     scaling : Scaling
@@ -43,7 +50,8 @@ def apply_in_chunks(
     n_rows : int
         Rows of a chunk.
     rows_as_columns : bool
-        Whether the function has linear layers that are not ours, and do not take care of this themselves.
+        Whether the function has linear layers that are not ours, and do not take care of this
+        themselves.
 
     Returns
     -------
@@ -77,12 +85,21 @@ def apply_in_chunks(
 
 @contextmanager
 def evaluating(rows_as_columns: bool, n_threads: int) -> Iterator[None]:
-    """No gradients inside the block, rows as columns in linear layers that are not ours, and so many threads of torch."""
-    with plain_torch(), threads(n_threads), torch.inference_mode(), RowsAsColumns() if rows_as_columns else nullcontext():
+    """No gradients inside the block, rows as columns in linear layers that are not ours, and so
+    many threads of torch.
+    """
+    with (
+        plain_torch(),
+        threads(n_threads),
+        torch.inference_mode(),
+        RowsAsColumns() if rows_as_columns else nullcontext(),
+    ):
         yield
 
 
-def share(work: Callable[[Iterable], None], items: Sequence, n_threads: int, torch_threads: int = 1) -> None:
+def share(
+    work: Callable[[Iterable], None], items: Sequence, n_threads: int, torch_threads: int = 1
+) -> None:
     """Let threads work through items, each taking the next that is left.
 
     Parameters
@@ -107,7 +124,9 @@ def share(work: Callable[[Iterable], None], items: Sequence, n_threads: int, tor
         finally:
             deque(left, maxlen=0)  # an error in one thread ends the others
 
-    with ThreadPoolExecutor(n_threads - 1, initializer=limit_this_thread, initargs=(1, torch_threads)) as pool:
+    with ThreadPoolExecutor(
+        n_threads - 1, initializer=limit_this_thread, initargs=(1, torch_threads)
+    ) as pool:
         others = [pool.submit(work_on) for _ in range(n_threads - 1)]
         work_on()
         for other in others:

@@ -1,4 +1,6 @@
-"""How long a code must be: the variance that codes of each length explain, and a length that is enough."""
+"""How long a code must be: the variance that codes of each length explain, and a length that is
+enough.
+"""
 
 from typing import Any
 
@@ -15,7 +17,8 @@ SMALLEST = 1e-300
 
 @torch.no_grad()
 def explained_variance(module: Autoencoder, rows: Source) -> np.ndarray:
-    """The share of the rows' variance, in scaled units, that comes back from ordered codes of each length (n_components,).
+    """The share of the rows' variance, in scaled units, that comes back from ordered codes of each
+    length (n_components,).
 
     Parameters
     ----------
@@ -39,7 +42,9 @@ def explained_variance(module: Autoencoder, rows: Source) -> np.ndarray:
 
 
 def enough_components(x: Tensor, share: float, most: int) -> int:
-    """How many principal components explain `share` of the variance of rows (n_samples, n_features), at most `most`."""
+    """How many principal components explain `share` of the variance of rows (n_samples,
+    n_features), at most `most`.
+    """
     variances = torch.linalg.svdvals((x - x.mean(0)).double()).square()
     if not variances.sum() > 0:
         return 1

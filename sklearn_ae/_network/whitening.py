@@ -13,8 +13,8 @@ LEAST_SHARE = 0.1  # of the mean variance, added to each direction's
 class Whitening(nn.Module):
     r"""``x @ W`` and its inverse, for scaled rows.
 
-    :math:`W = \Sigma^{-p/2}` is symmetric, so that column j is still feature j, decorrelated in part
-    from the others. The power :math:`p = d / (d + 64)` grows with the number of features d.
+    :math:`W = \Sigma^{-p/2}` is symmetric, so that column j is still feature j, decorrelated in
+    part from the others. The power :math:`p = d / (d + 64)` grows with the number of features d.
 
     Parameters
     ----------
@@ -48,7 +48,10 @@ class Whitening(nn.Module):
         variances = np.append(pca.explained_variance_, 0) / Z.var(0).mean()
         gains = ((1 - LEAST_SHARE) * variances + LEAST_SHARE) ** (-0.5 * d / (d + HALF))
         directions, rest = pca.components_.T, gains[-1]
-        for matrix, factors, other in ((self.matrix, gains[:-1], rest), (self.inverse_matrix, 1 / gains[:-1], 1 / rest)):
+        for matrix, factors, other in (
+            (self.matrix, gains[:-1], rest),
+            (self.inverse_matrix, 1 / gains[:-1], 1 / rest),
+        ):
             along = (directions * (factors - other)) @ directions.T
             matrix.copy_(torch.from_numpy(along + other * np.eye(d)))
 

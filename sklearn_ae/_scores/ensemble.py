@@ -16,7 +16,15 @@ from sklearn_ae._data.sources import Scaled, Source
 from sklearn_ae._network.codebook import Codebook
 from sklearn_ae._network.filling import MeanFiller
 from sklearn_ae._network.stack import Stack
-from sklearn_ae._scores.single import Plan, Prepared, Single, build_autoencoder, continue_from, or_default, start_autoencoder
+from sklearn_ae._scores.single import (
+    Plan,
+    Prepared,
+    Single,
+    build_autoencoder,
+    continue_from,
+    or_default,
+    start_autoencoder,
+)
 from sklearn_ae.architectures import Dense
 
 SCALE_ROWS = 1_024  # rows from which the scale of the score is computed
@@ -24,7 +32,9 @@ MOST = 0.9  # share of them, those less far out, whose residuals are drawn anew 
 
 
 class Ensemble(Single):
-    """The sum of a row's absolute residuals, in the mean over the networks, over what is typical of training rows."""
+    """The sum of a row's absolute residuals, in the mean over the networks, over what is typical of
+    training rows.
+    """
 
     filler = MeanFiller  # whitened features say little about one another
     stops_early = False
@@ -60,12 +70,19 @@ class Ensemble(Single):
 
     @classmethod
     def build_network(cls, configuration: Configuration, checked: bool) -> Stack:
-        networks = [build_autoencoder(configuration, cls.filler, checked or i > 0) for i in range(configuration.n_networks)]
+        networks = [
+            build_autoencoder(configuration, cls.filler, checked or i > 0)
+            for i in range(configuration.n_networks)
+        ]
         whitens = configuration.scaling is not None  # otherwise rows stay as they are
         return Stack(networks, configuration.n_features, configuration.n_components, whitens)
 
     def prepare(
-        self, rows: Scaled, validation: np.ndarray | float | str | None, previous: nn.Module | None, random_state: RandomState
+        self,
+        rows: Scaled,
+        validation: np.ndarray | float | str | None,
+        previous: nn.Module | None,
+        random_state: RandomState,
     ) -> Prepared:
         learnt, left = split(rows, validation, random_state)
         if previous is None:
@@ -75,7 +92,11 @@ class Ensemble(Single):
             train = self.chunk(learnt, random_state)
         held_out = None
         if left is not None:
-            held_out = Members(left, torch.arange(left.n_rows).expand(self.configuration.n_networks, -1), self.network.whitening)
+            held_out = Members(
+                left,
+                torch.arange(left.n_rows).expand(self.configuration.n_networks, -1),
+                self.network.whitening,
+            )
         return Prepared(self, train, held_out)
 
     def _start_members(self, rows: Scaled, random_state: RandomState) -> Members:
@@ -103,11 +124,22 @@ class Ensemble(Single):
         max_samples = self.configuration.max_samples
         if isinstance(max_samples, str):  # "auto"
             return min(_defaults.MEMBER_ROWS, n)
-        return max(1, round(max_samples * n)) if isinstance(max_samples, float) else min(max_samples, n)
+        return (
+            max(1, round(max_samples * n))
+            if isinstance(max_samples, float)
+            else min(max_samples, n)
+        )
 
     def plan(self, n: int, batch_size: int | str) -> Plan:
-        size = min(n, _defaults.member_batch(self.configuration.n_features) if isinstance(batch_size, str) else batch_size)
-        return Plan(_defaults.MEMBER_RATE, size, _defaults.auto_epochs(_defaults.MEMBER_STEPS, n, size))
+        size = min(
+            n,
+            _defaults.member_batch(self.configuration.n_features)
+            if isinstance(batch_size, str)
+            else batch_size,
+        )
+        return Plan(
+            _defaults.MEMBER_RATE, size, _defaults.auto_epochs(_defaults.MEMBER_STEPS, n, size)
+        )
 
     @torch.no_grad()
     def learn(self, train: Members, rows: Scaled) -> None:
@@ -119,7 +151,9 @@ class Ensemble(Single):
         self._learn_moments(batch.x[most], None if batch.mask is None else batch.mask[most])
 
     def _learn_moments(self, x: Tensor, mask: Tensor | None) -> None:
-        """How reconstructions and residuals are scaled so that their sum has the rows' means and variances."""
+        """How reconstructions and residuals are scaled so that their sum has the rows' means and
+        variances.
+        """
         x, mask = self.network.shared(x, mask)
         reconstructed = self.network.each("reconstruct", x, mask)
         x = x if mask is None else torch.where(mask, x, reconstructed)
@@ -134,17 +168,30 @@ class Ensemble(Single):
         return for_all_features(self.network.residuals(x, mask).mean(0), mask).sum(1) / self.scale
 
     def contributions(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The row's outlyingness, shared out in proportion to the differences between the row and its reconstruction."""
+        """The row's outlyingness, shared out in proportion to the differences between the row and
+        its reconstruction.
+        """
         difference = (x - self.network.reconstruct(x, mask)).abs()
         return self.outlyingness(x, mask)[:, None] * shares(difference, mask)
 
     def sample(self, codes: Tensor, which: Tensor, generator: torch.Generator) -> Tensor:
-        """Each row from one of the networks, with a normal residual, and the moments of the rows that lie less far out."""
+        """Each row from one of the networks, with a normal residual, and the moments of the rows
+        that lie less far out.
+        """
         network = self.network
-        z = network.sample_codes(codes, which, generator).unflatten(1, (network.n_networks, -1)).transpose(0, 1).contiguous()
+        z = (
+            network.sample_codes(codes, which, generator)
+            .unflatten(1, (network.n_networks, -1))
+            .transpose(0, 1)
+            .contiguous()
+        )
         one = torch.randint(network.n_networks, (len(which),), generator=generator)
         rows = network.each("decode", z)[one, torch.arange(len(which))]
-        rows = self.shift + self.factor * rows + self.spread * torch.randn(rows.shape, generator=generator)
+        rows = (
+            self.shift
+            + self.factor * rows
+            + self.spread * torch.randn(rows.shape, generator=generator)
+        )
         return network.whitening.inverse(rows)
 
     @property
@@ -156,24 +203,34 @@ class Ensemble(Single):
 
     @property
     def n_values(self) -> int:
-        return 2 * self.configuration.n_networks * (self.configuration.n_features + self.configuration.n_components)
+        return (
+            2
+            * self.configuration.n_networks
+            * (self.configuration.n_features + self.configuration.n_components)
+        )
 
 
 def typical(values: Tensor) -> Tensor:
-    """The median; where most rows are duplicates that have nothing, a share of the mean. Never zero."""
+    """The median; where most rows are duplicates that have nothing, a share of the mean. Never
+    zero.
+    """
     least = torch.maximum(0.1 * values.mean(), torch.full_like(values.mean(), 1e-3))
     return values.median().maximum(least)
 
 
 def for_all_features(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Values (n_samples, n_features), scaled so that the sum over those observed stands for the sum over all."""
+    """Values (n_samples, n_features), scaled so that the sum over those observed stands for the sum
+    over all.
+    """
     if mask is None:
         return values
     return torch.where(mask, values, 0) * (mask.shape[-1] / mask.sum(-1, keepdim=True).clamp_min(1))
 
 
 def shares(values: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Values at least 0 (n_samples, n_features), divided by their sum over what was observed; all alike where that is 0."""
+    """Values at least 0 (n_samples, n_features), divided by their sum over what was observed; all
+    alike where that is 0.
+    """
     values = values if mask is None else torch.where(mask, values, 0)
     total = values.sum(1, keepdim=True)
     return torch.where(total > 0, values / total.clamp_min(1e-30), 1 / values.shape[1])

@@ -1,4 +1,6 @@
-"""Rows compared with clean training rows: by the nearest of them, by masked prediction, and by reconstruction."""
+"""Rows compared with clean training rows: by the nearest of them, by masked prediction, and by
+reconstruction.
+"""
 
 from typing import Any
 
@@ -17,7 +19,11 @@ from sklearn_ae._scores.single import Plan, Prepared, Single, or_default
 from sklearn_ae.architectures import Dense
 from sklearn_ae.latents import smoothed
 
-NEAREST, AROUND = 3, 10  # rows whose mean a row is compared with; rows whose own errors its errors are divided by
+# rows whose mean a row is compared with; rows whose own errors its errors are divided by
+NEAREST, AROUND = (
+    3,
+    10,
+)
 N_PARTS, N_PARTITIONS = 5, 3  # features are hidden a fifth at a time, in so many partitions of them
 FLOOR = 0.1  # of what is typical, added to every error: small ones are mostly rounding
 TIED = 1e-5  # of a row's squared length: squared distances that differ by less are equal
@@ -27,11 +33,13 @@ NEVER_SEEN = 100.0  # what such a value adds to a row's outlyingness
 
 
 class Novelty(Single):
-    r"""The geometric mean of three errors, each over the root of what is usual among the nearest kept rows.
+    r"""The geometric mean of three errors, each over the root of what is usual among the nearest
+    kept rows.
 
-    The first is the sum of a row's absolute differences from the mean of the 3 nearest kept rows. The second is the sum of the
-    errors by which a masked autoencoder predicts each feature from the others, when a fifth of them is hidden. The third is the
-    root of the sum of the squared errors by which it reconstructs the whole row.
+    The first is the sum of a row's absolute differences from the mean of the 3 nearest kept rows.
+    The second is the sum of the errors by which a masked autoencoder predicts each feature from the
+    others, when a fifth of them is hidden. The third is the root of the sum of the squared errors
+    by which it reconstructs the whole row.
     """
 
     auto_scaling = "standard"
@@ -51,7 +59,8 @@ class Novelty(Single):
         self.register_buffer("kept", torch.zeros(0, d))
         self.register_buffer("usual", torch.ones(0, 3))  # the errors of each kept row
         self.register_buffer("partitions", torch.zeros(N_PARTITIONS, d, dtype=torch.int64))
-        self.register_buffer("varies", torch.ones(d, dtype=torch.bool))  # which features varied in training
+        # which features varied in training
+        self.register_buffer("varies", torch.ones(d, dtype=torch.bool))
         self.register_buffer("typical_errors", torch.ones(3))
         self.register_buffer("scale", torch.ones(()))
 
@@ -65,13 +74,19 @@ class Novelty(Single):
         return {**or_default(parts), "n_components": n_components, "fills_gaps": True}
 
     def prepare(
-        self, rows: Scaled, validation: np.ndarray | float | str | None, previous: nn.Module | None, random_state: RandomState
+        self,
+        rows: Scaled,
+        validation: np.ndarray | float | str | None,
+        previous: nn.Module | None,
+        random_state: RandomState,
     ) -> Prepared:
         """As for a single autoencoder, on no more rows than the planned steps take."""
         prepared = super().prepare(rows, validation, previous, random_state)
         train: Any = prepared.train
         n, d = rows.n_rows, rows.n_features
-        self.partitions.copy_(torch.stack([torch.randperm(d) % min(N_PARTS, d) for _ in range(N_PARTITIONS)]))
+        self.partitions.copy_(
+            torch.stack([torch.randperm(d) % min(N_PARTS, d) for _ in range(N_PARTITIONS)])
+        )
         enough = _defaults.masked_steps(d) * _defaults.MASKED_BATCH
         if n > enough:
             train = train.subset(np.sort(random_state.permutation(train.n_rows)[:enough]))
@@ -85,16 +100,25 @@ class Novelty(Single):
 
     @torch.no_grad()
     def learn(self, train: Scaled, rows: Scaled) -> None:
-        """Keep rows, and the errors that are usual at each of them. In a stream, those of the newest chunks are kept."""
+        """Keep rows, and the errors that are usual at each of them. In a stream, those of the
+        newest chunks are kept.
+        """
         most = _defaults.memory_rows(rows.n_features)
         batch = rows.take(random_positions(rows, most))
-        x = batch.x if batch.mask is None else torch.where(batch.mask, batch.x, self.network.reconstruct(batch.x, batch.mask))
+        x = (
+            batch.x
+            if batch.mask is None
+            else torch.where(batch.mask, batch.x, self.network.reconstruct(batch.x, batch.mask))
+        )
         self.kept = torch.cat([x, self.kept.to(x)])[:most].clone()
         self.varies = self.kept.amax(0) - self.kept.amin(0) > CHANGED
         self.typical_errors.fill_(0.0)
         blocks = self.kept.split(BLOCK)
         firsts = range(0, len(self.kept), BLOCK)
-        pairs = [(x, *self._around(x, None, torch.arange(first, first + len(x)))) for x, first in zip(blocks, firsts, strict=True)]
+        pairs = [
+            (x, *self._around(x, None, torch.arange(first, first + len(x))))
+            for x, first in zip(blocks, firsts, strict=True)
+        ]
         errors = torch.cat([self._errors(x, None, middle)[0] for x, middle, _ in pairs])
         self.typical_errors.copy_(torch.stack([typical(one) for one in errors.T]))
         self.usual = errors + FLOOR * self.typical_errors
@@ -112,18 +136,29 @@ class Novelty(Single):
         return far_out[:, None] * share + never_seen
 
     def _parts(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, list[Tensor], Tensor]:
-        """The mean of the errors (n_samples,), what each is the sum of, and values that no training row had."""
+        """The mean of the errors (n_samples,), what each is the sum of, and values that no training
+        row had.
+        """
         x = x if mask is None else torch.where(mask, x, 0)
         middle, near = self._around(x, mask)
         errors, elements = self._errors(x, mask, middle)
-        far_out = self._combined(errors + FLOOR * self.typical_errors, mean_of(self.usual, near)) / self.scale
+        far_out = (
+            self._combined(errors + FLOOR * self.typical_errors, mean_of(self.usual, near))
+            / self.scale
+        )
         never_seen = NEVER_SEEN * (~self.varies & (x.abs() > CHANGED)).to(x.dtype)
         return far_out, elements, never_seen
 
-    def _errors(self, x: Tensor, mask: Tensor | None, middle: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _errors(
+        self, x: Tensor, mask: Tensor | None, middle: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
         """Three errors of each row (n_samples, 3), and of its features (n_samples, n_features)."""
         difference = (x - middle).abs()
-        elements = [difference, self.masked_residuals(x, mask), (self.network.reconstruct(x, mask) - x).square()]
+        elements = [
+            difference,
+            self.masked_residuals(x, mask),
+            (self.network.reconstruct(x, mask) - x).square(),
+        ]
         elements = [for_all_features(one, mask) for one in elements]
         sums = [one.sum(1) for one in elements]
         return torch.stack([sums[0], sums[1], sums[2].sqrt()], 1), elements
@@ -133,23 +168,33 @@ class Novelty(Single):
         return (errors.log() - 0.5 * around.log()).mean(1).exp()
 
     def masked_residuals(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Absolute errors of features that are hidden and predicted (n_samples, n_features), in the mean over partitions."""
+        """Absolute errors of features that are hidden and predicted (n_samples, n_features), in the
+        mean over partitions.
+        """
         n_parts = min(N_PARTS, x.shape[1])
-        rows, numbers = x.mT.repeat(1, n_parts).mT, torch.arange(n_parts, device=x.device)[:, None, None]
+        rows, numbers = (
+            x.mT.repeat(1, n_parts).mT,
+            torch.arange(n_parts, device=x.device)[:, None, None],
+        )
         observed = None if mask is None else mask.mT.repeat(1, n_parts).mT
         total = torch.zeros_like(x)
         for partition in self.partitions:
             hidden = partition == numbers  # one part after the other, for all rows
             visible = (~hidden).expand(-1, x.shape[0], -1).flatten(0, 1)
-            predicted = self.network.reconstruct(rows, visible if observed is None else visible & observed)
+            predicted = self.network.reconstruct(
+                rows, visible if observed is None else visible & observed
+            )
             total += torch.where(hidden, (predicted - rows).abs().view(n_parts, *x.shape), 0).sum(0)
         return total / len(self.partitions)
 
-    def _around(self, x: Tensor, mask: Tensor | None, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The mean of the nearest kept rows (n_samples, n_features), and weights of the kept rows around (n_samples, n_kept).
+    def _around(
+        self, x: Tensor, mask: Tensor | None, own: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The mean of the nearest kept rows (n_samples, n_features), and weights of the kept rows
+        around (n_samples, n_kept).
 
-        Kept rows at equal distances count together, so that rounding does not choose among them. `own` are the positions of kept
-        rows that are the rows themselves, and do not count.
+        Kept rows at equal distances count together, so that rounding does not choose among them.
+        `own` are the positions of kept rows that are the rows themselves, and do not count.
         """
         distances = self._squared_distances(x, mask)
         n_kept = len(distances)
@@ -160,7 +205,8 @@ class Novelty(Single):
         smallest = smallest_values(distances, min(AROUND, n_kept))
         tied = TIED * (1 + x.square().sum(1, keepdim=True))
         near, around = (
-            (distances <= smallest[:, min(k, n_kept) - 1 : min(k, n_kept)] + tied).to(x.dtype) for k in (NEAREST, AROUND)
+            (distances <= smallest[:, min(k, n_kept) - 1 : min(k, n_kept)] + tied).to(x.dtype)
+            for k in (NEAREST, AROUND)
         )
         near, around = (one / one.sum(1, keepdim=True) for one in (near, around))
         return mean_of(self.kept, near), around
@@ -170,7 +216,8 @@ class Novelty(Single):
         if mask is not None:
             return torch.sub(self.kept.square() @ mask.T.to(x.dtype), self.kept @ x.T, alpha=2)
         extended = torch.cat([-2 * self.kept, self.kept.square().sum(1, keepdim=True)], 1)
-        return extended @ nn.functional.pad(x.T, (0, 0, 0, 1), value=1.0)  # rows as columns: see _layers
+        # rows as columns: see _layers
+        return extended @ nn.functional.pad(x.T, (0, 0, 0, 1), value=1.0)
 
     def sample(self, codes: Tensor, which: Tensor, generator: torch.Generator) -> Tensor:
         """Kept rows, smoothed, so that means and covariances stay."""
@@ -184,7 +231,10 @@ class Novelty(Single):
     def _load_from_state_dict(self, state: dict, prefix: str, *args) -> None:
         kept = {name: state[prefix + name] for name in ("kept", "usual") if prefix + name in state}
         if len({len(one) for one in kept.values()}) > 1:
-            raise ValueError(f"not as many of each are kept: { {name: tuple(one.shape) for name, one in kept.items()} }")
+            raise ValueError(
+                "not as many of each are kept: "
+                f"{ {name: tuple(one.shape) for name, one in kept.items()} }"
+            )
         for name, one in kept.items():  # as many rows as were kept
             if one.shape[1:] == getattr(self, name).shape[1:]:  # otherwise torch tells
                 setattr(self, name, torch.empty_like(one, device=self.scale.device))

@@ -61,7 +61,7 @@ class Single(nn.Module):
 
     @classmethod
     def configure(cls, detector: Any, parts: dict, source: Source) -> dict:
-        """The choices that a detector leaves open: the parts in its slots and the length of a code."""
+        """What a detector leaves open: the parts in its slots and the length of a code."""
         n_components = detector.n_components
         if n_components == "auto":
             n_components = int(np.ceil(np.sqrt(source.n_features)))
@@ -73,9 +73,14 @@ class Single(nn.Module):
         return build_autoencoder(configuration, cls.filler, checked)
 
     def prepare(
-        self, rows: Scaled, validation: np.ndarray | float | str | None, previous: nn.Module | None, random_state: RandomState
+        self,
+        rows: Scaled,
+        validation: np.ndarray | float | str | None,
+        previous: nn.Module | None,
+        random_state: RandomState,
     ) -> Prepared:
-        """The network with its starting weights, the rows to train it on and those to validate it on.
+        """The network with its starting weights, the rows to train it on and those to validate it
+        on.
 
         Parameters
         ----------
@@ -83,7 +88,8 @@ class Single(nn.Module):
         validation : float, "auto", ndarray of integers or None
             The share of rows held out, or which; None for no validation.
         previous : nn.Module or None
-            The network of the last fit, to go on from. None starts from what the architecture computes from the rows.
+            The network of the last fit, to go on from. None starts from what the architecture
+            computes from the rows.
         random_state : RandomState
         """
         train, held_out = split(rows, validation, random_state)
@@ -95,10 +101,14 @@ class Single(nn.Module):
 
     def start(self, network: Any, rows: Scaled) -> None:
         """Set the starting weights of an autoencoder."""
-        start_autoencoder(network.to(rows.device), self.configuration, rows.take(start_positions(rows)))
+        start_autoencoder(
+            network.to(rows.device), self.configuration, rows.take(start_positions(rows))
+        )
 
     def restart(self, rows: Scaled) -> None:
-        """Start again from all rows, where training on some of them has found nothing better than its start."""
+        """Start again from all rows, where training on some of them has found nothing better than
+        its start.
+        """
         self.start(self.network, rows)
         self.network.eval()
 
@@ -110,7 +120,11 @@ class Single(nn.Module):
         """Learning rate, batch size and epochs for n rows; `batch_size` may be given."""
         configuration = self.configuration
         size = _defaults.auto_batch_size(n) if isinstance(batch_size, str) else min(batch_size, n)
-        n_steps = _defaults.LINEAR_STEPS if configuration.architecture.is_linear() else _defaults.auto_steps(n)
+        n_steps = (
+            _defaults.LINEAR_STEPS
+            if configuration.architecture.is_linear()
+            else _defaults.auto_steps(n)
+        )
         if configuration.latent.stochastic:
             n_steps *= _defaults.STOCHASTIC
         factor = _defaults.width_factor(configuration.n_features)
@@ -134,7 +148,9 @@ class Single(nn.Module):
         return self.network.loss(self.network.raw_output(x, mask), x, mask)
 
     def contributions(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The part of each feature in it (n_samples, n_features); the sum over a row is its outlyingness."""
+        """The part of each feature in it (n_samples, n_features); the sum over a row is its
+        outlyingness.
+        """
         losses = self.network.loss.elementwise(self.network.raw_output(x, mask), x)
         if mask is None:
             return losses / x.shape[1]
@@ -157,7 +173,9 @@ class Single(nn.Module):
     @property
     def n_features_out(self) -> int:
         """Columns of what `transform` gives."""
-        return self.configuration.n_networks * (self.configuration.n_components - self.configuration.n_unused)
+        return self.configuration.n_networks * (
+            self.configuration.n_components - self.configuration.n_unused
+        )
 
 
 def or_default(parts: dict) -> dict:
@@ -170,12 +188,16 @@ def or_default(parts: dict) -> dict:
     }
 
 
-def build_autoencoder(configuration: Configuration, filler: type[Filler], checked: bool) -> Autoencoder:
+def build_autoencoder(
+    configuration: Configuration, filler: type[Filler], checked: bool
+) -> Autoencoder:
     """One autoencoder; its modules are tried first, unless an equal one was `checked`."""
     architecture, latent = configuration.architecture, configuration.latent
     n_features, n_components = configuration.n_features, configuration.n_components
     n_outputs = latent.n_outputs(n_components)
-    encoder, decoder = (half.float() for half in architecture.build(n_features, n_outputs, n_components))
+    encoder, decoder = (
+        half.float() for half in architecture.build(n_features, n_outputs, n_components)
+    )
     for name, half, n_in, n_out in (
         ("encoder", encoder, n_features, n_outputs),
         ("decoder", decoder, n_components, n_features),
@@ -185,7 +207,10 @@ def build_autoencoder(configuration: Configuration, filler: type[Filler], checke
                 check_output(architecture, name, half, n_in, n_out)
                 check_rows_apart(architecture, name, half, n_in)
     if not any(p.requires_grad for half in (encoder, decoder) for p in half.parameters()):
-        raise ValueError(f"architecture={architecture!r} has no parameters to train: requires_grad is False for all of them.")
+        raise ValueError(
+            f"architecture={architecture!r} has no parameters to train: requires_grad is False for "
+            "all of them."
+        )
     return Autoencoder(
         encoder,
         decoder,
@@ -200,7 +225,9 @@ def build_autoencoder(configuration: Configuration, filler: type[Filler], checke
 
 def start_positions(rows: Scaled) -> Tensor:
     """Positions of the rows that starting weights are computed from."""
-    return random_positions(rows, min(_defaults.START_ROWS, max(100, _defaults.START_VALUES // rows.n_features)))
+    return random_positions(
+        rows, min(_defaults.START_ROWS, max(100, _defaults.START_VALUES // rows.n_features))
+    )
 
 
 def start_autoencoder(network: Autoencoder, configuration: Configuration, batch: Any) -> None:
@@ -213,13 +240,18 @@ def start_autoencoder(network: Autoencoder, configuration: Configuration, batch:
     start_filler(network, batch)
     noise = _defaults.input_noise(batch.n_rows)
     architecture, latent = configuration.architecture, configuration.latent
-    architecture.start(network.encoder, network.decoder, data, configuration.n_components, latent.stochastic, noise)
+    architecture.start(
+        network.encoder, network.decoder, data, configuration.n_components, latent.stochastic, noise
+    )
 
 
 def start_filler(network: Autoencoder, batch: Any) -> None:
     """Let the filler, if there is one, begin with what a batch of rows makes likely."""
     if network.filler is not None:
-        network.filler.start(batch.x, torch.ones_like(batch.x, dtype=torch.bool) if batch.mask is None else batch.mask)
+        network.filler.start(
+            batch.x,
+            torch.ones_like(batch.x, dtype=torch.bool) if batch.mask is None else batch.mask,
+        )
 
 
 def continue_from(network: Any, previous: nn.Module, rows: Scaled) -> None:

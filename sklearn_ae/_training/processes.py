@@ -16,7 +16,7 @@ class Processes:
         self.rank, self.size = (dist.get_rank(), dist.get_world_size()) if inside else (0, 1)
 
     def together(self, compute: Callable[[], Any]) -> list:
-        """What each process computes, by rank; whatever goes wrong in one of them is raised in all."""
+        """What each process computes, by rank; what goes wrong in one of them is raised in all."""
         try:
             own: Any = (None, compute())
         except Exception as error:
@@ -59,6 +59,7 @@ def answering() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise RuntimeError(
-            "Another process of the group has ended, or has not answered within the group's timeout, so this fit cannot go on; "
-            f"its own message says why. torch.distributed says: {error}"
+            "Another process of the group has ended, or has not answered within the group's "
+            "timeout, so this fit cannot go on; its own message says why. torch.distributed says: "
+            f"{error}"
         ) from error

@@ -41,8 +41,9 @@ class Watcher:
 class Progress(Watcher):
     """What ``verbose`` asks for.
 
-    With 1 it is one live bar, in a terminal or a notebook; elsewhere plain lines, about one for each tenth of the epochs. With 2 or
-    more it is a line for each epoch. Bars go where tqdm puts them, to stderr; lines go to stdout.
+    With 1 it is one live bar, in a terminal or a notebook; elsewhere plain lines, about one for
+    each tenth of the epochs. With 2 or more it is a line for each epoch. Bars go where tqdm puts
+    them, to stderr; lines go to stdout.
 
     Parameters
     ----------
@@ -96,11 +97,15 @@ class Progress(Watcher):
         self.bar.refresh()
 
     def _is_tenth(self, n_epochs: int) -> bool:
-        """Whether another tenth of the epochs is over since the last line; the end has a line of its own."""
+        """Whether another tenth of the epochs is over since the last line; the end has a line of
+        its own.
+        """
         return self.epoch - self.shown >= SHARE_APART * n_epochs and self.epoch < n_epochs
 
     def _left(self, now: float, n_epochs: int) -> str:
-        """The time that the remaining epochs will take, if they take as long as those so far; empty under a second."""
+        """The time that the remaining epochs will take, if they take as long as those so far; empty
+        under a second.
+        """
         seconds = (now - self.started) / (self.epoch - self.first) * (n_epochs - self.epoch)
         return f", {duration(seconds)} left" if seconds >= 1 else ""
 
@@ -140,7 +145,8 @@ def duration(seconds: float) -> str:
 
 
 def find_bar() -> Callable | None:
-    """What makes a tqdm bar where one can move, in a terminal or in a notebook with ipywidgets; else None.
+    """What makes a tqdm bar where one can move, in a terminal or in a notebook with ipywidgets;
+    else None.
 
     Workers of a search have none: bars of several processes would write over one another.
     """
@@ -150,12 +156,15 @@ def find_bar() -> Callable | None:
     from tqdm.std import tqdm as in_terminal
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TqdmWarning)  # a notebook without ipywidgets has plain lines
+        # a notebook without ipywidgets has plain lines
+        warnings.simplefilter("ignore", TqdmWarning)
         from tqdm.auto import tqdm
 
     if tqdm.status_printer is not in_terminal.status_printer:
         return tqdm
-    return partial(tqdm, ncols=shutil.get_terminal_size().columns) if is_terminal(sys.stderr) else None
+    return (
+        partial(tqdm, ncols=shutil.get_terminal_size().columns) if is_terminal(sys.stderr) else None
+    )
 
 
 def is_terminal(stream: Any) -> bool:

@@ -174,7 +174,8 @@ def check_image_shape(image_shape: tuple[int, ...] | None, n_features: int) -> N
 
 
 def draw_images(ax: Any, X: np.ndarray, image_shape: Any, limits: Any, **style) -> Any:
-    """Draw rows of shape (n_down, n_across, n_features) as images, one pixel apart, and their ticks.
+    """Draw rows of shape (n_down, n_across, n_features) as images, one pixel apart, and their
+    ticks.
 
     The limits are what is drawn as black and white.
     """

@@ -18,7 +18,13 @@ from sklearn_ae._records import CodeError, Decoder, Encoder, record, shown
 from sklearn_ae._scores import SCORES
 from sklearn_ae._transformer import AutoencoderTransformer
 
-for kind in (AutoencoderTransformer, AutoencoderOutlierDetector, latents.Latent, Configuration, Codebook):
+for kind in (
+    AutoencoderTransformer,
+    AutoencoderOutlierDetector,
+    latents.Latent,
+    Configuration,
+    Codebook,
+):
     record(kind)
 for module in (architectures, corruptions, latents):
     for name in module.__all__:

@@ -26,19 +26,25 @@ if TYPE_CHECKING:
     import onnx
 
 TYPES = {"float32": torch.float32, "float64": torch.float64}
-TRIED = (3, 5)  # rows with which a graph is traced and tried; more than one, since torch takes a length of 1 for a constant
+# Rows with which a graph is traced and tried: more than 1, which torch takes for a constant.
+TRIED = (3, 5)
 TOLERANCE = 1e-4  # of a graph on rows that are tried, relative to the largest value
 MOST_BYTES = 2**31 - 1  # of one file, protobuf's limit
 OPSET = 18
 
 
 def to_onnx(
-    estimator: BaseAutoencoder, path: str | os.PathLike | None = None, method: str = "transform", *, dtype: str = "float32"
+    estimator: BaseAutoencoder,
+    path: str | os.PathLike | None = None,
+    method: str = "transform",
+    *,
+    dtype: str = "float32",
 ) -> "onnx.ModelProto":
     """Export one method of a fitted estimator to ONNX, scaling and threshold included.
 
-    The graph takes any number of rows, with NaN where values are missing if the method takes them, and gives what the method gives.
-    It does not check its input as the estimator does: names of columns, infinite values and, for binary cross-entropy, the range.
+    The graph takes any number of rows, with NaN where values are missing if the method takes them,
+    and gives what the method gives. It does not check its input as the estimator does: names of
+    columns, infinite values and, for binary cross-entropy, the range.
 
     Parameters
     ----------
@@ -47,17 +53,19 @@ def to_onnx(
     path : str, path-like or None, default=None
         Where to write the graph, weights included, as one file; None writes none.
     method : str, default="transform"
-        ``"transform"``, ``"inverse_transform"``, ``"reconstruct"``, ``"reconstruction_errors"`` or ``"score_samples"``; for a
-        detector also ``"decision_function"``, ``"predict"``, ``"p_values"`` or ``"feature_contributions"``.
+        ``"transform"``, ``"inverse_transform"``, ``"reconstruct"``, ``"reconstruction_errors"`` or
+        ``"score_samples"``; for a detector also ``"decision_function"``, ``"predict"``,
+        ``"p_values"`` or ``"feature_contributions"``.
     dtype : {"float32", "float64"}, default="float32"
-        Type of input and output. ``"float64"`` is for data whose digits float32 does not hold, such as times in seconds; the
-        network itself computes in float32, as it does here. Labels are int64.
+        Type of input and output. ``"float64"`` is for data whose digits float32 does not hold, such
+        as times in seconds; the network itself computes in float32, as it does here. Labels are
+        int64.
 
     Returns
     -------
     model : onnx.ModelProto
-        With one input, ``X`` of shape (n_samples, n_features) or ``Z`` of shape (n_samples, n_components), and one output with the
-        name of the method.
+        With one input, ``X`` of shape (n_samples, n_features) or ``Z`` of shape (n_samples,
+        n_components), and one output with the name of the method.
 
     Raises
     ------
@@ -77,32 +85,44 @@ def to_onnx(
     """
     if not isinstance(estimator, BaseAutoencoder):
         raise TypeError(
-            f"to_onnx takes an estimator of sklearn_ae, got {type(estimator).__name__}. A Pipeline is exported by skl2onnx.to_onnx "
-            "after sklearn_ae.persistence.register_skl2onnx_converters()."
+            f"to_onnx takes an estimator of sklearn_ae, got {type(estimator).__name__}. A Pipeline "
+            "is exported by skl2onnx.to_onnx after "
+            "sklearn_ae.persistence.register_skl2onnx_converters()."
         )
     if dtype not in TYPES:
         raise ValueError(f"dtype={dtype!r} must be 'float32' or 'float64'.")
     model = make_graph(estimator, (method,), TYPES[dtype])
     data = model.SerializeToString() if model.ByteSize() <= MOST_BYTES else b""
     if not data:
-        raise ValueError(f"The graph has {model.ByteSize()} bytes, and one ONNX file can have {MOST_BYTES} at most.")
+        raise ValueError(
+            f"The graph has {model.ByteSize()} bytes, and one ONNX file can have {MOST_BYTES} at "
+            "most."
+        )
     if path is not None:
         write_atomically(path, data)
     return model
 
 
-def make_graph(estimator: BaseAutoencoder, methods: tuple[str, ...], dtype: torch.dtype) -> "onnx.ModelProto":
+def make_graph(
+    estimator: BaseAutoencoder, methods: tuple[str, ...], dtype: torch.dtype
+) -> "onnx.ModelProto":
     """A model with one output for each method."""
     known = methods_of(estimator)
     for method in methods:
         if method not in known:
-            raise ValueError(f"method={method!r} must be one of {', '.join(known)} for {type(estimator).__name__}.")
+            raise ValueError(
+                f"method={method!r} must be one of {', '.join(known)} for "
+                f"{type(estimator).__name__}."
+            )
     check_is_fitted(estimator)
     need("onnx", "onnxscript")
-    return exported(Graph(estimator, [known[method] for method in methods], dtype), estimator, methods)
+    return exported(
+        Graph(estimator, [known[method] for method in methods], dtype), estimator, methods
+    )
 
 
-# The methods, as functions of the rows and of what was observed of them; each has its like in the estimators
+# The methods, as functions of the rows and of what was observed of them; each has its like in the
+# estimators
 
 
 def methods_of(estimator: BaseAutoencoder) -> dict[str, Callable[["Graph", Tensor], Tensor]]:
@@ -114,14 +134,20 @@ def methods_of(estimator: BaseAutoencoder) -> dict[str, Callable[["Graph", Tenso
 
 METHODS: dict[str, Callable[["Graph", Tensor], Tensor]] = {
     "transform": lambda graph, x: graph.module.encode(*graph.scaled(x)),
-    "inverse_transform": lambda graph, z: graph.scaling.inverse(graph.module.decode(Scaling().transform_for(z.dtype)(z))),
-    "reconstruct": lambda graph, x: graph.scaling.inverse(graph.module.reconstruct(*graph.scaled(x))),
+    "inverse_transform": lambda graph, z: graph.scaling.inverse(
+        graph.module.decode(Scaling().transform_for(z.dtype)(z))
+    ),
+    "reconstruct": lambda graph, x: graph.scaling.inverse(
+        graph.module.reconstruct(*graph.scaled(x))
+    ),
     "reconstruction_errors": lambda graph, x: graph.module.elementwise(*graph.scaled(x)),
     "score_samples": lambda graph, x: graph.scores(x),
 }
 DETECTOR_METHODS: dict[str, Callable[["Graph", Tensor], Tensor]] = {
     "decision_function": lambda graph, x: graph.scores(x).double() - graph.offset,
-    "predict": lambda graph, x: torch.where(graph.scores(x).double() >= just_below(graph.offset), 1, -1),
+    "predict": lambda graph, x: torch.where(
+        graph.scores(x).double() >= just_below(graph.offset), 1, -1
+    ),
     "p_values": lambda graph, x: graph.p_values(graph.scores(x).double()),
     "feature_contributions": lambda graph, x: graph.score.contributions(*graph.scaled(x)),
 }
@@ -142,7 +168,12 @@ class Graph(nn.Module):
     thresholds: Tensor
     values: Tensor
 
-    def __init__(self, estimator: BaseAutoencoder, methods: list[Callable[["Graph", Tensor], Tensor]], dtype: torch.dtype):
+    def __init__(
+        self,
+        estimator: BaseAutoencoder,
+        methods: list[Callable[["Graph", Tensor], Tensor]],
+        dtype: torch.dtype,
+    ):
         super().__init__()
         self.score: Any = estimator._model.score
         self.scaling: Scaling = estimator._model.scaling
@@ -160,7 +191,9 @@ class Graph(nn.Module):
     def forward(self, rows: Tensor) -> tuple[Tensor, ...]:
         with PlainOperations():
             results = [method(self, rows) for method in self.methods]
-        return tuple(result.to(self.dtype) if result.is_floating_point() else result for result in results)
+        return tuple(
+            result.to(self.dtype) if result.is_floating_point() else result for result in results
+        )
 
     def scaled(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Rows in scaled units, and what was observed of them."""
@@ -179,10 +212,15 @@ class Graph(nn.Module):
 
 def searched(edges: Tensor, x: Tensor) -> Tensor:
     """``torch.searchsorted(edges, x, right=True)``, row by row, written out as a bisection."""
-    below, n = torch.zeros_like(x, dtype=torch.int64), edges.shape[1]  # edges known to be at most the value
+    # edges known to be at most the value
+    below, n = (
+        torch.zeros_like(x, dtype=torch.int64),
+        edges.shape[1],
+    )
     for power in reversed(range(n.bit_length() if n else 0)):
         further = below + 2**power
-        at = (further - 1).clamp(0, n - 1)  # both ends: skl2onnx cannot sort nodes with an input left out
+        # both ends: skl2onnx cannot sort nodes with an input left out
+        at = (further - 1).clamp(0, n - 1)
         reached = edges.gather(1, at) <= x
         below = torch.where((further <= n) & reached, further, below)
     return below
@@ -192,7 +230,8 @@ class PlainOperations(TorchFunctionMode):
     """Inside the block, operations that onnxruntime lacks for some types are written out."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is torch._C._set_grad_enabled:  # no gradients anyway, and graphs have no place for it
+        # no gradients anyway, and graphs have no place for it
+        if func is torch._C._set_grad_enabled:
             return None
         if func is torch.searchsorted and (kwargs or {}).get("right"):
             return searched(*args)
@@ -205,7 +244,9 @@ class PlainOperations(TorchFunctionMode):
 # Tracing
 
 
-def exported(graph: Graph, estimator: BaseAutoencoder, methods: tuple[str, ...]) -> "onnx.ModelProto":
+def exported(
+    graph: Graph, estimator: BaseAutoencoder, methods: tuple[str, ...]
+) -> "onnx.ModelProto":
     """The graph in ONNX, tried against torch."""
     codes, method = "inverse_transform" in methods, " and ".join(methods)
     n_columns = estimator._n_features_out if codes else estimator.n_features_in_
@@ -217,13 +258,19 @@ def exported(graph: Graph, estimator: BaseAutoencoder, methods: tuple[str, ...])
             program, name = traced(graph, rows), "Z" if codes else "X"
             without_checks(program)
             made = torch.onnx.export(
-                program, dynamo=True, input_names=[name], output_names=list(methods), opset_version=OPSET, verbose=False
+                program,
+                dynamo=True,
+                input_names=[name],
+                output_names=list(methods),
+                opset_version=OPSET,
+                verbose=False,
             )
         except Exception as error:  # torch raises errors of many kinds, and so do users' modules
             reason = str(error).strip().splitlines()
             raise ValueError(
-                f"torch cannot export {method} of this {type(estimator).__name__} to ONNX: {type(error).__name__}: "
-                f"{reason[0] if reason else ''} Modules of your own must do without control flow that depends on data."
+                f"torch cannot export {method} of this {type(estimator).__name__} to ONNX: "
+                f"{type(error).__name__}: {reason[0] if reason else ''} Modules of your own must "
+                "do without control flow that depends on data."
             ) from error
         finally:
             expected = [result.numpy() for result in graph(others)]
@@ -232,12 +279,17 @@ def exported(graph: Graph, estimator: BaseAutoencoder, methods: tuple[str, ...])
     model = made.model_proto
     without_traces(model)
     check_agreement(model, others.numpy(), expected, method)
-    model.producer_name, model.doc_string = "sklearn-ae", f"{type(estimator).__name__}.{method}, {n_columns} columns"
+    model.producer_name, model.doc_string = (
+        "sklearn-ae",
+        f"{type(estimator).__name__}.{method}, {n_columns} columns",
+    )
     return model
 
 
 def traced(graph: Graph, rows: Tensor) -> torch.export.ExportedProgram:
-    """What torch computes, for any number of rows; members that vmap cannot take so are traced one by one."""
+    """What torch computes, for any number of rows; members that vmap cannot take so are traced one
+    by one.
+    """
     shapes = ({0: torch.export.Dim("n_samples", min=1)},)
     try:
         return torch.export.export(graph, (rows,), dynamic_shapes=shapes, strict=False)
@@ -267,8 +319,16 @@ def trial_rows(estimator: BaseAutoencoder, n: int, codes: bool) -> Tensor:
         return torch.randn(n, estimator._n_features_out, generator=generator)
     low, high = graph_range(estimator)
     center, scale = estimator._model.scaling.center, estimator._model.scaling.scale
-    rows = torch.rand(n, estimator.n_features_in_, generator=generator, dtype=torch.float64) * (high - low) + low
-    return rows if center is None or scale is None else rows * torch.from_numpy(scale) + torch.from_numpy(center)
+    rows = (
+        torch.rand(n, estimator.n_features_in_, generator=generator, dtype=torch.float64)
+        * (high - low)
+        + low
+    )
+    return (
+        rows
+        if center is None or scale is None
+        else rows * torch.from_numpy(scale) + torch.from_numpy(center)
+    )
 
 
 def graph_range(estimator: BaseAutoencoder) -> tuple[float, float]:
@@ -277,7 +337,9 @@ def graph_range(estimator: BaseAutoencoder) -> tuple[float, float]:
     return (low, high) if np.isfinite([low, high]).all() else (-1.0, 1.0)
 
 
-def check_agreement(model: "onnx.ModelProto", rows: np.ndarray, expected: list[np.ndarray], method: str) -> None:
+def check_agreement(
+    model: "onnx.ModelProto", rows: np.ndarray, expected: list[np.ndarray], method: str
+) -> None:
     """Run the graph where onnxruntime is there, on another number of rows than it was traced with.
 
     Raises
@@ -290,19 +352,24 @@ def check_agreement(model: "onnx.ModelProto", rows: np.ndarray, expected: list[n
     except ImportError:
         return
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
         found = session.run(None, {session.get_inputs()[0].name: rows})
     except Exception as error:  # onnxruntime has a class of error for each of its codes
         raise ValueError(f"onnxruntime cannot run the graph of {method}: {error}") from error
     if not all(map(close, found, expected)):
         raise ValueError(
-            f"The graph of {method} does not give what torch gives: your modules may depend on the number of rows, or on chance."
+            f"The graph of {method} does not give what torch gives: your modules may depend on the "
+            "number of rows, or on chance."
         )
 
 
 def close(found: np.ndarray, expected: np.ndarray) -> bool:
     size = np.abs(expected).max(initial=1e-30)
-    return found.shape == expected.shape and np.allclose(found, expected, rtol=0, atol=TOLERANCE * size, equal_nan=True)
+    return found.shape == expected.shape and np.allclose(
+        found, expected, rtol=0, atol=TOLERANCE * size, equal_nan=True
+    )
 
 
 def without_traces(model: "onnx.ModelProto") -> None:
@@ -343,5 +410,7 @@ def need(*packages: str) -> dict[str, Any]:
         try:
             found[name] = __import__(name)
         except ImportError as error:
-            raise ImportError(f"ONNX needs the package {name}: pip install sklearn-ae[onnx].") from error
+            raise ImportError(
+                f"ONNX needs the package {name}: pip install sklearn-ae[onnx]."
+            ) from error
     return found

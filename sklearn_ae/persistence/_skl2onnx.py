@@ -13,9 +13,10 @@ ONE_A_ROW = ("label", "scores", "predict", "decision_function", "score_samples",
 def register_skl2onnx_converters() -> None:
     """Teach skl2onnx the estimators of this package; called once, before ``skl2onnx.to_onnx``.
 
-    A transformer gives its codes. A detector at the end of a pipeline gives labels and ``decision_function``, as scikit-learn's do
-    there; ``options={id(detector): {"method": "transform"}}``, or another method of `to_onnx`, asks for one output in their place.
-    It is needed where steps come after the detector.
+    A transformer gives its codes. A detector at the end of a pipeline gives labels and
+    ``decision_function``, as scikit-learn's do there; ``options={id(detector): {"method":
+    "transform"}}``, or another method of `to_onnx`, asks for one output in their place. It is
+    needed where steps come after the detector.
 
     Raises
     ------
@@ -31,7 +32,13 @@ def register_skl2onnx_converters() -> None:
     skl2onnx = need("onnx", "onnxscript", "skl2onnx")["skl2onnx"]
     for kind in (AutoencoderTransformer, AutoencoderOutlierDetector):
         skl2onnx.update_registered_converter(
-            kind, f"SklearnAe{kind.__name__}", set_shapes, convert, parser=declare_outputs, options={"method": None}, overwrite=True
+            kind,
+            f"SklearnAe{kind.__name__}",
+            set_shapes,
+            convert,
+            parser=declare_outputs,
+            options={"method": None},
+            overwrite=True,
         )
 
 
@@ -59,7 +66,9 @@ def declare_outputs(scope: Any, estimator: Any, inputs: list, custom_parsers: An
 
 
 def set_shapes(operator: Any) -> None:
-    """skl2onnx's shape calculator: as many rows as there are; columns are known where there is one axis more."""
+    """skl2onnx's shape calculator: as many rows as there are; columns are known where there is one
+    axis more.
+    """
     n = operator.inputs[0].get_first_dimension()
     for output in operator.outputs:
         output.type.shape = [n] if output.raw_name in ONE_A_ROW else [n, None]
@@ -73,10 +82,14 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
     dtype = "float64" if isinstance(operator.inputs[0].type, DoubleTensorType) else "float32"
     methods = chosen_methods(scope, estimator)
     model = make_graph(estimator, methods, TYPES[dtype])
-    asked, needed = container.target_opset_any_domain(""), max(one.version for one in model.opset_import if one.domain == "")
+    asked, needed = (
+        container.target_opset_any_domain(""),
+        max(one.version for one in model.opset_import if one.domain == ""),
+    )
     if asked < needed:
         raise ValueError(
-            f"{type(estimator).__name__} needs ONNX opset {needed}, not {asked}: pass target_opset to skl2onnx.to_onnx."
+            f"{type(estimator).__name__} needs ONNX opset {needed}, not {asked}: pass target_opset "
+            "to skl2onnx.to_onnx."
         )
     merge(scope, operator, container, model)
 
@@ -104,9 +117,12 @@ def merge(scope: Any, operator: Any, container: Any, model: Any) -> None:
     for node in model.graph.node:
         inputs, outputs = ([name_of(one) for one in side] for side in (node.input, node.output))
         kind = node.op_type
-        if kind == "Clip" and inputs[1:2] == [""]:  # skl2onnx cannot sort nodes with an input left out
+        # skl2onnx cannot sort nodes with an input left out
+        if kind == "Clip" and inputs[1:2] == [""]:
             kind, inputs = "Min", [inputs[0], *inputs[2:]]
-        copy = helper.make_node(kind, inputs, outputs, name=scope.get_unique_operator_name(kind), domain=node.domain)
+        copy = helper.make_node(
+            kind, inputs, outputs, name=scope.get_unique_operator_name(kind), domain=node.domain
+        )
         copy.attribute.extend(node.attribute)
         container.nodes.append(copy)
     for opset in model.opset_import:
