@@ -12,6 +12,7 @@ from sklearn_ae import architectures, corruptions, latents
 from sklearn_ae._configuration import Configuration
 from sklearn_ae._detector import AutoencoderOutlierDetector
 from sklearn_ae._files import read_state, shown_error, write_state
+from sklearn_ae._imputer import AutoencoderImputer
 from sklearn_ae._messages import warn
 from sklearn_ae._network.codebook import Codebook
 from sklearn_ae._records import CodeError, Decoder, Encoder, record, shown
@@ -21,6 +22,7 @@ from sklearn_ae._transformer import AutoencoderTransformer
 for kind in (
     AutoencoderTransformer,
     AutoencoderOutlierDetector,
+    AutoencoderImputer,
     latents.Latent,
     Configuration,
     Codebook,
