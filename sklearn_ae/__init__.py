@@ -2,6 +2,7 @@
 
 from sklearn_ae._detector import AutoencoderOutlierDetector
 from sklearn_ae._imputer import AutoencoderImputer
+from sklearn_ae._reconstruction import ReconstructionTransformer
 from sklearn_ae._transformer import AutoencoderTransformer
 from sklearn_ae._version import __version__
 
@@ -9,5 +10,6 @@ __all__ = [
     "AutoencoderImputer",
     "AutoencoderOutlierDetector",
     "AutoencoderTransformer",
+    "ReconstructionTransformer",
     "__version__",
 ]

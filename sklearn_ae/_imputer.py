@@ -66,8 +66,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
     keep_empty_features : bool, default=False
         Whether features without any value in fit are kept, filled with 0. Otherwise they are left
         out of the result.
-    architecture, corruption, latent, loss, scaling, learning_rate, max_epochs, batch_size, device, \
-verbose, random_state
+    architecture, corruption, latent, loss, scaling, learning_rate, max_epochs, batch_size, \
+device, verbose, random_state
         As in `AutoencoderTransformer`.
 
     Attributes
