@@ -351,7 +351,7 @@ def _inverse_of(step: Any, before: Any, after: Any, comparable: bool) -> Callabl
 
 
 def _undone(step: BaseEstimator, values: Any) -> Any:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings():  # the inverses of some releases of scikit-learn look for names
         warnings.filterwarnings("ignore", "X does not have valid feature names")
         return step.inverse_transform(nearest_codes(step, np.asarray(values)))
 

@@ -137,7 +137,7 @@ class EstimatorDecoder(Decoder):
         if hasattr(value, "net_"):
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")  # of names that the row's columns lack
-                value.score_samples(value.sample(random_state=0))
+                value.score_samples(value._model.sample(1, np.random.RandomState(0)))
         return value
 
 
