@@ -357,8 +357,9 @@ def _undone(step: BaseEstimator, values: Any) -> Any:
 
 
 def _inverse_of_blocks(step: ColumnTransformer, X: Any, comparable: bool) -> Callable | None:
-    names = getattr(step, "feature_names_in_", None)
-    ways = []
+    names, ways = getattr(step, "feature_names_in_", None), []
+    if any(isinstance(columns, str | int) for _, _, columns in step.transformers_):
+        return None  # one column as a list of texts
     for part, columns, outputs in _blocks_of(step):
         parts = flat_steps(part)
         which = columns if names is None else [names[j] for j in columns]
