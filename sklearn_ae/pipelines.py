@@ -35,7 +35,12 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    KBinsDiscretizer,
+    OneHotEncoder,
+    OrdinalEncoder,
+)
 from sklearn.utils import _safe_indexing
 from sklearn.utils._set_output import ADAPTERS_MANAGER
 from sklearn.utils.validation import _num_features
@@ -341,7 +346,7 @@ def _inverse_of(step: Any, before: Any, after: Any, comparable: bool) -> Callabl
         return None
     if _keeps_entries(before, after):  # an imputer: what it filled in is no data
         n_features = before.shape[1]
-        return lambda values: values[:, :n_features]
+        return lambda values: np.asarray(values)[:, :n_features]
     if isinstance(step, ColumnTransformer):
         return _inverse_of_blocks(step, before, comparable)
     if isinstance(step, FunctionTransformer) and step.inverse_func is None:
@@ -403,6 +408,11 @@ def _(step: OneHotEncoder, values: np.ndarray) -> np.ndarray:
 @nearest_codes.register
 def _(step: OrdinalEncoder, values: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(values), 0, [len(one) - 1 for one in step.categories_])
+
+
+@nearest_codes.register
+def _(step: KBinsDiscretizer, values: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(values), 0, step.n_bins_ - 1) if step.encode == "ordinal" else values
 
 
 def is_table(X: Any) -> bool:

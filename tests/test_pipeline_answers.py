@@ -14,6 +14,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import FeatureUnion, make_pipeline, make_union
 from sklearn.preprocessing import (
     FunctionTransformer,
+    KBinsDiscretizer,
     MinMaxScaler,
     OneHotEncoder,
     OrdinalEncoder,
@@ -290,6 +291,34 @@ def test_values_between_codes_become_the_nearest_category(drop, flats, monkeypat
     )
     pipeline = make_pipeline(encode, AutoencoderTransformer(1, **QUICK)).fit(X)
     pd.testing.assert_frame_equal(reconstruct(pipeline, X), X, check_dtype=False)
+
+
+def test_values_between_bins_become_the_middle_of_the_nearest(flats, monkeypatch):
+    monkeypatch.setattr(AutoencoderTransformer, "reconstruct", lambda self, X: X + 0.4)
+    bins = KBinsDiscretizer(3, encode="ordinal", strategy="uniform").fit(flats[["size"]])
+    pipeline = make_pipeline(bins, AutoencoderTransformer(1, **QUICK)).fit(flats[["size"]])
+    np.testing.assert_array_equal(
+        reconstruct(pipeline, flats[["size"]]),
+        bins.inverse_transform(bins.transform(flats[["size"]])),
+    )
+
+
+@pytest.mark.parametrize("output", ["pandas", "polars"])
+def test_steps_that_give_frames_are_undone(flats, exact, output):
+    pytest.importorskip(output)
+    X = flats[["size", "rent"]]
+    pipeline = make_pipeline(SimpleImputer(add_indicator=True), PowerTransformer(), exact)
+    plain = reconstruct(pipeline.fit(X), X)
+    pd.testing.assert_frame_equal(plain, X)
+    pipeline = make_pipeline(SimpleImputer(), MinMaxScaler(), AutoencoderTransformer(1, **QUICK))
+    expected = reconstruct(pipeline.fit(X), X)
+    pipeline.set_output(transform=output)
+    pd.testing.assert_frame_equal(reconstruct(pipeline.fit(X), X), expected)
+    pd.testing.assert_frame_equal(
+        feature_contributions(pipeline, X).sum(axis=1).to_frame(),
+        -pd.DataFrame(pipeline.score_samples(X), X.index),
+        rtol=1e-5,
+    )
 
 
 def test_a_column_with_one_category_and_none_encoded(flats, exact):
