@@ -15,6 +15,7 @@ from numpy.random import RandomState
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.impute import MissingIndicator
+from sklearn.utils._missing import is_scalar_nan
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 from torch import nn
@@ -248,9 +249,9 @@ device, verbose, random_state
         return np.concatenate([kept, self.indicator_.get_feature_names_out(names)])
 
     def _checked(self, X: Any, reset: bool) -> np.ndarray:
-        """A copy of X with NaN where a value is missing."""
+        """X with NaN where a value is missing."""
         refuse_columns(X)
-        gaps_are_nan = bool(np.isnan(self.missing_values))
+        gaps_are_nan = is_scalar_nan(self.missing_values)
         X = validate_data(
             self,
             plain_array(X),
@@ -262,6 +263,6 @@ device, verbose, random_state
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = bool(np.isnan(self.missing_values))
+        tags.input_tags.allow_nan = is_scalar_nan(self.missing_values)
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
