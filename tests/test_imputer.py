@@ -60,8 +60,9 @@ def test_correlated_columns_are_filled_better_than_by_the_mean(table, holed):
 
 
 def test_gaps_are_filled_after_a_fit_on_complete_rows(table, holed):
+    # 0.20 with a deviation of 0.06; a transformer that was fitted so has 0.56
     ours = error(AutoencoderImputer(**QUICK).fit(table).transform(holed), table, holed)
-    assert ours < 0.5 * error(SimpleImputer().fit(table).transform(holed), table, holed)
+    assert ours < 0.4 * error(SimpleImputer().fit(table).transform(holed), table, holed)
 
 
 def test_a_column_may_be_missing_that_was_not_in_fit(table, holed):
