@@ -428,7 +428,8 @@ class BaseAutoencoder(
         """Encode and decode rows: their denoised, compressed selves.
 
         ``np.where(np.isnan(X), model.reconstruct(X), X)`` fills in what is missing, if the
-        estimator was fitted on rows with gaps.
+        estimator was fitted on rows with gaps; `AutoencoderImputer` does so in one step.
+        `ReconstructionTransformer` makes this method a step of a pipeline.
 
         Parameters
         ----------
