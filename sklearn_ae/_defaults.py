@@ -48,7 +48,8 @@ FEWEST_GATHERED, MOST_GATHERED = 2_000, 20_000
 MEMBER_RATE, MEMBER_STEPS, MEMBER_ROWS = 1.5e-2, 75, 128
 # numbers in a batch of one of them, and rows at least
 MEMBER_VALUES, FEWEST_MEMBER_ROWS = 2**15, 32
-N_ROWS = 16  # rows of a member's codebook
+# rows of a member's codebook: one for so many that it learns from, and the most
+ROWS_PER_CODE, MOST_ROWS = 8, 16
 WHITENING_ROWS, WHITENING_VALUES, FEWEST_WHITENING = 10_000, 2**21, 1_024
 
 # Novelty: the masked autoencoder, and the rows that are kept
@@ -75,6 +76,11 @@ CHUNK_PRODUCTS = 2**26  # multiplications in a chunk at most: a single row costs
 
 # relative fall of the loss in the last epoch of an annealed schedule that counts as not converged
 STILL_FALLING = 0.05
+
+
+def codebook_rows(n: int) -> int:
+    """Rows of a codebook that learns from n rows."""
+    return int(np.clip(n // ROWS_PER_CODE, 1, MOST_ROWS))
 
 
 def width_factor(n_features: int) -> float:
