@@ -9,10 +9,7 @@ from sklearn_ae._records import record
 
 LEVEL = 0.03  # share of alarms that ``contamination="auto"`` allows, where training rows are clean
 # elsewhere; scores that lie further than so many boxes beyond the box then do not count
-ROBUST_LEVEL, FENCE = (
-    0.02,
-    5.0,
-)
+ROBUST_LEVEL, FENCE = 0.02, 5.0
 # by which scores of one row may differ between types of input, devices and runtimes, relatively
 ROUNDING = 1e-5
 WHISKER = 2.2  # lengths of the box, as Hoaglin and Iglewicz (1987) advise

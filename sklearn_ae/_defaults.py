@@ -9,11 +9,7 @@ import numpy as np
 # Learning rate, steps and batches of a single autoencoder
 RATE = 1e-2
 # steps for 1,000 rows, the power of the rows with which they grow, and the most
-STEPS, GROWTH, MOST_STEPS = (
-    1_250,
-    0.6,
-    2_100,
-)
+STEPS, GROWTH, MOST_STEPS = 1_250, 0.6, 2_100
 STOCHASTIC = 1.5  # times as many steps where codes are random: gradients are noisier
 LINEAR_STEPS = 100  # without hidden layers, PCA's start is nearly the end
 FEWEST_EPOCHS, ENOUGH_EPOCHS, MOST_EPOCHS = 2, 30, 500
@@ -27,53 +23,33 @@ ORDERED_START_ROWS = 5_000  # rows whose principal components say how many codes
 # Streams
 STREAM_RATE = 5e-3
 # the weights' moving average: a share of the steps so far, and steps at most
-STREAM_AVERAGE, LONGEST_AVERAGE = (
-    0.1,
-    2_000,
-)
+STREAM_AVERAGE, LONGEST_AVERAGE = 0.1, 2_000
 STREAM_MEMORY = 100_000  # rows that the scaling remembers
 MOST_RECENT = 2_500  # rows held out that a detector keeps
 
 # Validation and starts
 HELD_OUT, MOST_HELD_OUT = 0.1, 10_000
 # where a tenth is fewer than are enough, up to a fifth is held out
-ENOUGH_HELD_OUT, MOST_SHARE = (
-    100,
-    0.2,
-)
+ENOUGH_HELD_OUT, MOST_SHARE = 100, 0.2
 MAX_ROWS_TO_REFIT = 1_000  # up to which training goes on for some steps on all rows
 # in a share of the steps to the best epoch, and at most of those planned
-LAST_SHARE, MOST_LAST = (
-    0.25,
-    0.12,
-)
+LAST_SHARE, MOST_LAST = 0.25, 0.12
 EARLY = 0.3  # of the plan: the peak of the rate's cycle
 # rows from which starting weights are computed; fewer where they are wide
-START_ROWS, START_VALUES = (
-    20_000,
-    2**25,
-)
+START_ROWS, START_VALUES = 20_000, 2**25
 # deviations of noise in the layers' input, in training on so few rows
-INPUT_NOISE, FEW_ROWS = (
-    0.3,
-    1_000,
-)
+INPUT_NOISE, FEW_ROWS = 0.3, 1_000
 
 # Several processes
 # rows that all of them have, for starts, validation and calibration
-FEWEST_GATHERED, MOST_GATHERED = (
-    2_000,
-    20_000,
-)
+FEWEST_GATHERED, MOST_GATHERED = 2_000, 20_000
 
 # Networks of an ensemble
 MEMBER_RATE, MEMBER_STEPS, MEMBER_ROWS = 1.5e-2, 75, 128
 # numbers in a batch of one of them, and rows at least
-MEMBER_VALUES, FEWEST_MEMBER_ROWS = (
-    2**15,
-    32,
-)
-N_ROWS = 16  # rows of a member's codebook
+MEMBER_VALUES, FEWEST_MEMBER_ROWS = 2**15, 32
+# rows of a member's codebook: one for so many that it learns from, and the most
+ROWS_PER_CODE, MOST_ROWS = 8, 16
 WHITENING_ROWS, WHITENING_VALUES, FEWEST_WHITENING = 10_000, 2**21, 1_024
 
 # Novelty: the masked autoencoder, and the rows that are kept
@@ -100,6 +76,11 @@ CHUNK_PRODUCTS = 2**26  # multiplications in a chunk at most: a single row costs
 
 # relative fall of the loss in the last epoch of an annealed schedule that counts as not converged
 STILL_FALLING = 0.05
+
+
+def codebook_rows(n: int) -> int:
+    """Rows of a codebook that learns from n rows."""
+    return int(np.clip(n // ROWS_PER_CODE, 1, MOST_ROWS))
 
 
 def width_factor(n_features: int) -> float:

@@ -3,10 +3,13 @@
 import itertools
 import os
 import pickle
+import re
 import signal
+import subprocess
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from sklearn.base import clone
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer, distributed
 from sklearn_ae.architectures import Dense
 from sklearn_ae.latents import Variational
+from sklearn_ae.persistence import load
 
 pytestmark = [
     pytest.mark.skipif(
@@ -273,3 +277,15 @@ def test_an_error_in_training_is_raised_in_all(tmp_path):
     fits = [(clone(QUICK).set_params(loss=Fails()), cut(rows_of(400), 200))]
     ((first,), (second,)) = in_processes(tmp_path, all_fitted, fits)
     assert str(first) == str(second) == "Rank 1: no memory is left"
+
+
+@pytest.mark.slow
+def test_the_script_of_the_guide_runs(tmp_path):
+    page = Path(__file__).parent.parent / "docs" / "guide" / "distributed.md"
+    script = re.search(r"^(# train\.py\n.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)[1]
+    (tmp_path / "train.py").write_text(script)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    subprocess.run(
+        [*torchrun, "--nproc-per-node", "2", "train.py"], cwd=tmp_path, check=True, timeout=300
+    )
+    assert load(tmp_path / "model.safetensors").n_features_in_ == 20

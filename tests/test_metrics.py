@@ -365,10 +365,10 @@ def test_a_search_by_words_finds_the_detector_that_is_not_reversed(rng):
 def test_a_search_of_our_detector_by_labels_of_any_kind(named, rng):
     """Without a warning, though ``fit`` is given them too."""
     outlier_label, label = LABELS[named]
-    outliers = np.arange(60) % 5 == 0
-    X = rng.normal(size=(60, 3)) + 5 * outliers[:, np.newaxis]
+    outliers = np.arange(60) % 10 == 0
+    X = rng.normal(size=(60, 3)) + 8 * outliers[:, np.newaxis]
     scorer = make_outlier_scorer("roc_auc", outlier_label=outlier_label)
-    detector = AutoencoderOutlierDetector(n_estimators=2, **QUICK)
+    detector = AutoencoderOutlierDetector(n_estimators=8, **QUICK)
     search = GridSearchCV(
         detector, {"max_samples": [8, 16]}, scoring=scorer, cv=StratifiedKFold(2)
     ).fit(X, label(outliers))

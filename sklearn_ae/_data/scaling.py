@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
 LIMIT = 1e15  # far enough, and squares stay finite in float32
 # enough for quantiles to be known to a hundredth; fewer rows where they are wide
-QUANTILE_ROWS, QUANTILE_VALUES = (
-    10_000,
-    2**25,
-)
+QUANTILE_ROWS, QUANTILE_VALUES = 10_000, 2**25
 COMMON = 0.9  # share of the rows that have the same value where a feature counts as nearly constant
 BOUND = 2.0  # largest scaled value of such a feature
 SQUARABLE = 1e-140, 1e140  # magnitudes whose squares, and sums of them, are exact in float64

@@ -16,19 +16,13 @@ MOST_DIRECTIONS = (
 FILL_STEPS = 16  # of conjugate gradients at most; as many as there are features solve any system
 FILL_UNITS = 128  # of the layer that corrects what is filled in
 # rounds, and multiplications of one at most: rows beyond that are left out
-EM_ROUNDS, EM_WORK = (
-    25,
-    2**30,
-)
+EM_ROUNDS, EM_WORK = 25, 2**30
 WIDE_ROUNDS, WIDE_WORK = 5, 2**34  # the same with more than `MOST_DIRECTIONS` features
 EM_BLOCK = 2**21  # numbers in a block of matrices
 MOST_HIDDEN = 0.3  # of the values of a row that are hidden in training, where data have gaps
 AS_OTHERS = 0.5  # of the rows in training hide what another row lacks, for gaps that go together
 # share of a row's values that a masked autoencoder predicts in training
-LEAST_MASKED, MOST_MASKED = (
-    0.1,
-    0.7,
-)
+LEAST_MASKED, MOST_MASKED = 0.1, 0.7
 LEAST_NOISE = 1e-5  # variance of what a feature has of its own
 PRIOR_ROWS = 1.0  # as many rows of independent features are added to a covariance
 

@@ -31,6 +31,15 @@ SCALE_ROWS = 1_024  # rows from which the scale of the score is computed
 MOST = 0.9  # share of them, those less far out, whose residuals are drawn anew by `sample`
 
 
+def member_rows(max_samples: int | float | str, n: int) -> int:
+    """How many of n rows each network learns from."""
+    if isinstance(max_samples, str):  # "auto"
+        return min(_defaults.MEMBER_ROWS, n)
+    if isinstance(max_samples, float):
+        return max(1, round(max_samples * n))
+    return min(max_samples, n)
+
+
 class Ensemble(Single):
     """The sum of a row's absolute residuals, in the mean over the networks, over what is typical of
     training rows.
@@ -55,7 +64,12 @@ class Ensemble(Single):
         n_components, n_features = detector.n_components, source.n_features
         quantises = parts["architecture"] is None and parts["latent"] is None
         if n_components == "auto":
-            n_components = _defaults.N_ROWS if quantises else int(np.ceil(np.sqrt(n_features)))
+            n_learnt = member_rows(detector.max_samples, source.n_rows)
+            n_components = (
+                _defaults.codebook_rows(n_learnt)
+                if quantises
+                else int(np.ceil(np.sqrt(n_features)))
+            )
         if quantises:
             parts = {**parts, "architecture": Codebook()}
         elif parts["architecture"] is None:
@@ -116,19 +130,9 @@ class Ensemble(Single):
         """Networks stay as they are: each has started from few rows anyway."""
 
     def chunk(self, rows: Scaled, random_state: RandomState) -> Members:
-        n = self._n_samples(rows.n_rows)
+        n = member_rows(self.configuration.max_samples, rows.n_rows)
         positions = subsample_rows(rows, n, self.configuration.n_networks, random_state)
         return Members(rows, torch.from_numpy(positions), self.network.whitening)
-
-    def _n_samples(self, n: int) -> int:
-        max_samples = self.configuration.max_samples
-        if isinstance(max_samples, str):  # "auto"
-            return min(_defaults.MEMBER_ROWS, n)
-        return (
-            max(1, round(max_samples * n))
-            if isinstance(max_samples, float)
-            else min(max_samples, n)
-        )
 
     def plan(self, n: int, batch_size: int | str) -> Plan:
         size = min(

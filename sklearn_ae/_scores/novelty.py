@@ -20,10 +20,7 @@ from sklearn_ae.architectures import Dense
 from sklearn_ae.latents import smoothed
 
 # rows whose mean a row is compared with; rows whose own errors its errors are divided by
-NEAREST, AROUND = (
-    3,
-    10,
-)
+NEAREST, AROUND = 3, 10
 N_PARTS, N_PARTITIONS = 5, 3  # features are hidden a fifth at a time, in so many partitions of them
 FLOOR = 0.1  # of what is typical, added to every error: small ones are mostly rounding
 TIED = 1e-5  # of a row's squared length: squared distances that differ by less are equal
