@@ -2,8 +2,7 @@
 Fill in missing values
 ======================
 
-An autoencoder that was fitted on rows with gaps says what a missing value is likely to be, given
-the values that are there. Here values are removed from tables that are complete, so that the
+An autoencoder says what a missing value is likely to be, given the values that are there. Here values are removed from tables that are complete, so that the
 truth is known.
 """
 
@@ -17,7 +16,7 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401  # it is
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_ae import AutoencoderTransformer
+from sklearn_ae import AutoencoderImputer
 
 # %%
 # Values are removed in two ways: each by itself, at random, or a block of neighbouring columns in
@@ -33,18 +32,11 @@ def removed(X, share, in_blocks, rng):
 
 
 # %%
-# To impute, take the reconstruction where a value is missing. The length of the code hardly
-# matters for this. scikit-learn's imputers are used as they come.
-
-
-def by_autoencoder(X):
-    return np.where(
-        np.isnan(X), AutoencoderTransformer(4, random_state=0).fit(X).reconstruct(X), X
-    )
-
+# The length of the autoencoder's code hardly matters for this. scikit-learn's imputers are used as
+# they come.
 
 methods = {
-    "AutoencoderTransformer": by_autoencoder,
+    "AutoencoderImputer": AutoencoderImputer(4, random_state=0).fit_transform,
     "IterativeImputer": IterativeImputer(random_state=0).fit_transform,
     "KNNImputer": KNNImputer().fit_transform,
     "SimpleImputer (mean)": SimpleImputer().fit_transform,

@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
+from sklearn_ae.pipelines import feature_contributions
 
 # %%
 # A made-up table of flats. Rent follows from area, district and year. In 30 of 1,500 rows the
@@ -87,20 +88,10 @@ assert area["n_estimators=1"] > 0.95
 assert max(area["default"], area["IsolationForest"]) < 0.85
 
 # %%
-# Which column is to blame? The encoder's names lead from the encoded columns back to those of
-# the table.
+# Which column is to blame? The contributions of encoded columns are added up for each column of the
+# table.
 
-encoder, detector = single[:-1], single[-1]
-names = encoder.get_feature_names_out()
-source = [
-    next(c for c in flats.columns if name == c or name.startswith(c + "_")) for name in names
-]
-contributions = (
-    pd.DataFrame(detector.feature_contributions(encoder.transform(flats)), columns=source)
-    .T.groupby(level=0)
-    .sum()
-    .T
-)
+contributions = feature_contributions(single, flats)
 print((contributions[y].mean() / contributions[y].mean().sum()).round(2))
 assert contributions[y].mean()["district"] > 0.5 * contributions[y].mean().sum()
 

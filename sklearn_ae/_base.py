@@ -25,8 +25,13 @@ from sklearn.base import (
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
+from sklearn.utils._set_output import _get_container_adapter
 from sklearn.utils.metadata_routing import UNUSED
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import (
+    _check_feature_names_in,
+    _check_sample_weight,
+    check_is_fitted,
+)
 from torch import nn
 
 from sklearn_ae import _defaults
@@ -417,13 +422,14 @@ class BaseAutoencoder(
         """
         check_is_fitted(self)
         source = codes_source(Z, self._n_features_out)
-        return source.result(within_type(self._model.decode(source), source.dtype))
+        return self._named(source.result(within_type(self._model.decode(source), source.dtype)), Z)
 
     def reconstruct(self, X: ArrayLike, n_components: int | None = None) -> np.ndarray:
         """Encode and decode rows: their denoised, compressed selves.
 
         ``np.where(np.isnan(X), model.reconstruct(X), X)`` fills in what is missing, if the
-        estimator was fitted on rows with gaps.
+        estimator was fitted on rows with gaps; `AutoencoderImputer` does so in one step.
+        `ReconstructionTransformer` makes this method a step of a pipeline.
 
         Parameters
         ----------
@@ -445,7 +451,8 @@ class BaseAutoencoder(
             If the code is not ordered, or has not as many components.
         """
         source, k = self._check(X), self._check_length(n_components)
-        return source.result(within_type(self._model.reconstruct(source, k), source.dtype))
+        X_reconstructed = within_type(self._model.reconstruct(source, k), source.dtype)
+        return self._named(source.result(X_reconstructed), X)
 
     def _check_length(self, n_components: int | None) -> int | None:
         """Check that codes can be cut off after as many components."""
@@ -477,7 +484,7 @@ class BaseAutoencoder(
             In units of the loss, on scaled data.
         """
         source = self._check(X)
-        return source.result(self._model.elementwise(source).astype(np.float64))
+        return self._named(source.result(self._model.elementwise(source).astype(np.float64)), X)
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Minus the reconstruction loss of each row: higher is more normal.
@@ -548,7 +555,7 @@ class BaseAutoencoder(
         random_state = check_random_state(
             self.random_state if random_state is None else random_state
         )
-        return self._model.sample(int(n_samples), random_state)
+        return self._named(self._model.sample(int(n_samples), random_state))
 
     @property
     def n_components_(self) -> int:
@@ -558,6 +565,16 @@ class BaseAutoencoder(
     @property
     def _n_features_out(self) -> int:
         return self._model.n_features_out
+
+    def _named(self, values: Any, X: Any = None) -> Any:
+        """A column for each feature in the container that ``set_output`` asks for, with X's index.
+
+        Answers of one number a row stay arrays, as those of scikit-learn's ``predict`` do.
+        """
+        adapter = _get_container_adapter("transform", self)
+        if adapter is None:
+            return values
+        return adapter.create_container(values, X, columns=_check_feature_names_in(self))
 
     def _check(self, X: Any) -> Source:
         check_is_fitted(self)

@@ -399,7 +399,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             At least 0; the sum over a row is its outlyingness, minus its score.
         """
         source = self._check(X)
-        return source.result(self._model.contributions(source).astype(np.float64))
+        return self._named(source.result(self._model.contributions(source).astype(np.float64)), X)
 
     # Fitting and calibration
 

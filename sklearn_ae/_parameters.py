@@ -139,6 +139,9 @@ NOTES = """
   data's own.
 - **Missing values** are NaN. Columns of text or categories are encoded first, by
   `sklearn.preprocessing.OneHotEncoder` for example.
+- **DataFrames.** ``set_output(transform="pandas")`` holds for all answers with a column for each
+  feature or component, which then have the names and the index of X. Labels, scores and p-values
+  are arrays.
 - **Progress.** ``verbose=1`` shows a bar. ``sklearn_ae.inspection.LossCurveDisplay`` shows whether
   training has converged.
 - **Too slow?** Lower `max_epochs`. A GPU is taken if there is one.
@@ -151,8 +154,8 @@ NOTES = """
   trust.
 - **Your own network, loss or corruption** goes into its slot: ``architecture=Custom(encoder,
   decoder)``, ``loss=function``.
-- **In a pipeline**, what only this estimator has is asked of the last step:
-  ``pipeline[-1].reconstruct(pipeline[:-1].transform(X))``.
+- **In a pipeline**, what only this estimator has is asked by the functions of
+  `sklearn_ae.pipelines`: ``reconstruct(pipeline, X)``.
 """
 
 SLOTS = {"architecture": Architecture, "corruption": Corruption, "latent": Latent}

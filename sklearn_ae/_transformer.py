@@ -83,6 +83,7 @@ class AutoencoderTransformer(BaseAutoencoder):
     See Also
     --------
     AutoencoderOutlierDetector : Outlier detection by an ensemble of small autoencoders.
+    AutoencoderImputer : Missing values filled in.
     sklearn.decomposition.PCA : The linear case.
 
     Notes
@@ -107,6 +108,7 @@ class AutoencoderTransformer(BaseAutoencoder):
     """
 
     _explained_variance_ratio: np.ndarray | None = None
+    _fills_gaps: bool = False  # learn to fill gaps, even if the training rows have none
 
     _parameter_constraints: dict = {
         **BaseAutoencoder._parameter_constraints,
@@ -136,7 +138,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         shared: dict[str, Any] = {
             "scaling": scaling_kind(self, auto),
             "n_features": source.n_features,
-            "fills_gaps": source.has_gaps,
+            "fills_gaps": source.has_gaps or self._fills_gaps,
         }
         if not self._asks_for_share:
             return Configuration("single", **parts, **shared, n_components=self.n_components)

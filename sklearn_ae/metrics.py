@@ -19,7 +19,6 @@ Examples
 array([0.71, 0.69, 0.71])
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,9 +26,9 @@ from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.metrics import average_precision_score, roc_auc_score
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d
+
+from sklearn_ae.pipelines import flat_steps, reconstructed_by, way_back
 
 __all__ = [
     "make_outlier_scorer",
@@ -189,79 +188,10 @@ def original_and_reconstructed(estimator: BaseEstimator, X: Any) -> tuple[Any, A
     """
     *steps, last = flat_steps(estimator)
     original, seen, inverses = way_back(steps, X)
-    if hasattr(last, "reconstruct"):
-        reconstructed = last.reconstruct(seen)
-    elif hasattr(last, "transform") and hasattr(last, "inverse_transform"):
-        reconstructed = last.inverse_transform(last.transform(seen))
-    else:
-        raise TypeError(
-            f"{type(last).__name__} cannot reconstruct: it needs a method reconstruct, or "
-            "transform and inverse_transform. In a pipeline, the last step needs them."
-        )
+    reconstructed = reconstructed_by(last, seen)
     for inverse in inverses:
         reconstructed = inverse(reconstructed)
     return original, reconstructed
-
-
-def flat_steps(estimator: Any) -> list[Any]:
-    """The steps of a pipeline, those of pipelines inside it among them; of a search, the best
-    estimator's.
-    """
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    if not isinstance(estimator, Pipeline):
-        return [estimator]
-    return [
-        one
-        for _, step in estimator.steps
-        if step not in (None, "passthrough")
-        for one in flat_steps(step)
-    ]
-
-
-def way_back(steps: list[Any], X: Any) -> tuple[Any, Any, list[Callable]]:
-    """The rows in the units to compare in, the rows after all steps, and the functions that lead
-    back, in their order.
-
-    The units are the data's if all steps can be inverted, else those after the last step that
-    cannot.
-    """
-    seen = [X]
-    for step in steps:
-        seen.append(step.transform(seen[-1]))
-    original, inverses = seen[-1], []
-    for step, before, after in zip(reversed(steps), seen[-2::-1], seen[:0:-1], strict=True):
-        if _keeps_entries(before, after):  # an imputer: what it filled in is no data
-            original = before
-        elif _is_table(before) and _is_invertible(step):
-            original = before
-            inverses.append(step.inverse_transform)
-        else:
-            break
-    return original, seen[-1], inverses
-
-
-def _is_invertible(step: BaseEstimator) -> bool:
-    if isinstance(step, FunctionTransformer) and step.inverse_func is None:
-        return step.func is None  # its inverse_transform would leave the rows as they are
-    return hasattr(step, "inverse_transform")
-
-
-def _is_table(X: Any) -> bool:
-    """Whether X is a matrix of numbers, and not texts or words."""
-    return issparse(X) or (np.ndim(X) == 2 and np.asarray(X).dtype.kind in "fiub")
-
-
-def _keeps_entries(before: Any, after: Any) -> bool:
-    """Whether a step left all that was observed as it was."""
-    if (
-        not (_is_table(before) and _is_table(after))
-        or before is after
-        or issparse(before)
-        or issparse(after)
-    ):
-        return before is after
-    before, after = np.asarray(before), np.asarray(after)
-    return before.shape == after.shape and bool(np.all((before == after) | np.isnan(before)))
 
 
 reconstruction_r2_scorer = _ReconstructionR2Scorer()

@@ -6,7 +6,12 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
+from sklearn_ae import (
+    AutoencoderImputer,
+    AutoencoderOutlierDetector,
+    AutoencoderTransformer,
+    ReconstructionTransformer,
+)
 from sklearn_ae.architectures import Architecture, Convolutional, Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise, Masking, SaltAndPepper
 from sklearn_ae.latents import Contractive, Ordered, Sparse, Variational
@@ -53,6 +58,9 @@ QUICK_ONES = [
     AutoencoderTransformer(1, max_epochs=3),
     AutoencoderTransformer(1, max_epochs=3, **SLOTS[0]),
     AutoencoderOutlierDetector(1, n_estimators=2, max_epochs=3),
+    AutoencoderImputer(max_epochs=3),
+    AutoencoderImputer(max_epochs=3, missing_values=-1, add_indicator=True),
+    ReconstructionTransformer(AutoencoderTransformer(1, max_epochs=3, random_state=0)),
 ]
 SLOW_ONES = [
     AutoencoderTransformer(),

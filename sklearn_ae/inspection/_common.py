@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 
-from sklearn_ae.metrics import flat_steps
+from sklearn_ae.pipelines import flat_steps
 
 # The colours of Okabe and Ito (2008) are told apart by the colour-blind; black is left out, which
 # is not seen on a dark background. Three more make ten.

@@ -11,7 +11,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 import sklearn_ae.inspection._common as common
-from sklearn_ae.metrics import way_back
+from sklearn_ae.pipelines import contributions_of, way_back
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -132,7 +132,7 @@ class FeatureContributionDisplay(common.Display):
             raise IndexError(f"row={row} must be from {-n} to {n - 1}: X has {n} rows.")
         x = _safe_indexing(X, [row % n])
         original, seen, inverses = way_back(before, x)
-        contributions = _contributions(last, seen)
+        contributions = contributions_of(last, seen)[0]
         n_features, expected = len(contributions), last.reconstruct(seen)
         common.check_image_shape(image_shape, n_features)
         p_value = float(last.p_values(seen)[0]) if hasattr(last, "p_values") else None
@@ -222,16 +222,6 @@ class FeatureContributionDisplay(common.Display):
         known = [] if self.threshold is None else [f"threshold {common.number(self.threshold, 3)}"]
         known += [] if self.p_value is None else [f"p = {common.number(self.p_value, 2)}"]
         return f"{title[:1].upper()}{title[1:]}\n{', '.join(known)}".rstrip()
-
-
-def _contributions(estimator: Any, X: Any) -> np.ndarray:
-    if hasattr(estimator, "feature_contributions"):
-        return np.asarray(estimator.feature_contributions(X))[0]
-    if hasattr(estimator, "reconstruction_errors"):  # their mean is minus the score
-        return np.asarray(estimator.reconstruction_errors(X))[0] / X.shape[1]
-    missing = "has neither feature_contributions nor reconstruction_errors"
-    way_out = "pass an estimator of sklearn_ae, or a pipeline that ends in one"
-    raise TypeError(f"{type(estimator).__name__} {missing}; {way_out}.")
 
 
 def _names(before: list[Any], last: Any, X: Any, n_features: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import sklearn_ae.inspection._common as common
-from sklearn_ae.metrics import way_back
+from sklearn_ae.pipelines import way_back
 
 MOST_COMPONENTS = 8
 

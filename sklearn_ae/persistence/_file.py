@@ -12,8 +12,10 @@ from sklearn_ae import architectures, corruptions, latents
 from sklearn_ae._configuration import Configuration
 from sklearn_ae._detector import AutoencoderOutlierDetector
 from sklearn_ae._files import read_state, shown_error, write_state
+from sklearn_ae._imputer import AutoencoderImputer
 from sklearn_ae._messages import warn
 from sklearn_ae._network.codebook import Codebook
+from sklearn_ae._reconstruction import ReconstructionTransformer
 from sklearn_ae._records import CodeError, Decoder, Encoder, record, shown
 from sklearn_ae._scores import SCORES
 from sklearn_ae._transformer import AutoencoderTransformer
@@ -21,6 +23,8 @@ from sklearn_ae._transformer import AutoencoderTransformer
 for kind in (
     AutoencoderTransformer,
     AutoencoderOutlierDetector,
+    AutoencoderImputer,
+    ReconstructionTransformer,
     latents.Latent,
     Configuration,
     Codebook,
@@ -40,7 +44,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
 
     Parameters
     ----------
-    estimator : AutoencoderTransformer, AutoencoderOutlierDetector or estimator of scikit-learn
+    estimator : estimator of sklearn_ae or of scikit-learn
         Fitted or not. Pipelines, column transformers and feature unions may hold our estimators
         and those of scikit-learn's preprocessing, imputation, decomposition, feature selection and
         linear models that are made of plain values and arrays.
@@ -133,7 +137,7 @@ class EstimatorDecoder(Decoder):
         if hasattr(value, "net_"):
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")  # of names that the row's columns lack
-                value.score_samples(value.sample(random_state=0))
+                value.score_samples(value._model.sample(1, np.random.RandomState(0)))
         return value
 
 
