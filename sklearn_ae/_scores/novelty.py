@@ -127,10 +127,12 @@ class Novelty(Single):
         return far_out + never_seen.sum(1)
 
     def contributions(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Each feature's mean share in the three errors."""
+        """Each feature's mean share in the three errors; what is added to all is shared alike."""
         far_out, elements, never_seen = self._parts(x, mask)
-        share = sum(shares(one, mask) for one in elements) / len(elements)
-        return far_out[:, None] * share + never_seen
+        least = FLOOR * self.typical_errors  # added to each error; the third is the root of a sum
+        floors = torch.stack([least[0], least[1], least[2].square()]) / x.shape[1]
+        found = [shares(one + floor, mask) for one, floor in zip(elements, floors, strict=True)]
+        return far_out[:, None] * torch.stack(found).mean(0) + never_seen
 
     def _parts(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, list[Tensor], Tensor]:
         """The mean of the errors (n_samples,), what each is the sum of, and values that no training
@@ -205,7 +207,6 @@ class Novelty(Single):
             (distances <= smallest[:, min(k, n_kept) - 1 : min(k, n_kept)] + tied).to(x.dtype)
             for k in (NEAREST, AROUND)
         )
-        near, around = (one / one.sum(1, keepdim=True) for one in (near, around))
         return mean_of(self.kept, near), around
 
     def _squared_distances(self, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -240,7 +241,9 @@ class Novelty(Single):
 
 def mean_of(values: Tensor, weight: Tensor) -> Tensor:
     """Means (n_samples, n_columns) of values (n_kept, n_columns) by weights (n_samples, n_kept)."""
-    return (values.T @ weight.T).T  # rows as columns: see _layers
+    counted = nn.functional.pad(values, (0, 1), value=1.0)
+    total = (counted.T @ weight.T).T  # rows as columns: see _layers
+    return total[:, :-1] / total[:, -1:]
 
 
 def smallest_values(values: Tensor, k: int) -> Tensor:
