@@ -122,10 +122,10 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     -----
     **The ensemble.** Each member is a codebook, a quantising autoencoder [1]_: the encoder gives a
     one-hot code, which of 16 rows is nearest; the decoder gives that row. The codebook starts from
-    random rows of a subsample of 128 rows, and gradient steps on the reconstruction loss move it.
-    With fewer rows, a codebook has one for every eight. In each batch the half of the rows with the largest loss is not learnt from, so that
-    outliers are not [2]_. Members see all features, scaled robustly, partly decorrelated (the more
-    features the more, with the power d / (d + 64));
+    random rows of a subsample of 128 rows (of fewer rows it has one for every eight), and gradient
+    steps on the reconstruction loss move it. In each batch the half of the rows with the largest
+    loss is not learnt from, so that outliers are not [2]_. Members see all features, scaled
+    robustly, partly decorrelated (the more features the more, with the power d / (d + 64));
     ``scaling=None`` leaves rows as they are. Over M members and features j, the outlyingness is
 
     .. math::
