@@ -171,21 +171,19 @@ class Novelty(Single):
         """Absolute errors of features that are hidden and predicted (n_samples, n_features), in the
         mean over partitions.
         """
-        n_parts = min(N_PARTS, x.shape[1])
-        rows, numbers = (
-            x.mT.repeat(1, n_parts).mT,
-            torch.arange(n_parts, device=x.device)[:, None, None],
+        n_partitions, n_parts = len(self.partitions), min(N_PARTS, x.shape[1])
+        parts = torch.arange(n_parts, device=x.device)[:, None]
+        # one part of a partition after the other, each for all rows
+        hidden = (self.partitions[:, None] == parts).flatten(0, 1)[:, None]
+        rows, observed = (
+            None if one is None else one.mT.repeat(1, len(hidden)).mT for one in (x, mask)
         )
-        observed = None if mask is None else mask.mT.repeat(1, n_parts).mT
-        total = torch.zeros_like(x)
-        for partition in self.partitions:
-            hidden = partition == numbers  # one part after the other, for all rows
-            visible = (~hidden).expand(-1, x.shape[0], -1).flatten(0, 1)
-            predicted = self.network.reconstruct(
-                rows, visible if observed is None else visible & observed
-            )
-            total += torch.where(hidden, (predicted - rows).abs().view(n_parts, *x.shape), 0).sum(0)
-        return total / len(self.partitions)
+        visible = (~hidden).expand(-1, x.shape[0], -1).flatten(0, 1)
+        predicted = self.network.reconstruct(
+            rows, visible if observed is None else visible & observed
+        )
+        residuals = (predicted - rows).abs().view(-1, *x.shape)
+        return torch.where(hidden, residuals, 0).sum(0) / n_partitions
 
     def _around(
         self, x: Tensor, mask: Tensor | None, own: Tensor | None = None
