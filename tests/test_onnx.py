@@ -1,6 +1,9 @@
 """ONNX graphs give what the estimators give."""
 
 import builtins
+import subprocess
+import sys
+import textwrap
 import warnings
 
 import numpy as np
@@ -13,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
+from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer, __version__
 from sklearn_ae.architectures import Custom, Dense
 from sklearn_ae.latents import Latent, Sparse, Variational
 from sklearn_ae.persistence import register_skl2onnx_converters, to_onnx
@@ -217,6 +220,12 @@ def test_what_torch_cannot_export_is_told(table):
             "must be one of transform, ",
         ),
         (
+            lambda X: AutoencoderOutlierDetector(**QUICK).fit(X),
+            {},
+            ValueError,
+            "method must be one of transform, .*, predict, ",
+        ),
+        (
             lambda X: AutoencoderTransformer(2, **QUICK).fit(X),
             {"dtype": "int8"},
             ValueError,
@@ -229,6 +238,32 @@ def test_what_torch_cannot_export_is_told(table):
 def test_what_cannot_be_exported_is_told(make, kwargs, error, match, table):
     with pytest.raises(error, match=match):
         to_onnx(make(table), **kwargs)
+
+
+def test_the_graph_says_what_made_it(table):
+    model = to_onnx(AutoencoderOutlierDetector(**QUICK).fit(table), method="predict")
+    assert (model.producer_name, model.producer_version) == ("sklearn-ae", __version__)
+    assert model.doc_string == "AutoencoderOutlierDetector.predict, 6 columns"
+    assert [output.name for output in model.graph.output] == ["predict"]
+
+
+@pytest.mark.slow
+def test_an_export_prints_nothing():
+    """In a process of its own, where loggers are as a user has them."""
+    program = """
+        import logging
+        from sklearn.datasets import load_wine
+        from sklearn_ae import AutoencoderOutlierDetector
+        from sklearn_ae.persistence import to_onnx
+
+        X = load_wine().data
+        to_onnx(AutoencoderOutlierDetector(random_state=0).fit(X), method="p_values")
+        logging.getLogger("onnx_ir").warning("This is printed.")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], check=True, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("", "This is printed.\n")
 
 
 def test_missing_packages_are_named(table, monkeypatch):
