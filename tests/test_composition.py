@@ -138,5 +138,4 @@ def check_file(fitted, X, path):
 def check_graphs(fitted, X):
     from tests.test_onnx import check
 
-    for method in ("transform", "reconstruct", "score_samples"):
-        check(fitted, method, X)
+    check(fitted, ("transform", "reconstruct", "score_samples"), X)

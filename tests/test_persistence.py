@@ -450,6 +450,19 @@ def test_a_kill_at_any_time_leaves_a_whole_file(tmp_path):
         assert load(tmp_path / "model").n_iter_ > 1
 
 
+def test_loading_does_not_import_torchs_compiler(table, tmp_path):
+    """It would take a second in a new process."""
+    paths = [str(tmp_path / kind) for kind in KINDS]
+    for path, make in zip(paths, KINDS.values(), strict=True):
+        save(make().fit(table), path)
+    code = (
+        "import sys\nfrom sklearn_ae.persistence import load\n"
+        "for path in sys.argv[1:]:\n    load(path)\n"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, *paths], check=True)
+
+
 # Damaged, edited and foreign files
 
 

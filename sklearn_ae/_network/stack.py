@@ -247,8 +247,12 @@ def stacked(networks: list[Autoencoder]) -> Autoencoder:
     loss, which they share.
     """
     tensors = {}
-    for (name, first), *others in zip(*map(stacked_tensors, networks), strict=True):
-        values = torch.stack([first.detach(), *(other.detach() for _, other in others)])
+    for own in zip(*map(stacked_tensors, networks), strict=True):
+        name, first = own[0]
+        # torch.stack on the meta device, where files are checked, imports torch's compiler
+        values = first.detach().new_empty(len(networks), *first.shape)
+        for value, (_, one) in zip(values, own, strict=True):
+            value.copy_(one.detach())
         tensors[name] = (
             nn.Parameter(values, first.requires_grad) if isinstance(first, nn.Parameter) else values
         )

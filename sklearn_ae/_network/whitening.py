@@ -30,8 +30,10 @@ class Whitening(nn.Module):
         super().__init__()
         self.enabled = enabled
         n_features = n_features if enabled else 0
-        self.register_buffer("matrix", torch.eye(n_features))
-        self.register_buffer("inverse_matrix", torch.eye(n_features))
+        for name in ("matrix", "inverse_matrix"):
+            self.register_buffer(name, torch.zeros(n_features, n_features))
+            # torch.eye on the meta device, where files are checked, imports torch's compiler
+            getattr(self, name).diagonal().fill_(1)
 
     @torch.no_grad()
     def learn(self, x: Tensor) -> None:

@@ -152,12 +152,7 @@ class Novelty(Single):
         self, x: Tensor, mask: Tensor | None, middle: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
         """Three errors of each row (n_samples, 3), and of its features (n_samples, n_features)."""
-        difference = (x - middle).abs()
-        elements = [
-            difference,
-            self.masked_residuals(x, mask),
-            (self.network.reconstruct(x, mask) - x).square(),
-        ]
+        elements = [(x - middle).abs(), *self._residuals(x, mask)]
         elements = [for_all_features(one, mask) for one in elements]
         sums = [one.sum(1) for one in elements]
         return torch.stack([sums[0], sums[1], sums[2].sqrt()], 1), elements
@@ -166,25 +161,25 @@ class Novelty(Single):
         """The geometric mean of the errors over the root of what is usual around."""
         return (errors.log() - 0.5 * around.log()).mean(1).exp()
 
-    def masked_residuals(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Absolute errors of features that are hidden and predicted (n_samples, n_features), in the
-        mean over partitions.
+    def _residuals(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Absolute errors of features that are hidden and predicted, in the mean over partitions,
+        and squared ones of the whole row's reconstruction, both (n_samples, n_features).
         """
         n_parts = min(N_PARTS, x.shape[1])
-        rows, numbers = (
-            x.mT.repeat(1, n_parts).mT,
-            torch.arange(n_parts, device=x.device)[:, None, None],
+        parts = torch.arange(n_parts, device=x.device)[:, None]
+        hidden = (self.partitions[:, None] == parts).flatten(0, 1)
+        # one part after the other, each for all rows, and the rows with nothing hidden
+        hidden = nn.functional.pad(hidden, (0, 0, 0, 1))[:, None]
+        visible = (~hidden).expand(-1, x.shape[0], -1).flatten(0, 1)
+        rows, observed = (
+            None if one is None else one.mT.repeat(1, len(hidden)).mT for one in (x, mask)
         )
-        observed = None if mask is None else mask.mT.repeat(1, n_parts).mT
-        total = torch.zeros_like(x)
-        for partition in self.partitions:
-            hidden = partition == numbers  # one part after the other, for all rows
-            visible = (~hidden).expand(-1, x.shape[0], -1).flatten(0, 1)
-            predicted = self.network.reconstruct(
-                rows, visible if observed is None else visible & observed
-            )
-            total += torch.where(hidden, (predicted - rows).abs().view(n_parts, *x.shape), 0).sum(0)
-        return total / len(self.partitions)
+        reconstructed = self.network.reconstruct(
+            rows, visible if observed is None else visible & observed
+        )
+        errors = (reconstructed - rows).view(-1, *x.shape)
+        masked = torch.where(hidden, errors.abs(), 0).sum(0) / len(self.partitions)
+        return masked, errors[-1].square()
 
     def _around(
         self, x: Tensor, mask: Tensor | None, own: Tensor | None = None

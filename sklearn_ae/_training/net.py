@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from sklearn_ae._data.batch import Batch
 from sklearn_ae._data.scaling import Scaling
 from sklearn_ae._data.sources import ArraySource, Scaled
+from sklearn_ae._training.optimizers import SGD
 from sklearn_ae._training.progress import Watcher
 from sklearn_ae._training.schedules import SCHEDULES
 from sklearn_ae._training.shared import SharedTrainer
@@ -70,7 +71,7 @@ class AutoencoderNet(NeuralNet):
     def __init__(self, *args, watchers=(), resume_from=None, **kwargs):
         settings = {name: kwargs.pop(name, default) for name, default in SETTINGS.items()}
         # a source holds no y that skorch could find, so scorers take what training has predicted
-        super().__init__(*args, **{"use_caching": True, **kwargs})
+        super().__init__(*args, **{"use_caching": True, "optimizer": SGD, **kwargs})
         self.__dict__.update(settings, watchers=watchers, resume_from=resume_from)
 
     @property

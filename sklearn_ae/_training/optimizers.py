@@ -150,6 +150,12 @@ class AdamW(Adam):
     _fused_step = staticmethod(torch._fused_adamw_)
 
 
+class SGD(torch.optim.SGD):
+    """torch's, made without importing torch's compiler: for nets that are not trained."""
+
+    add_param_group = add_param_group
+
+
 class Flat:
     """Parameters as views of one tensor, their gradients as views of another, and Adam's state.
 

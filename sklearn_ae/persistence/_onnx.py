@@ -21,6 +21,8 @@ from sklearn_ae._detector import AutoencoderOutlierDetector
 from sklearn_ae._files import write_atomically
 from sklearn_ae._network.stack import Stack
 from sklearn_ae._torch import plain_torch
+from sklearn_ae._transformer import AutoencoderTransformer
+from sklearn_ae._version import __version__
 
 if TYPE_CHECKING:
     import onnx
@@ -36,7 +38,7 @@ OPSET = 18
 def to_onnx(
     estimator: BaseAutoencoder,
     path: str | os.PathLike | None = None,
-    method: str = "transform",
+    method: str | None = None,
     *,
     dtype: str = "float32",
 ) -> "onnx.ModelProto":
@@ -52,10 +54,11 @@ def to_onnx(
         Fitted.
     path : str, path-like or None, default=None
         Where to write the graph, weights included, as one file; None writes none.
-    method : str, default="transform"
+    method : str or None, default=None
         ``"transform"``, ``"inverse_transform"``, ``"reconstruct"``, ``"reconstruction_errors"`` or
         ``"score_samples"``; for a detector also ``"decision_function"``, ``"predict"``,
-        ``"p_values"`` or ``"feature_contributions"``.
+        ``"p_values"`` or ``"feature_contributions"``. None is ``"transform"`` for a transformer; of
+        a detector the method must be named.
     dtype : {"float32", "float64"}, default="float32"
         Type of input and output. ``"float64"`` is for data whose digits float32 does not hold, such
         as times in seconds; the network itself computes in float32, as it does here. Labels are
@@ -72,7 +75,8 @@ def to_onnx(
     ImportError
         If onnx or onnxscript is missing: ``pip install sklearn-ae[onnx]``.
     ValueError
-        If there is no such method, or torch cannot export a module of your own.
+        If there is no such method, none is named for a detector, or torch cannot export a module
+        of your own.
     sklearn.exceptions.NotFittedError
         If `estimator` is not fitted.
 
@@ -89,9 +93,14 @@ def to_onnx(
             "is exported by skl2onnx.to_onnx after "
             "sklearn_ae.persistence.register_skl2onnx_converters()."
         )
+    if method is None and not isinstance(estimator, AutoencoderTransformer):
+        raise ValueError(
+            f"Name the method of {type(estimator).__name__} to export: method must be one of "
+            f"{', '.join(methods_of(estimator))}."
+        )
     if dtype not in TYPES:
         raise ValueError(f"dtype={dtype!r} must be 'float32' or 'float64'.")
-    model = make_graph(estimator, (method,), TYPES[dtype])
+    model = make_graph(estimator, (method or "transform",), TYPES[dtype])
     data = model.SerializeToString() if model.ByteSize() <= MOST_BYTES else b""
     if not data:
         raise ValueError(
@@ -279,10 +288,8 @@ def exported(
     model = made.model_proto
     without_traces(model)
     check_agreement(model, others.numpy(), expected, method)
-    model.producer_name, model.doc_string = (
-        "sklearn-ae",
-        f"{type(estimator).__name__}.{method}, {n_columns} columns",
-    )
+    model.producer_name, model.producer_version = "sklearn-ae", __version__
+    model.doc_string = f"{type(estimator).__name__}.{method}, {n_columns} columns"
     return model
 
 
@@ -385,16 +392,18 @@ def without_traces(model: "onnx.ModelProto") -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No notes of torch's exporter, nor its warnings of what it will drop in times to come."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """No notes of the exporter, nor its warnings of what it will drop in times to come."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def need(*packages: str) -> dict[str, Any]:
