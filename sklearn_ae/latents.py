@@ -515,7 +515,7 @@ class Quantizer(LatentModule):
     @property
     def codes(self) -> Tensor:
         """The code vectors (n_codes, n_components)."""
-        return self.total / self.share[..., None]
+        return self.total / self.share.clamp_min(SMALLEST)[..., None]
 
     def nearest(self, h: Tensor) -> Tensor:
         """Which code vector is nearest (n_samples,)."""
@@ -549,6 +549,7 @@ class Quantizer(LatentModule):
         for _ in range(START_ROUNDS):
             self.update(h, torch.ones_like(h[:, 0]))
         self.decay = decay
+        self._replace_dead()
 
     @torch.no_grad()
     def update(self, h: Tensor, weight: Tensor) -> None:
@@ -556,8 +557,8 @@ class Quantizer(LatentModule):
         K, n = self.share.shape[-1], h.shape[-2]
         has = self.nearest(h)[..., None] == torch.arange(K, device=h.device)
         has = has * (weight / n)[..., None]  # (n_samples, n_codes)
-        self.share.lerp_(has.sum(-2), 1 - self.decay)
-        self.total.lerp_(has.mT @ h, 1 - self.decay)
+        self.share.mul_(self.decay).add_((1 - self.decay) * has.sum(-2))
+        self.total.mul_(self.decay).add_((1 - self.decay) * (has.mT @ h))
         self.drawn.copy_(drawn_evenly(h, weight, K))
 
     def _replace_dead(self) -> None:
