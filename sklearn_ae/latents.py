@@ -428,44 +428,47 @@ class Quantized(Latent):
 
     .. math:: z = e_k, \quad k = \operatorname{arg\,min}_j \lVert h - e_j \rVert
 
-    The decoder's gradient is passed to the encoder as if :math:`z` were :math:`h` (straight
-    through), and outputs far from their code vector cost
+    The loss's gradient with respect to :math:`z` is passed to :math:`h` as it is (straight
+    through), and an output that is far from its code vector costs
 
     .. math:: \frac{\text{commitment}}{d} \, \lVert h - e_k \rVert^2
 
-    with :math:`d` features, since the loss is a mean over these. The codebook follows the encoder
-    by moving averages: in each batch, with :math:`\gamma` the `decay`,
+    where :math:`d` is the number of features, as the loss is a mean over these. The codebook
+    follows the encoder by moving averages. Each batch of :math:`n` rows moves them by
 
     .. math::
 
-        n_k \leftarrow \gamma\, n_k + (1 - \gamma)\, \tfrac1n \#\{i : k_i = k\}, \quad
-        m_k \leftarrow \gamma\, m_k + (1 - \gamma)\, \tfrac1n \sum_{i : k_i = k} h_i, \quad
-        e_k = m_k / n_k
+        n_k \leftarrow \gamma\, n_k + \frac{1 - \gamma}{n} \sum_i [k_i = k], \qquad
+        m_k \leftarrow \gamma\, m_k + \frac{1 - \gamma}{n} \sum_i [k_i = k]\, h_i
 
-    It starts at k-means of the encoder's outputs. A code vector that hardly any row has,
-    :math:`n_k` under a twentieth of the mean, is drawn anew from the last batch's outputs [2]_.
+    where :math:`\gamma` is the `decay`, and :math:`e_k = m_k / n_k`. It starts at k-means of the
+    encoder's outputs. A code vector that hardly any row has, with :math:`n_k` under a twentieth of
+    the mean, is replaced by one of the last batch's outputs [2]_.
 
-    ``transform`` gives the code vectors of rows, so at most `n_codes` different ones.
-    ``inverse_transform`` decodes any vector as it is, also between them. ``sample`` draws the code
-    vectors of training rows, as often as these have them, and decodes them.
+    ``transform`` gives the code vectors of rows, of which at most `n_codes` are different.
+    ``inverse_transform`` decodes any vector as it is, also one between them. ``sample`` decodes
+    the code vectors of random training rows, with no noise.
 
     Parameters
     ----------
     n_codes : int, default=64
-        Number of code vectors.
-    commitment : float, default=0.25
-        Weight of the cost.
-    decay : float in [0, 1), default=0.99
-        How much of the moving averages is kept in each step.
+        Number of code vectors. In an ensemble, each member has as many of its own.
+    commitment : float, default=1.0
+        Weight of the cost. The paper's is 0.25; see the notes.
+    decay : float in [0, 1), default=0.95
+        The share of the moving averages that is kept in each step.
 
     Notes
     -----
-    In an ensemble each member has a codebook of its own.
+    With a linear decoder of orthonormal columns :math:`V`, as at the start, both gradients of a row
+    cancel where :math:`\text{commitment} \cdot (h - e_k) = V^\top (x - \hat x)`. So with
+    ``commitment=1`` the start is at rest if it is a linear encoder's. With less, outputs are driven
+    apart until those of neighbouring codes mix.
 
     References
     ----------
     .. [1] van den Oord, Vinyals and Kavukcuoglu (2017), "Neural Discrete Representation Learning",
-       NeurIPS; the moving averages are in its appendix A.1.
+       NeurIPS. The moving averages are in appendix A.1.
     .. [2] Dhariwal et al. (2020), "Jukebox: A Generative Model for Music", arXiv:2005.00341.
 
     Examples
@@ -486,7 +489,7 @@ class Quantized(Latent):
         "decay": [Interval(Real, 0, 1, closed="left")],
     }
 
-    def __init__(self, n_codes: int = 64, *, commitment: float = 0.25, decay: float = 0.99):
+    def __init__(self, n_codes: int = 64, *, commitment: float = 1.0, decay: float = 0.95):
         self.n_codes = n_codes
         self.commitment = commitment
         self.decay = decay
