@@ -155,9 +155,9 @@ def test_a_stream_goes_on_from_a_pickle(table):
 def test_about_as_good_as_k_means(n_codes):
     X = load_digits().data[:1000] / 16
     train, test = X[:700], X[700:]
-    model = AutoencoderTransformer(
-        16, latent=Quantized(n_codes), scaling=None, random_state=0
-    ).fit(train)
+    model = AutoencoderTransformer(16, latent=Quantized(n_codes), scaling=None, random_state=0).fit(
+        train
+    )
     k_means = KMeans(n_codes, n_init=3, random_state=0).fit(train)
     error = ((model.reconstruct(test) - test) ** 2).mean()
     assert error < 1.1 * ((k_means.cluster_centers_[k_means.predict(test)] - test) ** 2).mean()
