@@ -520,16 +520,10 @@ class Quantizer(LatentModule):
         """The code vectors (n_codes, n_components)."""
         return self.total / self.share.clamp_min(SMALLEST)[..., None]
 
-    def nearest(self, h: Tensor) -> Tensor:
-        """Which code vector is nearest (n_samples,)."""
-        codes = self.codes
-        products = (codes @ h.to(codes.dtype).mT).mT  # rows as columns: see _layers
-        return (codes.square().sum(-1).unsqueeze(-2) - 2 * products).argmin(-1)
-
     def quantized(self, h: Tensor) -> Tensor:
         """The nearest code vectors (n_samples, n_components)."""
-        rows = self.nearest(h)[..., None].expand(h.shape)
-        return self.codes.gather(-2, rows)
+        codes = self.codes
+        return codes.gather(-2, nearest(h.detach(), codes)[..., None].expand(h.shape))
 
     def code(self, h: Tensor, sample: bool) -> Tensor:
         z = self.quantized(h)
@@ -558,7 +552,7 @@ class Quantizer(LatentModule):
     def update(self, h: Tensor, weight: Tensor) -> None:
         self._replace_dead()
         K, n = self.share.shape[-1], h.shape[-2]
-        has = self.nearest(h)[..., None] == torch.arange(K, device=h.device)
+        has = nearest(h, self.codes)[..., None] == torch.arange(K, device=h.device)
         has = has * (weight / n)[..., None]  # (n_samples, n_codes)
         self.share.mul_(self.decay).add_((1 - self.decay) * has.sum(-2))
         self.total.mul_(self.decay).add_((1 - self.decay) * (has.mT @ h))
@@ -576,6 +570,12 @@ class Quantizer(LatentModule):
     def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """The code vectors of the rows."""
         return self.code(h[rows], sample=False)
+
+
+def nearest(h: Tensor, codes: Tensor) -> Tensor:
+    """Which of the code vectors (n_codes, n_outputs) is nearest (n_samples,)."""
+    products = (codes @ h.to(codes.dtype).mT).mT  # rows as columns: see _layers
+    return (codes.square().sum(-1).unsqueeze(-2) - 2 * products).argmin(-1)
 
 
 def drawn_evenly(h: Tensor, weight: Tensor, n_drawn: int) -> Tensor:
