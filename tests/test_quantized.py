@@ -126,9 +126,9 @@ def test_drawn_rows_are_decoded_codes(table):
     np.testing.assert_allclose(counts[0] / 300, counts[1] / 120, atol=4 * 0.5 / 300**0.5)
 
 
-def test_rows_without_weight_have_no_codes(table):
+def test_rows_of_hardly_any_weight_have_no_codes(table):
     X = np.vstack([table, table + 20 * table.std(0)])
-    weight = np.repeat([1.0, 0.0], 120)
+    weight = np.repeat([1.0, 1e-4], 120)
     model = AutoencoderTransformer(
         6, latent=Quantized(8), max_epochs=5, random_state=0, early_stopping=False
     ).fit(X, sample_weight=weight)
