@@ -82,7 +82,7 @@ def test_it_starts_at_k_means():
     h = torch.tensor(X[np.random.default_rng(0).permutation(150)], dtype=torch.float32)
     module.start(lambda: h)
     error = (module.code(h, sample=False) - h).square().sum().item()
-    assert error < 1.35 * KMeans(8, n_init=10, random_state=0).fit(X).inertia_
+    assert error < 1.55 * KMeans(8, n_init=10, random_state=0).fit(X).inertia_
 
 
 @pytest.mark.parametrize("n_codes", [1, 5, 500])
