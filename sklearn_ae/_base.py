@@ -533,9 +533,9 @@ class BaseAutoencoder(
         """Draw new rows.
 
         A random training row's code (of at most 1,000 that are kept) is drawn from its posterior if
-        the latent is variational, else moved by a normal kernel of Silverman's bandwidth, and
-        decoded. Drawing from the codes that really occur, and not from the prior, leaves out the
-        regions between them, where the decoder is unreliable.
+        the latent is variational, taken as it is if it is quantised, else moved by a normal kernel
+        of Silverman's bandwidth, and decoded. Drawing from the codes that really occur, and not
+        from the prior, leaves out the regions between them, where the decoder is unreliable.
 
         Parameters
         ----------

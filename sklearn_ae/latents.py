@@ -9,7 +9,8 @@ Reconstruction losses are means over the features, in scaled units; compare the 
 those. Your own latent derives from `Latent` and overrides what differs from a plain code.
 """
 
-from numbers import Real
+from collections.abc import Callable
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -18,10 +19,12 @@ from torch import Tensor, nn
 
 from sklearn_ae._component import Part
 
-__all__ = ["Contractive", "Ordered", "Sparse", "Variational"]
+__all__ = ["Contractive", "Ordered", "Quantized", "Sparse", "Variational"]
 
 SMALLEST = 1e-12  # added to variances
 FEWEST_ROWS = 8  # that a batch's variance is computed from
+START_ROUNDS, START_ROWS = 20, 100  # of k-means, on at most so many rows for each code
+DEAD = 0.05  # of the mean share of a code: codes that fewer rows have are drawn anew
 
 
 class Latent(Part):
@@ -35,11 +38,14 @@ class Latent(Part):
     is_ordered : bool
         Whether the first components of a code are a code too: they can be decoded with zeros for
         the others.
+    running_means : tuple of str
+        Names of buffers that ``update`` moves; see `LatentModule`.
     """
 
     slot = "latent"
     stochastic = False
     is_ordered = False
+    running_means: tuple[str, ...] = ()
     supports_batched_codes = (
         True  # (n_networks, n_samples, length) too; counts for this very class only, see Stack
     )
@@ -51,9 +57,8 @@ class Latent(Part):
     def build(self, n_components: int):
         """What the network uses as its latent: this object itself, which has no weights.
 
-        A latent with weights of its own, such as a codebook, gives an ``nn.Module`` that has the
-        attribute `stochastic` and the methods ``code``, ``cost``, ``cost_weight`` and
-        ``sample_codes`` of this class; `LatentModule` is a base for it.
+        A latent with weights of its own, such as a codebook, gives an ``nn.Module`` with the
+        attributes and the methods of this class; `LatentModule` is the base for it.
 
         Parameters
         ----------
@@ -61,6 +66,16 @@ class Latent(Part):
             Length of a code.
         """
         return self
+
+    def start(self, outputs: Callable[[], Tensor]) -> None:
+        """Set starting values from data, in place; by default there are none to set.
+
+        Parameters
+        ----------
+        outputs : callable
+            Computes what the encoder, as it starts, gives for some training rows, of shape
+            (n_samples, n_outputs), in random order.
+        """
 
     def code(self, h: Tensor, sample: bool) -> Tensor:
         """Turn the encoder's output into a code.
@@ -176,10 +191,20 @@ class LatentModule(nn.Module):
     """Base of latents with weights of their own: a module with a latent's methods. By default they
     call those of `latent`.
 
+    Parameters are trained by gradients. What is learnt otherwise, such as a moving average, stands
+    in buffers: ``start`` sets them, and ``update`` moves them after each batch of the training.
+
     Parameters
     ----------
     latent : Latent
         The part with the parameters.
+
+    Attributes
+    ----------
+    running_means : tuple of str
+        Names of buffers that ``update`` moves to means over rows. If there are none, ``update`` is
+        not called. In a fit by several processes these buffers are averaged over the rows of all,
+        and the others are those of rank 0.
 
     Examples
     --------
@@ -197,11 +222,28 @@ class LatentModule(nn.Module):
     ...         return h * self.log_scale.exp()
     """
 
+    running_means: tuple[str, ...] = ()
+
     def __init__(self, latent: Latent):
         super().__init__()
         self.latent = latent
         self.stochastic = latent.stochastic
         self.is_ordered = latent.is_ordered
+
+    def start(self, outputs: Callable[[], Tensor]) -> None:
+        self.latent.start(outputs)
+
+    def update(self, h: Tensor, weight: Tensor) -> None:
+        """Move the buffers of `running_means`, in place.
+
+        Parameters
+        ----------
+        h : Tensor of shape (n_samples, n_outputs)
+            The encoder's output for a batch.
+        weight : Tensor of shape (n_samples,)
+            How much each row counts; the mean over all rows is about 1. A row of weight 0 was not
+            learnt from.
+        """
 
     def code(self, h: Tensor, sample: bool) -> Tensor:
         return self.latent.code(h, sample)
@@ -377,6 +419,173 @@ class Ordered(Latent):
         kept = 1 - (1 - self.full) * cut
         # the lengths are spread evenly over the rows
         return torch.where((rows / n)[..., None] < kept, h, 0)
+
+
+class Quantized(Latent):
+    r"""A code that is one of `n_codes` vectors: the vector-quantising autoencoder (VQ-VAE).
+
+    The encoder's output :math:`h` is replaced by the nearest vector of a codebook [1]_,
+
+    .. math:: z = e_k, \quad k = \operatorname{arg\,min}_j \lVert h - e_j \rVert
+
+    The loss's gradient with respect to :math:`z` is passed to :math:`h` as it is (straight
+    through), and an output that is far from its code vector costs
+
+    .. math:: \frac{\text{commitment}}{d} \, \lVert h - e_k \rVert^2
+
+    where :math:`d` is the number of features, as the loss is a mean over these. The codebook
+    follows the encoder by moving averages. Each batch of :math:`n` rows moves them by
+
+    .. math::
+
+        n_k \leftarrow \gamma\, n_k + \frac{1 - \gamma}{n} \sum_i [k_i = k], \qquad
+        m_k \leftarrow \gamma\, m_k + \frac{1 - \gamma}{n} \sum_i [k_i = k]\, h_i
+
+    where :math:`\gamma` is the `decay`, and :math:`e_k = m_k / n_k`. It starts at k-means of the
+    encoder's outputs. A code vector that hardly any row has, with :math:`n_k` under a twentieth of
+    the mean, is replaced by one of the last batch's outputs [2]_.
+
+    ``transform`` gives the code vectors of rows, of which at most `n_codes` are different.
+    ``inverse_transform`` decodes any vector as it is, also one between them. ``sample`` decodes
+    the code vectors of random training rows, with no noise.
+
+    Parameters
+    ----------
+    n_codes : int, default=64
+        Number of code vectors. In an ensemble, each member has as many of its own.
+    commitment : float, default=1.0
+        Weight of the cost. The paper's is 0.25; see the notes.
+    decay : float in [0, 1), default=0.95
+        The share of the moving averages that is kept in each step.
+
+    Notes
+    -----
+    With a linear decoder of orthonormal columns :math:`V`, as at the start, both gradients of a row
+    cancel where :math:`\text{commitment} \cdot (h - e_k) = V^\top (x - \hat x)`. So with
+    ``commitment=1`` the start is at rest if it is a linear encoder's. With less, outputs are driven
+    apart until those of neighbouring codes mix.
+
+    References
+    ----------
+    .. [1] van den Oord, Vinyals and Kavukcuoglu (2017), "Neural Discrete Representation Learning",
+       NeurIPS. The moving averages are in appendix A.1.
+    .. [2] Dhariwal et al. (2020), "Jukebox: A Generative Model for Music", arXiv:2005.00341.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_ae import AutoencoderTransformer
+    >>> from sklearn_ae.latents import Quantized
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> model = AutoencoderTransformer(2, latent=Quantized(n_codes=8), random_state=0).fit(X)
+    >>> np.unique(model.transform(X), axis=0).shape
+    (8, 2)
+    """
+
+    _parameter_constraints = {
+        "n_codes": [Interval(Integral, 1, None, closed="left")],
+        "commitment": [Interval(Real, 0, None, closed="left")],
+        "decay": [Interval(Real, 0, 1, closed="left")],
+    }
+
+    def __init__(self, n_codes: int = 64, *, commitment: float = 1.0, decay: float = 0.95):
+        self.n_codes = n_codes
+        self.commitment = commitment
+        self.decay = decay
+
+    def build(self, n_components: int):
+        return Quantizer(self, n_components)
+
+
+class Quantizer(LatentModule):
+    """The codebook of `Quantized`; with a first axis more, those of networks side by side."""
+
+    supports_batched_codes = True
+    running_means = ("share", "total")
+    share: Tensor
+    total: Tensor
+    drawn: Tensor
+
+    def __init__(self, latent: Quantized, n_components: int):
+        super().__init__(latent)
+        self.commitment, self.decay = latent.commitment, latent.decay
+        K = latent.n_codes
+        self.register_buffer("share", torch.full((K,), 1 / K))  # of rows, n_k
+        self.register_buffer("total", torch.randn(K, n_components) / K)  # of outputs, m_k
+        self.register_buffer("drawn", torch.zeros(K, n_components))  # for codes that die
+
+    @property
+    def codes(self) -> Tensor:
+        """The code vectors (n_codes, n_components)."""
+        return self.total / self.share.clamp_min(SMALLEST)[..., None]
+
+    def quantized(self, h: Tensor) -> Tensor:
+        """The nearest code vectors (n_samples, n_components)."""
+        codes = self.codes
+        return codes.gather(-2, nearest(h.detach(), codes)[..., None].expand(h.shape))
+
+    def code(self, h: Tensor, sample: bool) -> Tensor:
+        z = self.quantized(h)
+        return z + (h - h.detach()) if sample else z  # gradients go straight through
+
+    def cost(self, h: Tensor, x: Tensor, encoder: nn.Module) -> Tensor:
+        distance = (h - self.quantized(h)).square().sum(-1)
+        return self.commitment / x.shape[-1] * distance
+
+    @torch.no_grad()
+    def start(self, outputs: Callable[[], Tensor]) -> None:
+        """k-means, whose rounds are updates that keep nothing."""
+        K = self.share.shape[-1]
+        h = outputs()[: START_ROWS * K]
+        first = h[torch.arange(K, device=h.device) % len(h)]
+        self.share.fill_(1 / K)
+        self.total.copy_(first / K)
+        self.drawn.copy_(first)
+        decay, self.decay = self.decay, 0.0
+        for _ in range(START_ROUNDS):
+            self.update(h, torch.ones_like(h[:, 0]))
+        self.decay = decay
+        self._replace_dead()
+
+    @torch.no_grad()
+    def update(self, h: Tensor, weight: Tensor) -> None:
+        self._replace_dead()
+        K, n = self.share.shape[-1], h.shape[-2]
+        has = nearest(h, self.codes)[..., None] == torch.arange(K, device=h.device)
+        has = has * (weight / n)[..., None]  # (n_samples, n_codes)
+        self.share.mul_(self.decay).add_((1 - self.decay) * has.sum(-2))
+        self.total.mul_(self.decay).add_((1 - self.decay) * (has.mT @ h))
+        self.drawn.copy_(drawn_evenly(h, weight, K))
+
+    def _replace_dead(self) -> None:
+        """Give codes that hardly any row has another vector, and the least share of one that
+        stays.
+        """
+        least = DEAD * self.share.mean(-1, keepdim=True)
+        dead = self.share < least
+        self.total.copy_(torch.where(dead[..., None], least[..., None] * self.drawn, self.total))
+        self.share.copy_(torch.where(dead, least, self.share))
+
+    def sample_codes(self, h: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """The code vectors of the rows."""
+        return self.code(h[rows], sample=False)
+
+
+def nearest(h: Tensor, codes: Tensor) -> Tensor:
+    """Which of the code vectors (n_codes, n_outputs) is nearest (n_samples,)."""
+    products = (codes @ h.to(codes.dtype).mT).mT  # rows as columns: see _layers
+    return (codes.square().sum(-1).unsqueeze(-2) - 2 * products).argmin(-1)
+
+
+def drawn_evenly(h: Tensor, weight: Tensor, n_drawn: int) -> Tensor:
+    """Rows (n_drawn, n_outputs) of a batch, spread evenly over its random order, the more often the
+    more they weigh (systematic sampling).
+    """
+    reached = weight.cumsum(-1)
+    at = (torch.arange(n_drawn, device=h.device) + 0.5) / n_drawn * reached[..., -1:]
+    rows = (reached.unsqueeze(-2) <= at.unsqueeze(-1)).sum(-1).clamp_max(h.shape[-2] - 1)
+    return h.gather(-2, rows[..., None].expand(*rows.shape, h.shape[-1]))
 
 
 class Contractive(Latent):

@@ -47,6 +47,7 @@ CORRUPTIONS = {
 LATENTS = {
     "Contractive": latents.Contractive,
     "Ordered": latents.Ordered,
+    "Quantized": latents.Quantized,
     "Sparse": latents.Sparse,
     "Variational": latents.Variational,
 }

@@ -20,7 +20,7 @@ from sklearn.base import clone
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer, distributed
 from sklearn_ae.architectures import Dense
-from sklearn_ae.latents import Variational
+from sklearn_ae.latents import Quantized, Variational
 from sklearn_ae.persistence import load
 
 pytestmark = [
@@ -179,6 +179,21 @@ CASES = {
     "few beside many": (BASE, X, [3], None, 1_200),
     "empty": (BASE, X, [3_000], None, 1_200),
     "variational": (clone(BASE).set_params(latent=Variational()), X, [1_500], None, 1_200),
+    "quantised": (clone(BASE).set_params(latent=Quantized(16)), X, [1_000], None, 1_200),
+    "quantised, few beside many": (
+        clone(BASE).set_params(latent=Quantized(16)),
+        X,
+        [3],
+        None,
+        1_200,
+    ),
+    "quantised, weights": (
+        clone(BASE).set_params(latent=Quantized(16)),
+        X,
+        [2_000],
+        WEIGHTS,
+        1_200,
+    ),
     "sparse": (BASE, SPARSE, [1_500], None, 1_200),
     "weights": (BASE, X, [2_000], WEIGHTS, 1_200),
     "sorted weights": (BASE, SORTED, [1_500], np.sort(WEIGHTS), 1_200),

@@ -67,7 +67,7 @@ class Autoencoder(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
         """Raw reconstructions (n_samples, n_features) and, if codes cost anything, the costs
-        (n_samples,).
+        (n_samples,). In training, a latent that learns by itself has the encoder's output beside.
         """
         if self.learning and self.corruption is not None:
             x = self.corruption(x)
@@ -78,17 +78,28 @@ class Autoencoder(nn.Module):
         z = self.latent.code(h, sample=self.learning)
         cost = self.latent.cost(h, self._own(x), self.encoder)
         raw = self._with_values(self.decoder(self._own(z)), values, mask)
+        if self.training and self.latent.running_means:
+            return raw, h.new_zeros(h.shape[:-1]) if cost is None else cost, h.detach()
         return (raw,) if cost is None else (raw, cost)
 
-    def objective(self, batch: Batch, raw: Tensor, cost: Tensor | None = None) -> Tensor:
+    def objective(
+        self, batch: Batch, raw: Tensor, cost: Tensor | None = None, h: Tensor | None = None
+    ) -> Tensor:
         """Loss and cost of each row (n_samples,), whose weighted mean training lowers; the batch is
-        clean.
+        clean. A latent that learns by itself does so from `h`.
         """
         loss = self.loss(raw, batch.x, batch.mask)
         if self.latent.stochastic:
             n_observed = batch.x.shape[1] if batch.mask is None else batch.mask.sum(1)
             loss = self.loss.negative_log_likelihood(loss, n_observed)
+        if h is not None:
+            self.update_latent(h, batch.weighted(torch.ones_like(loss)))
         return loss if cost is None else loss + self.cost_weight * cost
+
+    def update_latent(self, h: Tensor, weight: Tensor) -> tuple:
+        """Let the latent learn from the encoder's output for a batch."""
+        self.latent.update(h, weight.detach())
+        return ()
 
     def encoder_output(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """What the encoder gives (n_samples, n_outputs)."""

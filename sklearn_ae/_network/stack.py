@@ -76,13 +76,17 @@ class Stack(nn.Module):
         """Raw reconstructions and, if any, costs (n_networks, n_samples)."""
         return self.each("forward", x, mask)
 
-    def objective(self, batch: Batch, raw: Tensor, cost: Tensor | None = None) -> Tensor:
+    def objective(
+        self, batch: Batch, raw: Tensor, cost: Tensor | None = None, h: Tensor | None = None
+    ) -> Tensor:
         """Loss and cost of each network's rows (n_networks, n_samples); those of the largest have
-        no weight.
+        no weight, and latents do not learn from them either.
         """
         loss, n = self._losses_and_costs(batch, raw, cost), batch.n_rows
         n_kept = max(1, n - int(TRIMMED * n))
         kept = loss <= loss.detach().kthvalue(n_kept, dim=1, keepdim=True).values
+        if h is not None:
+            self.each("update_latent", h, batch.weighted(kept * (n / n_kept)))
         return torch.where(kept, loss, 0) * (n / n_kept)
 
     def _losses_and_costs(self, batch: Batch, raw: Tensor, cost: Tensor | None) -> Tensor:

@@ -244,6 +244,15 @@ def start_autoencoder(network: Autoencoder, configuration: Configuration, batch:
         network.encoder, network.decoder, data, configuration.n_components, latent.stochastic, noise
     )
 
+    @torch.no_grad()
+    def outputs() -> Tensor:
+        network.encoder.eval()
+        h = network.encoder_output(batch.x, batch.mask)
+        network.encoder.train()
+        return h
+
+    network.latent.start(outputs)
+
 
 def start_filler(network: Autoencoder, batch: Any) -> None:
     """Let the filler, if there is one, begin with what a batch of rows makes likely."""

@@ -54,6 +54,8 @@ class SharedTrainer(Trainer):
             self.optimizer.zero_grad(set_to_none=False)
             n, step.raw = 0, batch.x
         self._add_gradients(n * self.row_weight)
+        if self.module.latent.running_means:
+            self._average_latent(n * self.row_weight)
         return loss
 
     @torch.no_grad()
@@ -73,6 +75,21 @@ class SharedTrainer(Trainer):
         if len(parts) > 1:
             for part, added in zip(parts, flat.split([p.numel() for p in parts]), strict=True):
                 part.copy_(added.view_as(part))
+
+    @torch.no_grad()
+    def _average_latent(self, weight: float) -> None:
+        """What the latent has learnt from the rows of all processes in the place of our own."""
+        latent, means = self.module.latent, []
+        for name, buffer in latent.named_buffers():
+            if name in latent.running_means:
+                means.append(buffer)
+            else:
+                self.processes.take_first(buffer)
+        flat = torch.cat([*(buffer.flatten() for buffer in means), means[0].new_ones(1)])
+        self.processes.add(flat.mul_(weight))
+        added = (flat[:-1] / flat[-1]).split([buffer.numel() for buffer in means])
+        for buffer, mean in zip(means, added, strict=True):
+            buffer.copy_(mean.view_as(buffer))
 
     def _mean(self, total, batches):
         def own_part() -> float:
