@@ -1,9 +1,6 @@
 """What both estimators share: public methods, and the story of a fit."""
 
-# so that help() shows the names of types and not what they stand for
-from __future__ import (
-    annotations,
-)
+from __future__ import annotations  # so that help() shows the names of types
 
 import copy
 from abc import ABCMeta, abstractmethod

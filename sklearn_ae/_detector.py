@@ -1,9 +1,6 @@
 """AutoencoderOutlierDetector."""
 
-# so that help() shows the names of types and not what they stand for
-from __future__ import (
-    annotations,
-)
+from __future__ import annotations  # so that help() shows the names of types
 
 import copy
 import os

@@ -1,9 +1,6 @@
 """AutoencoderImputer."""
 
-# so that help() shows the names of types and not what they stand for
-from __future__ import (
-    annotations,
-)
+from __future__ import annotations  # so that help() shows the names of types
 
 from collections.abc import Callable
 from numbers import Real

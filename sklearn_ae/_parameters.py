@@ -1,9 +1,6 @@
 """The parameters that the estimators share: their descriptions and their ranges."""
 
-# so that help() shows the names of types and not what they stand for
-from __future__ import (
-    annotations,
-)
+from __future__ import annotations  # so that help() shows the names of types
 
 import inspect
 import os

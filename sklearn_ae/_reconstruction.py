@@ -1,9 +1,6 @@
 """ReconstructionTransformer."""
 
-# so that help() shows the names of types and not what they stand for
-from __future__ import (
-    annotations,
-)
+from __future__ import annotations  # so that help() shows the names of types
 
 from typing import Any, Self
 

@@ -1,9 +1,6 @@
 """AutoencoderTransformer."""
 
-# so that help() shows the names of types and not what they stand for
-from __future__ import (
-    annotations,
-)
+from __future__ import annotations  # so that help() shows the names of types
 
 from dataclasses import replace
 from numbers import Integral, Real
