@@ -29,7 +29,7 @@ MAX_ROWS = 10_000
 
 
 def only(*kept):
-    """The geometric mean of some of the three errors."""
+    """The geometric mean of some of the three errors, in scores."""
 
     def combined(self, errors, around):
         return (errors.log() - 0.5 * around.log())[:, list(kept)].mean(1).exp()
@@ -37,7 +37,7 @@ def only(*kept):
     return mock.patch.object(novelty.Novelty, "_combined", combined)
 
 
-# What is changed: parameters, and parts of the package that are replaced meanwhile
+# What is changed: parameters, parts of the package that are replaced in fit, and one in scores
 OUTLIERS = {
     "as it is": ({}, []),
     "not whitened": ({}, [lambda: mock.patch.object(whitening, "HALF", 1e9)]),
@@ -55,10 +55,10 @@ OUTLIERS = {
 }
 NOVELTY = {
     "as it is": ({}, []),
-    "without the nearest rows": ({}, [lambda: only(1, 2)]),
-    "without masked prediction": ({}, [lambda: only(0, 2)]),
-    "without reconstruction": ({}, [lambda: only(0, 1)]),
-    "the nearest rows alone": ({}, [lambda: only(0)]),
+    "without the nearest rows": ({}, [], lambda: only(1, 2)),
+    "without masked prediction": ({}, [], lambda: only(0, 2)),
+    "without reconstruction": ({}, [], lambda: only(0, 1)),
+    "the nearest rows alone": ({}, [], lambda: only(0)),
     "one partition": ({}, [lambda: mock.patch.object(novelty, "N_PARTITIONS", 1)]),
     "2,048 kept rows": ({}, [lambda: mock.patch.object(_defaults, "MEMORY_ROWS", 2_048)]),
 }
@@ -87,20 +87,26 @@ def split(path, seed, clean):
     return scaler.transform(X[train]), scaler.transform(X[test]), y[test]
 
 
-def figures(parameters, replaced, path, seeds, clean):
-    """AUROC and average precision of one table, in the mean over seeds."""
-    results = []
-    for seed in seeds:
+def figures(variants, path, seeds, clean):
+    """AUROC and average precision of one table, in the mean over seeds (n_variants, 2)."""
+    results = np.zeros((len(seeds), len(variants), 2))
+    for k, seed in enumerate(seeds):
         train, test, y = split(path, seed, clean)
-        with ExitStack() as stack_:
-            for patch in replaced:
-                stack_.enter_context(patch())
-            detector = AutoencoderOutlierDetector(
-                novelty=clean, random_state=seed, **parameters
-            ).fit(train)
-            score = -detector.score_samples(test)
-        results.append((roc_auc_score(y, score), average_precision_score(y, score)))
-    return np.mean(results, axis=0)
+        detector = None
+        for i, (parameters, in_fit, *in_scores) in enumerate(variants):
+            if detector is None or not in_scores:
+                with ExitStack() as patches:
+                    for patch in in_fit:
+                        patches.enter_context(patch())
+                    detector = AutoencoderOutlierDetector(
+                        novelty=clean, random_state=seed, **parameters
+                    ).fit(train)
+            with ExitStack() as patches:
+                for patch in in_scores:
+                    patches.enter_context(patch())
+                score = -detector.score_samples(test)
+            results[k, i] = roc_auc_score(y, score), average_precision_score(y, score)
+    return results.mean(axis=0)
 
 
 def main():
@@ -119,35 +125,31 @@ def main():
         folder: [p for p in sorted(folder.glob("*.npz")) if p.stem not in options.without]
         for folder in options.folders
     }
-    first = None
-    print(
-        "| variant |"
-        + "".join(f" {folder.name}, {len(found)} tables |" for folder, found in paths.items())
-    )
+    variants = {
+        name: variant
+        for name, variant in (NOVELTY if options.novelty else OUTLIERS).items()
+        if not options.only or any(part in name for part in options.only)
+    }
+    results = {
+        folder: np.array(
+            [figures([*variants.values()], path, options.seeds, options.novelty) for path in found]
+        )  # (n_tables, n_variants, 2)
+        for folder, found in paths.items()
+    }
+    heads = [f"{folder.name}, {len(found)} tables" for folder, found in paths.items()]
+    print("| variant | " + " | ".join(heads) + " |")
     print("|---" * (1 + len(paths)) + "|")
-    for name, (parameters, replaced) in (NOVELTY if options.novelty else OUTLIERS).items():
-        if options.only and not any(part in name for part in options.only):
-            continue
-        rows = {
-            folder: np.array(
-                [
-                    figures(parameters, replaced, path, options.seeds, options.novelty)
-                    for path in found
-                ]
-            )
-            for folder, found in paths.items()
-        }
-        first = rows if first is None else first
+    for i, name in enumerate(variants):
         cells = []
-        for folder, found in rows.items():
-            change = found - first[folder]
-            error = change.std(axis=0, ddof=1) / len(change) ** 0.5
-            cells.append("{:.3f} / {:.3f}".format(*found.mean(axis=0)))
-            if rows is not first:
+        for found in results.values():
+            cells.append("{:.3f} / {:.3f}".format(*found[:, i].mean(axis=0)))
+            if i:
+                change = found[:, i] - found[:, 0]
+                error = change.std(axis=0, ddof=1) / len(change) ** 0.5
                 cells[-1] += " ({:+.3f} ± {:.3f} / {:+.3f} ± {:.3f})".format(
                     *np.c_[change.mean(axis=0), error].ravel()
                 )
-        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+        print(f"| {name} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":
