@@ -123,6 +123,9 @@ class BaseAutoencoder(
             If X or a parameter is not valid; the estimator is then as it was before.
         FloatingPointError
             If training diverges.
+        MemoryError
+            If the machine's or the GPU's memory runs out in training; the message names a smaller
+            batch.
         KeyboardInterrupt
             If Ctrl-C is pressed. After the first epoch the estimator then keeps the best weights so
             far; before that it is left as it was.

@@ -298,6 +298,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             If X, y or a parameter is not valid; the estimator is then as it was before.
         FloatingPointError
             If training diverges.
+        MemoryError
+            If the machine's or the GPU's memory runs out in training; the message names a smaller
+            batch.
         """
         super().fit(X, y, sample_weight=sample_weight)
         self._reversing_labels = reversing_labels(y)
