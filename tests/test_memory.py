@@ -1,5 +1,7 @@
-"""Memory: what happens when it runs out."""
+"""Memory: what happens when it runs out, and that fits give theirs back."""
 
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -75,3 +77,41 @@ def test_other_errors_in_training_stay_what_they_are(table):
 
     with pytest.raises(RuntimeError, match="^something else$"):
         AutoencoderTransformer(2, loss=NeedsMuch(fail), **QUICK).fit(table)
+
+
+ESTIMATORS = [
+    AutoencoderTransformer(2, **QUICK),
+    AutoencoderTransformer(2, batch_size=30, optimizer="sgd", **QUICK),
+    AutoencoderOutlierDetector(2, n_estimators=4, **QUICK),
+    AutoencoderOutlierDetector(2, novelty=True, **QUICK),
+]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_rows_are_given_back_with_the_estimator(estimator, table):
+    X = table.copy()
+    rows = weakref.ref(X)
+    gc.collect()
+    gc.disable()  # which comes so rarely that large tables would pile up
+    try:
+        model = clone(estimator).fit(X)
+        del X, model
+        assert rows() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "estimator", [ESTIMATORS[0], *ESTIMATORS[2:]], ids=["transformer", "ensemble", "novelty"]
+)
+def test_three_hundred_fits_need_no_more_memory_than_fifty(estimator):
+    process = pytest.importorskip("psutil").Process()
+    X = np.random.default_rng(0).normal(size=(1_000, 40))
+    megabytes = []
+    for i in range(300):
+        clone(estimator).fit(X).transform(X)
+        if i >= 49:
+            megabytes.append(process.memory_info().rss / 2**20)
+    # a copy of the table kept by each fit would be 75 MB
+    assert np.mean(megabytes[-20:]) - np.mean(megabytes[:20]) < 20

@@ -132,6 +132,9 @@ class Trainer:
                 self.observer.end(self)
         finally:
             self.observer.close()
+            self.step = (
+                None  # it knows this trainer: a circle would keep the rows until Python looks
+            )
 
     def train_on_chunk(self, rows: Scaled | Members) -> None:
         """One pass over a chunk of a stream, going on from the last one; it is judged before that.
