@@ -354,9 +354,17 @@ def fit_share(
         warnings.simplefilter("always", UserWarning)
         if rank:
             estimator.set_params(verbose=0)
-        check = partial(joined, estimator, columns, numbers, parts, weights)
-        X, weight = Processes().together(check)[rank] if n_ranks > 1 else check()
-        distributed.fit(estimator, X, sample_weight=weight)
+        table: tuple = ()
+
+        def join() -> None:  # what it gave would be sent to all
+            nonlocal table
+            table = joined(estimator, columns, numbers, parts, weights)
+
+        if n_ranks > 1:
+            Processes().together(join)
+        else:
+            join()
+        distributed.fit(estimator, table[0], sample_weight=table[1])
     if rank:
         return None, []
     return estimator, [(str(one.message), one.category) for one in told]

@@ -302,6 +302,30 @@ def test_a_detector_fitted_on_a_cluster(client):
     assert list(AutoencoderOutlierDetector().fit(frame).feature_names_in_) == names
 
 
+def peak():
+    resource = pytest.importorskip("resource")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # megabytes
+
+
+def normal(n):
+    return np.random.default_rng(0).normal(size=(n, 50))
+
+
+@pytest.mark.slow
+def test_rows_stay_with_their_workers(client):
+    few, many = sorted(client.nthreads())
+    detector = AutoencoderOutlierDetector(n_estimators=2, random_state=0)
+    peaks = []
+    for n in (2_000, 500_000):
+        parts = [
+            da.from_delayed(client.submit(normal, n_rows, workers=[worker]), (n_rows, 50), float)
+            for n_rows, worker in ((1_000, few), (n, many))
+        ]
+        detector.fit(da.concatenate(parts))
+        peaks.append(client.run(peak, workers=[few])[few])
+    assert peaks[1] - peaks[0] < 100  # the other has 190 MB of rows
+
+
 @pytest.mark.slow
 def test_warnings_of_workers_reach_the_caller(client):
     parts = placed(client, np.split(X, [1_000]), [0, 1])
