@@ -4,8 +4,6 @@ from __future__ import annotations  # so that help() shows the names of types
 
 import copy
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, NamedTuple, Self
@@ -32,8 +30,9 @@ from sklearn.utils.validation import (
 from torch import nn
 
 from sklearn_ae import _defaults
-from sklearn_ae._component import DOCUMENTATION
+from sklearn_ae._component import DOCUMENTATION, all_or_nothing
 from sklearn_ae._configuration import Configuration
+from sklearn_ae._dask import by_partition, fit_dask, is_dask
 from sklearn_ae._data.inputs import as_source, codes_source
 from sklearn_ae._data.rows import held_out_by_position
 from sklearn_ae._data.scaling import RunningScaling
@@ -62,6 +61,9 @@ class Stream(NamedTuple):
     scaling: RunningScaling
 
 
+@by_partition(
+    "transform", "inverse_transform", "reconstruct", "reconstruction_errors", "score_samples"
+)
 class BaseAutoencoder(
     CallbackSupportMixin,
     SharedParameters,
@@ -99,6 +101,8 @@ class BaseAutoencoder(
         ----------
         X : array-like of shape (n_samples, n_features)
             Training data, in any units. NaN stands for a missing value.
+            A Dask array or data frame is trained on by the workers of the current client, each of
+            which keeps its rows.
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,) or None, default=None
@@ -116,10 +120,15 @@ class BaseAutoencoder(
             If X or a parameter is not valid; the estimator is then as it was before.
         FloatingPointError
             If training diverges.
+        MemoryError
+            If the machine's or the GPU's memory runs out in training; the message names a smaller
+            batch.
         KeyboardInterrupt
             If Ctrl-C is pressed. After the first epoch the estimator then keeps the best weights so
             far; before that it is left as it was.
         """
+        if is_dask(X):
+            return fit_dask(self, X, y, sample_weight)
         callbacks = fit_callbacks(self, X, y, sample_weight)
         with all_or_nothing(self), plain_torch(), torch.enable_grad():
             self._validate_parts()
@@ -625,15 +634,3 @@ def within_type(X: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return X
     most = np.finfo(dtype).max
     return X.clip(-most, most).astype(dtype)
-
-
-@contextmanager
-def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
-    """Whatever goes wrong inside the block, Ctrl-C included, the estimator is left as it was."""
-    before = estimator.__dict__.copy()
-    try:
-        yield
-    except BaseException:
-        estimator.__dict__.clear()
-        estimator.__dict__.update(before)
-        raise

@@ -2,6 +2,8 @@
 
 import copy
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from sklearn.base import BaseEstimator
@@ -142,3 +144,15 @@ def parts_of(base: type[Part]) -> dict[str, type[Part]]:
 def name_of_file(base: type) -> str:
     """The public file of the parts that derive from `base`."""
     return base.__module__.rpartition(".")[2]
+
+
+@contextmanager
+def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
+    """Whatever goes wrong inside the block, Ctrl-C included, the estimator is left as it was."""
+    before = estimator.__dict__.copy()
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__.clear()
+        estimator.__dict__.update(before)
+        raise

@@ -20,6 +20,7 @@ from sklearn_ae import _defaults
 from sklearn_ae._base import BaseAutoencoder
 from sklearn_ae._calibration import LEVEL, ROBUST_LEVEL, Scores
 from sklearn_ae._configuration import Configuration, copied_parts
+from sklearn_ae._dask import by_partition
 from sklearn_ae._data.inputs import reversing_labels
 from sklearn_ae._data.recent import HeldOut
 from sklearn_ae._data.sources import Source, all_but
@@ -36,6 +37,7 @@ from sklearn_ae.latents import Latent
 UNUSED_DEFAULTS = {"n_estimators": 32, "max_samples": "auto"}
 
 
+@by_partition("predict", "p_values", "feature_contributions")
 @describe(
     architecture="None is, in an ensemble, a codebook (see the Notes), or ``Dense`` with one "
     "hidden layer of 16 to 64 units if `latent` is set; with `novelty` ``Dense((128,))``; for a "
@@ -274,6 +276,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         X : array-like of shape (n_samples, n_features)
             Training data, in any units; outliers among them do little harm, unless `novelty` says
             that there are none.
+            A Dask array or data frame is trained on by the workers of the current client, each of
+            which keeps its rows.
         y : array-like of shape (n_samples,) or None
             Not used in training. For a search by labels of any kind see
             ``sklearn_ae.metrics.make_outlier_scorer``; scikit-learn's ``scoring="roc_auc"`` needs 1
@@ -291,6 +295,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
             If X, y or a parameter is not valid; the estimator is then as it was before.
         FloatingPointError
             If training diverges.
+        MemoryError
+            If the machine's or the GPU's memory runs out in training; the message names a smaller
+            batch.
         """
         super().fit(X, y, sample_weight=sample_weight)
         self._reversing_labels = reversing_labels(y)

@@ -17,8 +17,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 from torch import nn
 
-from sklearn_ae._base import all_or_nothing
-from sklearn_ae._component import DOCUMENTATION
+from sklearn_ae._component import DOCUMENTATION, all_or_nothing
 from sklearn_ae._data.columns import refuse_columns
 from sklearn_ae._data.inputs import plain_array
 from sklearn_ae._messages import validate_params

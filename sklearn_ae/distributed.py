@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
-from sklearn_ae._base import BaseAutoencoder, all_or_nothing
+from sklearn_ae._component import all_or_nothing
 from sklearn_ae._data.inputs import checked_source, weighted_source
 from sklearn_ae._data.sources import Source
 from sklearn_ae._data.spread import COLUMNS, NAMES, Spread
+from sklearn_ae._parameters import SharedParameters
 from sklearn_ae._torch import plain_torch
 from sklearn_ae._training.callbacks import fit_callbacks
 from sklearn_ae._training.processes import Processes
 
+if TYPE_CHECKING:
+    from sklearn_ae._base import BaseAutoencoder
+
 __all__ = ["fit"]
 
-Estimator = TypeVar("Estimator", bound=BaseAutoencoder)
+Estimator = TypeVar("Estimator", bound="BaseAutoencoder")
 # parameters that may differ between processes
 OWN = (
     "callbacks",
@@ -94,7 +98,7 @@ def fit(
 
 def checked(estimator: Any, X: Any, sample_weight: Any) -> tuple[Source | None, dict]:
     """The rows of this process, and what has to be the same in all of them."""
-    if not isinstance(estimator, BaseAutoencoder):
+    if not isinstance(estimator, SharedParameters):
         raise TypeError(
             f"estimator must be one of sklearn_ae's, got {type(estimator).__name__}; fit the steps "
             "of a pipeline in turn."

@@ -349,6 +349,24 @@ FORKED = {
 }
 
 
+@pytest.mark.slow
+def test_sixteen_threads_give_what_one_gives(tmp_path):
+    X = np.random.default_rng(0).uniform(size=(300, 20))
+    models = {name: make().fit(X) for name, make in FORKED.items()}
+
+    def fit_score_and_load(i, name):
+        fitted = FORKED[name]().fit(X)
+        return [fitted.score_samples(X), *every_answer(models[name], X, tmp_path / f"model{i}")]
+
+    expected = {name: fit_score_and_load(0, name) for name in FORKED}
+    names = [*FORKED] * 4
+    found = joblib.Parallel(16, "threading")(
+        joblib.delayed(fit_score_and_load)(i, name) for i, name in enumerate(names)
+    )
+    for name, answers_of_a_thread in zip(names, found, strict=True):
+        same(answers_of_a_thread, expected[name])
+
+
 @forks
 @one_of_several_threads
 @pytest.mark.parametrize(

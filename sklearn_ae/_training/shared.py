@@ -11,7 +11,7 @@ from sklearn_ae._data.sources import Scaled
 from sklearn_ae._torch import torch_seed
 from sklearn_ae._training.optimizers import Adam
 from sklearn_ae._training.state import copied
-from sklearn_ae._training.trainer import Trainer
+from sklearn_ae._training.trainer import Trainer, enough_memory
 
 
 class SharedTrainer(Trainer):
@@ -47,7 +47,8 @@ class SharedTrainer(Trainer):
         loss, n = torch.zeros((), device=self.device), batch.n_rows
         try:
             if n and self.error is None:
-                loss = step.gradients(batch)
+                with enough_memory(self, self.n_all):
+                    loss = step.gradients(batch)
         except Exception as error:  # told at the end of the epoch; the others need us until then
             self.error = error
         if not n or self.error is not None:

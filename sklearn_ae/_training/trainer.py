@@ -1,7 +1,8 @@
 """How a network is trained: the loop, from top to bottom. It knows no estimator and no skorch."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,11 +108,13 @@ class Trainer:
         ------
         FloatingPointError
             If a loss is not finite.
+        MemoryError
+            If memory runs out.
         """
         state, batches = self.state, self._batches(rows)
         self.n_steps = self.max_epochs * len(batches)
         try:
-            with threads(self.n_threads):
+            with threads(self.n_threads), enough_memory(self, rows.n_all):
                 if state.epoch == 0:
                     self._start(held_out)
                 self.observer.begin(self)
@@ -129,6 +132,9 @@ class Trainer:
                 self.observer.end(self)
         finally:
             self.observer.close()
+            self.step = (
+                None  # it knows this trainer: a circle would keep the rows until Python looks
+            )
 
     def train_on_chunk(self, rows: Scaled | Members) -> None:
         """One pass over a chunk of a stream, going on from the last one; it is judged before that.
@@ -141,7 +147,7 @@ class Trainer:
         state.average_decay = stream_decay(state.step)
         before = state.state_dict()
         try:
-            with threads(self.n_threads):
+            with threads(self.n_threads), enough_memory(self, rows.n_rows):
                 self.observer.begin_epoch(self)
                 losses = self._judge(rows, self.batch_observer)
                 state.use_average(False)
@@ -275,6 +281,26 @@ class Trainer:
             self.best_epoch = state.best_epoch if better else 0
         elif self.keep_average:
             state.end_average()
+
+
+@contextmanager
+def enough_memory(trainer: Trainer, n_rows: int) -> Iterator[None]:
+    """If memory runs out in training on so many rows, say which batches were too large."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        kinds, words = (
+            (MemoryError, torch.OutOfMemoryError),
+            ("DefaultCPUAllocator", "ALLOC_FAILED"),
+        )
+        if not (isinstance(error, kinds) or any(word in str(error) for word in words)):
+            raise
+        n = min(trainer.batch_size, n_rows)
+        way_out = f"batch_size={n // 2} or less" if n > 1 else "a smaller network"
+        raise MemoryError(
+            f"Memory ran out in training with batch_size={n} on device '{trainer.device}'; use "
+            f"{way_out}. The estimator is as it was before."
+        ) from error
 
 
 def in_batches(rows: Scaled | Members, batch_size: int, training: bool) -> Batches:
