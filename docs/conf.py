@@ -142,6 +142,12 @@ def mend_for_html(app, what, name, obj, options, lines):
                 r" \[\d+\]_", "", line
             )  # references stand in the class's docstring
         lines[i] = line
+    if what == "class" and any("max_epochs :" in line for line in lines):
+        at = lines.index("Parameters")
+        lines[at:at] = [
+            "Words such as epoch, batch and loss are in the :doc:`glossary </glossary>`.",
+            "",
+        ]
 
 
 def setup(app):
