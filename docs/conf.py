@@ -62,7 +62,6 @@ html_math_renderer = "mathml"
 
 autosummary_generate = True
 autodoc_typehints = "none"
-python_maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
@@ -118,6 +117,7 @@ html_theme_options = {
 }
 html_sidebars = {
     "index": [],
+    "getting_started": [],
     "faq": [],
     "changes": [],
     "benchmarks": [],
