@@ -62,7 +62,6 @@ html_math_renderer = "mathml"
 
 autosummary_generate = True
 autodoc_typehints = "none"
-python_maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
@@ -118,6 +117,7 @@ html_theme_options = {
 }
 html_sidebars = {
     "index": [],
+    "getting_started": [],
     "faq": [],
     "changes": [],
     "benchmarks": [],
@@ -142,6 +142,12 @@ def mend_for_html(app, what, name, obj, options, lines):
                 r" \[\d+\]_", "", line
             )  # references stand in the class's docstring
         lines[i] = line
+    if what == "class" and any("max_epochs :" in line for line in lines):
+        at = lines.index("Parameters")
+        lines[at:at] = [
+            "Words such as epoch, batch and loss are in the :doc:`glossary </glossary>`.",
+            "",
+        ]
 
 
 def setup(app):

@@ -1,4 +1,6 @@
-"""Draw the README's picture: ``python docs/picture.py`` writes docs/_static/picture.png in half a minute."""
+"""Draw the pictures of the README and of the first page: ``python docs/picture.py`` writes
+picture.png, eight_numbers.png and alarm.png into docs/_static in half a minute.
+"""
 
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
+from sklearn_ae.inspection import FeatureContributionDisplay
 
 mpl.use("agg")
 plt.rcParams["font.size"] = 9
@@ -46,7 +49,6 @@ ax.set(title="64 pixels as 2 numbers", xticks=[], yticks=[])
 
 # Eight numbers, and back
 
-shown = [np.flatnonzero(y_test == digit)[0] for digit in range(6)]
 model, pca = (
     AutoencoderTransformer(8, scaling=None, random_state=0).fit(X_train),
     PCA(8).fit(X_train),
@@ -56,19 +58,29 @@ backs = {
     "back from 8": model.reconstruct(X_test),
     "PCA's": pca.inverse_transform(pca.transform(X_test)),
 }
-axes = images.subplots(3, 6)
-for row, (name, rows) in zip(axes, backs.items(), strict=True):
-    for ax, index in zip(row, shown, strict=True):
-        ax.imshow(rows[index].reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
-        ax.set(xticks=[], yticks=[])
-    row[0].set_ylabel(name, rotation=0, ha="right", va="center")
 ratio = ((backs["back from 8"] - X_test) ** 2).mean() / (
     (backs["PCA's"] - X_test) ** 2
 ).mean()
-images.suptitle(
-    f"8 numbers, and back: {ratio:.0%} of PCA's error",
-    fontsize=plt.rcParams["axes.titlesize"],
-)
+
+
+def draw_backs(figure, n_digits):
+    axes = figure.subplots(3, n_digits)
+    for row, (name, rows) in zip(axes, backs.items(), strict=True):
+        for digit, ax in enumerate(row):
+            index = np.flatnonzero(y_test == digit)[0]
+            image = rows[index].reshape(8, 8)
+            ax.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+            ax.set(xticks=[], yticks=[])
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    figure.suptitle(
+        f"8 numbers, and back: {ratio:.0%} of PCA's error",
+        fontsize=plt.rcParams["axes.titlesize"],
+    )
+
+
+draw_backs(images, 6)
+alone = plt.figure(figsize=(6, 2.3), layout="constrained")
+draw_backs(alone, 9)
 
 # Malignant tumours among benign ones, as in the quickstart
 
@@ -107,6 +119,17 @@ ax.set(
 )
 ax.legend(frameon=False)
 
-path = Path(__file__).parent / "_static" / "picture.png"
-figure.savefig(path, dpi=110)
-print(path, f"{path.stat().st_size / 1024:.0f} kB")
+# An alarm explained, as on the page "Get started"
+
+X = load_breast_cancer(as_frame=True).data
+detector = AutoencoderOutlierDetector(random_state=0).fit(X)
+alarm, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
+FeatureContributionDisplay.from_estimator(
+    detector, X, 212, ax=ax, max_features=5
+)
+
+pictures = {"picture": figure, "eight_numbers": alone, "alarm": alarm}
+for name, drawn in pictures.items():
+    path = Path(__file__).parent / "_static" / f"{name}.png"
+    drawn.savefig(path, dpi=110 if drawn is figure else 160)
+    print(path, f"{path.stat().st_size / 1024:.0f} kB")

@@ -62,16 +62,17 @@ UNUSED_DEFAULTS = {"n_estimators": 32, "max_samples": "auto"}
 class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     r"""Find outliers and novelties by the residuals of autoencoders.
 
-    A row is outlying if autoencoders that were trained on the data reconstruct it badly. The
-    detector gives labels, scores, conformal p-values, and the part of each feature in a score.
+    A row is an outlier if autoencoders that were trained on the data reconstruct it badly. The
+    detector gives labels, scores, conformal p-values, and the contribution of each feature to a
+    score.
 
-    If the training rows may hold outliers, take the default: an ensemble of 32 small autoencoders,
-    each trained on few rows. If they are known to be clean, take ``novelty=True``: one masked
-    autoencoder, beside a memory of the training rows. It also finds rows whose values are usual one
-    by one but do not fit together, in a few correlated columns; the default is weak at those.
-    ``n_estimators=1`` is one plain autoencoder, trained on all rows.
-
-    For images, whose features share a unit, take ``scaling=None``.
+    - The training rows may hold outliers: take the default, an ensemble of 32 small autoencoders.
+      Each is trained on few rows.
+    - The training rows are clean: take ``novelty=True``, one masked autoencoder with a memory of
+      the training rows. It also finds rows whose values do not fit together in a few correlated
+      columns, though each value is usual. The default is weak at those.
+    - One plain autoencoder, trained on all rows: take ``n_estimators=1``.
+    - Images, whose features share a unit: take ``scaling=None`` with any of these.
 
     Parameters
     ----------
@@ -80,21 +81,18 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         the number of features, at most 64; otherwise the root of the number of features, rounded
         up.
     contamination : float in (0, 0.5] or "auto", default="auto"
-        How `offset_` is chosen. A number is the share of outliers in the training data: ``predict``
-        of these data calls that share outliers. Of new rows it may call more, since rows that were
-        trained on are reconstructed better.
+        How the threshold `offset_` is chosen. A number is the share of outliers in the training
+        data: ``predict`` calls that share of them outliers. It may call more of new rows outliers,
+        since rows that were trained on are reconstructed better.
 
-        ``"auto"`` takes the threshold from the scores of rows held out. With `novelty` it is their
-        0.03 quantile: on average three false alarms in a hundred rows like those held out. Without
-        it, rows held out may be outliers themselves. Those whose outlyingness is beyond :math:`Q_3
-        + 5\,(Q_3 - Q_1)` are left out, and it is the 0.02 quantile of the others. Where rows held
-        out are too few for such a quantile (under 33 or 50; a fifth of all rows is held out), it is
-        the upper whisker of a box plot, :math:`Q_3 + 2.2\,(Q_3 - Q_1)` [5]_ of their outlyingness,
-        but never below the largest.
+        ``"auto"`` takes the threshold from the scores of rows held out, a fifth of all. With
+        `novelty` it is their 0.03 quantile: on average three false alarms in a hundred rows.
+        Without it, it is their 0.02 quantile, after those that are clearly outliers have been left
+        out. Few rows held out have a rule of their own. See the Notes.
     novelty : bool, default=False
         As in `LocalOutlierFactor`. False: training rows may hold outliers. True: training rows are
-        clean, and new rows are judged. The labels and scores of the training rows then mean little:
-        each is remembered, and is its own nearest. For the same reason take
+        clean, and new rows are judged. The labels and scores of the training rows then mean little,
+        since each is remembered and is its own nearest row. For the same reason take
         ``contamination="auto"`` or `p_values`, which look at rows held out only.
     n_estimators : int, default=32
         Members of the ensemble. 1 is one plain autoencoder. ValueError is raised if it is set with
@@ -124,8 +122,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     random rows of a subsample of 128 rows (of fewer rows it has one for every eight), and gradient
     steps on the reconstruction loss move it. In each batch the half of the rows with the largest
     loss is not learnt from, so that outliers are not [2]_. Members see all features, scaled
-    robustly, partly decorrelated (the more features the more, with the power d / (d + 64));
-    ``scaling=None`` leaves rows as they are. Over M members and features j, the outlyingness is
+    robustly and partly decorrelated. Decorrelation grows with the number of features d, by the
+    power d / (d + 64). ``scaling=None`` leaves rows as they are. Over M members and features j, the
+    outlyingness is
 
     .. math::
         s(x) = \frac{1}{c M} \sum_{m,j} \lvert x_j - \hat x_{mj} \rvert
@@ -134,11 +133,11 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     differences between x and ``reconstruct(x)``. If `architecture` or `latent` is set, members are
     such autoencoders. `loss` and `corruption` are what any member is trained with.
 
-    **Novelty.** Three errors: :math:`e_1`, the absolute differences from the mean of the 3 nearest
-    of at most 8,192 kept rows [4]_, :math:`e_2`, the absolute errors when each feature is predicted
-    while a fifth of them is hidden [3]_, both summed over features, and :math:`e_3`, the root of
-    the sum of the squared reconstruction errors. With :math:`u_k` the mean of :math:`e_k` over the
-    10 nearest kept rows,
+    **Novelty.** At most 8,192 training rows are kept. A row has three errors. :math:`e_1` is the
+    sum of absolute differences from the mean of the 3 nearest kept rows [4]_. :math:`e_2` is the
+    sum of absolute errors when each feature is predicted while a fifth of them is hidden [3]_.
+    :math:`e_3` is the root of the sum of the squared reconstruction errors. With :math:`u_k` the
+    mean of :math:`e_k` over the 10 nearest kept rows,
 
     .. math::
         s(x) = \frac{1}{c} \Big( \prod_{k=1}^{3} \frac{e_k}{\sqrt{u_k}} \Big)^{1/3}
@@ -147,6 +146,12 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     out by each feature's mean share in the three errors.
 
     **A single autoencoder.** The outlyingness is its reconstruction loss.
+
+    **The threshold** of ``contamination="auto"`` is chosen by the outlyingness of the rows held
+    out, with quartiles :math:`Q_1` and :math:`Q_3`. Without `novelty`, rows beyond :math:`Q_3 +
+    5\,(Q_3 - Q_1)` are left out first. If rows are too few for the quantile (under 33 with
+    `novelty`, 50 without), the threshold is the upper whisker of a box plot, :math:`Q_3 +
+    2.2\,(Q_3 - Q_1)` [5]_, but never below the largest outlyingness.
 
     <notes>
 

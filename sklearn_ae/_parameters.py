@@ -37,7 +37,8 @@ corruption : part of :mod:`sklearn_ae.corruptions`, callable or None, default=No
     `GaussianNoise`, `Masking`, `SaltAndPepper`, or a function from a batch to one of the same
     shape. None corrupts nothing.
 latent : part of :mod:`sklearn_ae.latents` or None, default=None
-    What the code is: `Ordered`, `Sparse`, `Contractive` or `Variational`. None is a plain code.
+    What the code is: `Ordered`, `Sparse`, `Contractive`, `Variational` or `Quantized`. None is a
+    plain code.
 loss : {{"squared_error", "absolute_error", "huber", "binary_cross_entropy"}} or callable, \
         default="squared_error"
     Reconstruction loss, a mean over features in scaled units. ``"binary_cross_entropy"`` needs data

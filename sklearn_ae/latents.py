@@ -589,13 +589,15 @@ def drawn_evenly(h: Tensor, weight: Tensor, n_drawn: int) -> Tensor:
 
 
 class Contractive(Latent):
-    r"""A code that moves little when the input does, against how much it varies over the data:
+    r"""A code that moves little when the input does, relative to its variance over the data.
+
+    The cost of a sample is
 
     .. math:: \alpha\sum_j \frac{\lVert\partial h_j/\partial x\rVert^2}{\operatorname{Var} h_j}
 
-    a sample. The variance is that over the batch; without it, as in [1]_, a code would first of all
-    shrink, and the decoder grow. The Jacobian is exact for every encoder that treats rows
-    independently (so without batch normalisation); it costs one backward pass per component.
+    The variance is that over the batch. Without it, as in [1]_, a code would first of all shrink,
+    and the decoder grow. The Jacobian is exact for every encoder that treats rows independently (so
+    without batch normalisation). It costs one backward pass per component.
     Batches of fewer than 8 rows say too little about a variance, and cost nothing.
 
     Parameters
