@@ -76,7 +76,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     n_components : int or "auto", default="auto"
         Length of a code. ``"auto"`` is 16 for a codebook, the number of its rows; with `novelty`
         the number of features, at most 64; otherwise the root of the number of features, rounded
-        up.
+        up, but less than that number.
     contamination : float in (0, 0.5] or "auto", default="auto"
         How `offset_` is chosen. A number is the share of outliers in the training data: ``predict``
         of these data calls that share outliers. Of new rows it may call more, since rows that were
