@@ -355,7 +355,7 @@ def _inverse_of(step: Any, before: Any, after: Any, comparable: bool) -> Callabl
     # without an inverse_func, a FunctionTransformer's inverse_transform would change nothing
     if hasattr(step, "inverse_transform") and getattr(step, "inverse_func", step) is not None:
         return partial(_undone, step)
-    if _keeps_entries(before, after):
+    if before is after or _keeps_entries(before, after):
         n_features = before.shape[1]
         return lambda values: np.asarray(values)[:, :n_features]
     return None

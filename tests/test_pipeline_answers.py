@@ -349,6 +349,12 @@ def test_a_row_that_a_scaler_does_not_change_comes_back_in_its_units(row):
     np.testing.assert_allclose(reconstruct(pipeline, X[:1]), reconstruct(pipeline, X)[:1])
 
 
+def test_sparse_rows_that_a_step_passes_on_are_undone(flats):
+    X = csr_array(flats[["size", "rent"]].to_numpy())
+    pipeline = make_pipeline(FunctionTransformer(), AutoencoderTransformer(1, **QUICK)).fit(X)
+    np.testing.assert_array_equal(reconstruct(pipeline, X), reconstruct(pipeline[-1], X))
+
+
 def test_steps_that_work_in_place_are_undone(flats):
     X = np.array(flats[["size", "rent"]])
     last = AutoencoderTransformer(1, **QUICK)
