@@ -126,6 +126,11 @@ def last_epochs(n_planned: int, best_share: float) -> int:
     )
 
 
+def detector_code(n_features: int) -> int:
+    """Length of a detector's code. A code as long as the row would give back every row."""
+    return max(1, min(math.ceil(math.sqrt(n_features)), n_features - 1))
+
+
 def whitening_rows(n_features: int) -> int:
     """How many rows a whitening is computed from; fewer where they are wide."""
     return min(WHITENING_ROWS, max(FEWEST_WHITENING, WHITENING_VALUES // n_features))

@@ -79,7 +79,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     n_components : int or "auto", default="auto"
         Length of a code. ``"auto"`` is 16 for a codebook, the number of its rows; with `novelty`
         the number of features, at most 64; otherwise the root of the number of features, rounded
-        up.
+        up, but less than that number.
     contamination : float in (0, 0.5] or "auto", default="auto"
         How the threshold `offset_` is chosen. A number is the share of outliers in the training
         data: ``predict`` calls that share of them outliers. It may call more of new rows outliers,

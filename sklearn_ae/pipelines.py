@@ -36,12 +36,12 @@ from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import (
-    FunctionTransformer,
     KBinsDiscretizer,
     OneHotEncoder,
     OrdinalEncoder,
 )
 from sklearn.utils import _safe_indexing
+from sklearn.utils._missing import is_scalar_nan
 from sklearn.utils._set_output import ADAPTERS_MANAGER
 from sklearn.utils.validation import _num_features
 
@@ -132,7 +132,7 @@ def reconstruct(pipeline: Any, X: Any) -> Any:
     Returns
     -------
     X_reconstructed : ndarray or DataFrame of shape (n_samples, n_features)
-        NaN in columns that a ColumnTransformer drops.
+        NaN in columns that a ColumnTransformer drops, or an imputer because they had no value.
 
     Raises
     ------
@@ -262,16 +262,21 @@ def links_of(step: Any, n_features: int) -> np.ndarray:
             "not known which columns they are made from. If it keeps columns as they are, pass "
             "FunctionTransformer(..., feature_names_out='one-to-one')."
         )
-    marks = np.array([f"\ue000{j}\ue001" for j in range(n_features)], dtype=object)
-    step = copy.copy(step)
-    if hasattr(step, "feature_names_in_"):
-        step.feature_names_in_ = marks
-    outputs = step.get_feature_names_out(marks)
+    _, outputs = _marked_names(step, n_features)
     links = np.zeros((n_features, len(outputs)), dtype=bool)
     for k, name in enumerate(outputs):
         inputs = [int(j) for j in re.findall("\ue000(\\d+)\ue001", str(name))]
         links[inputs or slice(None), k] = True
     return links
+
+
+def _marked_names(step: Any, n_features: int) -> tuple[np.ndarray, np.ndarray]:
+    """Marks as names of a step's inputs, and the names that its outputs have then."""
+    marks = np.array([f"\ue000{j}\ue001" for j in range(n_features)], dtype=object)
+    step = copy.copy(step)
+    if hasattr(step, "feature_names_in_"):
+        step.feature_names_in_ = marks
+    return marks, step.get_feature_names_out(marks)
 
 
 @links_of.register
@@ -327,7 +332,8 @@ def way_back(steps: list[Any], X: Any, comparable: bool = True) -> tuple[Any, An
     """
     seen = [X]
     for step in steps:
-        seen.append(step.transform(seen[-1]))
+        in_place = not getattr(step, "copy", True)
+        seen.append(step.transform(copy.deepcopy(seen[-1]) if in_place else seen[-1]))
     original, inverses = seen[-1], []
     for step, before, after in zip(reversed(steps), seen[-2::-1], seen[:0:-1], strict=True):
         inverse = _inverse_of(step, before, after, comparable)
@@ -340,19 +346,35 @@ def way_back(steps: list[Any], X: Any, comparable: bool = True) -> tuple[Any, An
 
 def _inverse_of(step: Any, before: Any, after: Any, comparable: bool) -> Callable | None:
     """A function that undoes a step; None if there is none."""
-    if before is after:
-        return lambda values: values
     if np.ndim(before) != 2:  # texts
         return None
-    if _keeps_entries(before, after):  # an imputer: what it filled in is no data
-        n_features = before.shape[1]
-        return lambda values: np.asarray(values)[:, :n_features]
+    if hasattr(step, "add_indicator"):
+        return _inverse_of_imputer(step, before.shape[1], comparable)
     if isinstance(step, ColumnTransformer):
         return _inverse_of_blocks(step, before, comparable)
-    if isinstance(step, FunctionTransformer) and step.inverse_func is None:
-        # its inverse_transform would leave the rows as they are
-        return None if step.func is not None else step.inverse_transform
-    return partial(_undone, step) if hasattr(step, "inverse_transform") else None
+    # without an inverse_func, a FunctionTransformer's inverse_transform would change nothing
+    if hasattr(step, "inverse_transform") and getattr(step, "inverse_func", step) is not None:
+        return partial(_undone, step)
+    if before is after or _keeps_entries(before, after):
+        n_features = before.shape[1]
+        return lambda values: np.asarray(values)[:, :n_features]
+    return None
+
+
+def _inverse_of_imputer(step: Any, n_features: int, comparable: bool) -> Callable | None:
+    """What it filled in stays; indicators go, and columns without any value in fit are NaN."""
+    marks, outputs = _marked_names(step, n_features)
+    kept = np.flatnonzero(np.isin(marks, outputs))
+    if comparable and (len(kept) < n_features or not is_scalar_nan(step.missing_values)):
+        return None  # what is missing in the rows before does not show
+
+    def inverse(values: Any) -> np.ndarray:
+        values = np.asarray(values)
+        X = np.full((len(values), n_features), np.nan, float if is_table(values) else object)
+        X[:, kept] = values[:, : len(kept)]
+        return X
+
+    return inverse
 
 
 def _undone(step: BaseEstimator, values: Any) -> Any:
@@ -407,7 +429,19 @@ def _(step: OneHotEncoder, values: np.ndarray) -> np.ndarray:
 
 @nearest_codes.register
 def _(step: OrdinalEncoder, values: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(values), 0, [len(one) - 1 for one in step.categories_])
+    nearest = np.empty_like(values)
+    for j, codes in enumerate(_codes_of(step).T):
+        distance = np.abs(values[:, [j]] - codes)
+        nearest[:, j] = codes[np.where(np.isnan(codes), np.inf, distance).argmin(axis=1)]
+    return nearest
+
+
+def _codes_of(step: OrdinalEncoder) -> np.ndarray:
+    """The codes of each feature's categories in a column; rare ones and gaps share codes."""
+    length = max(len(one) for one in step.categories_)
+    # each category once, then from the first again
+    X = np.column_stack([np.resize(one.astype(object), length) for one in step.categories_])
+    return np.asarray(step.transform(X), dtype=np.float64)
 
 
 @nearest_codes.register

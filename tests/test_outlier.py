@@ -17,7 +17,7 @@ from torch import nn
 from sklearn_ae import AutoencoderOutlierDetector
 from sklearn_ae._data.batch import Batch
 from sklearn_ae.architectures import Convolutional, Custom, Dense
-from sklearn_ae.corruptions import GaussianNoise
+from sklearn_ae.corruptions import GaussianNoise, Masking
 from sklearn_ae.latents import Contractive, Sparse, Variational
 from tests.helpers import QUICK, Decoder, Encoder, check_p_values
 
@@ -309,6 +309,35 @@ def test_degenerate_data(X):
     scores = detector.score_samples(np.r_[X, X[:1] + 1e3])
     assert np.isfinite(scores).all()
     assert scores[-1] < scores[:-1].min()
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"n_estimators": 1}, {"n_estimators": 3, "architecture": Dense()}]
+)
+def test_codes_are_shorter_than_rows_of_two_features(parameters, rng):
+    X = rng.normal(size=(200, 2))
+    detector = AutoencoderOutlierDetector(**parameters, **QUICK).fit(X)
+    assert detector.transform(X).shape[1] == parameters["n_estimators"]  # one component each
+    # -0.48 and -1.2 over 20 seeds, with deviations of 0.05 and 0.07; about 0 with two components
+    assert detector.score_samples(X).mean() < -0.2
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"n_estimators": 1, "n_components": 3},
+        {"n_estimators": 2, "n_components": 3, "architecture": Dense()},
+    ],
+)
+def test_a_plain_code_as_long_as_the_row_warns(parameters, rng):
+    X = rng.normal(size=(50, 3))
+    detector = AutoencoderOutlierDetector(**parameters, **QUICK)
+    with pytest.warns(UserWarning, match=r"n_components=3 for 3 feature.*outliers too") as told:
+        detector.fit(X)
+    assert len(told) == 1
+    assert told[0].filename == __file__
+    detector.set_params(latent=Variational()).fit(X)
+    detector.set_params(latent=None, corruption=Masking()).fit(X)
 
 
 class Shapes(Callback):

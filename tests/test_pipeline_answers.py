@@ -8,7 +8,7 @@ from sklearn.compose import ColumnTransformer, make_column_selector, make_column
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import VarianceThreshold
-from sklearn.impute import SimpleImputer
+from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.metrics import make_scorer
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import FeatureUnion, make_pipeline, make_union
@@ -301,6 +301,102 @@ def test_values_between_bins_become_the_middle_of_the_nearest(flats, monkeypatch
         reconstruct(pipeline, flats[["size"]]),
         bins.inverse_transform(bins.transform(flats[["size"]])),
     )
+
+
+@pytest.mark.parametrize("indicator", [False, True])
+@pytest.mark.parametrize("imputer", [SimpleImputer, KNNImputer])
+def test_imputers_for_numbers_that_stand_for_gaps_are_undone(imputer, indicator, flats, exact):
+    X = flats[["size", "rent"]].copy()
+    X.iloc[3, 0] = -1
+    step = imputer(missing_values=-1, add_indicator=indicator)
+    back = reconstruct(make_pipeline(step, StandardScaler(), exact).fit(X), X)
+    assert back.iloc[3, 0] == pytest.approx(step.fit_transform(X)[3, 0])
+    back.iloc[3, 0] = -1
+    pd.testing.assert_frame_equal(back, X)
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_columns_without_any_value_stay_so(place, flats, exact):
+    X = flats[["size", "rent"]].copy()
+    X.iloc[::5, 0] = np.nan
+    X.insert(place, "empty", np.nan)
+    step = KNNImputer(add_indicator=True)
+    back = reconstruct(make_pipeline(step, MinMaxScaler(), exact).fit(X), X)
+    assert back[["size", "rent"]].notna().all(axis=None)
+    pd.testing.assert_frame_equal(back.where(X["size"].notna(), X), X)
+
+
+@pytest.mark.parametrize(
+    ("step", "mark"),
+    [(SimpleImputer(missing_values=-1), -1), (KNNImputer(add_indicator=True), np.nan)],
+    ids=["number for gaps", "empty column"],
+)
+def test_what_is_missing_is_not_scored(step, mark, flats):
+    """Scores then compare rows as the imputer gives them."""
+    X = flats[["size", "rent"]].assign(number=np.arange(200.0) if mark == -1 else np.nan)
+    X.iloc[::5, 0] = mark
+    pipeline = make_pipeline(step, AutoencoderTransformer(1, **QUICK)).fit(X)
+    assert reconstruction_r2_scorer(pipeline, X) == reconstruction_r2_scorer(
+        pipeline[-1], pipeline[0].transform(X)
+    )
+
+
+@pytest.mark.parametrize("row", [[0.0, 0.0], [np.nan, np.nan]], ids=["zeros", "gaps"])
+def test_a_row_that_a_scaler_does_not_change_comes_back_in_its_units(row):
+    X = np.random.default_rng(0).poisson(1, (200, 2)) * [10.0, 30.0]
+    X[0] = row
+    pipeline = make_pipeline(MinMaxScaler(), AutoencoderTransformer(1, **QUICK)).fit(X)
+    np.testing.assert_allclose(reconstruct(pipeline, X[:1]), reconstruct(pipeline, X)[:1])
+
+
+def test_sparse_rows_that_a_step_passes_on_are_undone(flats):
+    X = csr_array(flats[["size", "rent"]].to_numpy())
+    pipeline = make_pipeline(FunctionTransformer(), AutoencoderTransformer(1, **QUICK)).fit(X)
+    np.testing.assert_array_equal(reconstruct(pipeline, X), reconstruct(pipeline[-1], X))
+
+
+def test_steps_that_work_in_place_are_undone(flats):
+    X = np.array(flats[["size", "rent"]])
+    last = AutoencoderTransformer(1, **QUICK)
+    expected, pipeline = (
+        make_pipeline(StandardScaler(copy=copy), last).fit(X.copy()) for copy in (True, False)
+    )
+    before = X.copy()
+    np.testing.assert_allclose(reconstruct(pipeline, X), reconstruct(expected, X))
+    assert reconstruction_r2_scorer(pipeline, X) == reconstruction_r2_scorer(expected, X)
+    np.testing.assert_array_equal(X, before)
+
+
+@pytest.mark.parametrize(
+    ("options", "between", "expected"),
+    [
+        ({}, [-3.0, 1.4, 2.6, 9.0], ["bad", "good", "ruin", "ruin"]),
+        ({"encoded_missing_value": -1}, [-0.6, 0.4, 2.6], ["missing", "bad", "ruin"]),
+        ({"encoded_missing_value": 9}, [-0.6, 5.0, 6.5], ["bad", "ruin", "missing"]),
+    ],
+)
+def test_values_between_codes_become_the_nearest_that_the_encoder_gives(
+    options, between, expected, flats, monkeypatch
+):
+    X = flats[["state"]].copy()
+    X.iloc[:3] = np.nan
+    pipeline = make_pipeline(OrdinalEncoder(**options), AutoencoderTransformer(1, **QUICK)).fit(X)
+    values = np.array(between)[:, np.newaxis]
+    monkeypatch.setattr(AutoencoderTransformer, "reconstruct", lambda self, X: values)
+    back = reconstruct(pipeline, X.iloc[3 : 3 + len(between)])
+    assert back["state"].fillna("missing").tolist() == expected
+
+
+def test_rare_categories_share_a_code_and_come_back_together(flats, monkeypatch):
+    X = flats[["state"]]
+    most = X["state"].value_counts()
+    encode = OrdinalEncoder(max_categories=2)
+    pipeline = make_pipeline(encode, AutoencoderTransformer(1, **QUICK)).fit(X)
+    monkeypatch.setattr(AutoencoderTransformer, "reconstruct", lambda self, X: X + 1.4)
+    back = reconstruct(pipeline, X)["state"]
+    assert back.tolist() == ["infrequent_sklearn"] * 200
+    monkeypatch.setattr(AutoencoderTransformer, "reconstruct", lambda self, X: X - 1.4)
+    assert reconstruct(pipeline, X)["state"].tolist() == [most.index[0]] * 200
 
 
 @pytest.mark.parametrize("output", ["pandas", "polars"])

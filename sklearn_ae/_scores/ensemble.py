@@ -24,6 +24,7 @@ from sklearn_ae._scores.single import (
     continue_from,
     or_default,
     start_autoencoder,
+    warn_of_long_code,
 )
 from sklearn_ae.architectures import Dense
 
@@ -68,11 +69,13 @@ class Ensemble(Single):
             n_components = (
                 _defaults.codebook_rows(n_learnt)
                 if quantises
-                else int(np.ceil(np.sqrt(n_features)))
+                else _defaults.detector_code(n_features)
             )
         if quantises:
             parts = {**parts, "architecture": Codebook()}
-        elif parts["architecture"] is None:
+        else:
+            warn_of_long_code(parts, n_components, n_features)
+        if parts["architecture"] is None:
             parts = {**parts, "architecture": Dense((int(np.clip(2 * n_features, 16, 64)),))}
         return {
             **or_default(parts),

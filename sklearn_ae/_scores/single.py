@@ -14,6 +14,7 @@ from sklearn_ae._configuration import Configuration
 from sklearn_ae._data.members import Members
 from sklearn_ae._data.rows import random_positions, split
 from sklearn_ae._data.sources import Scaled, Source
+from sklearn_ae._messages import warn
 from sklearn_ae._network.autoencoder import Autoencoder
 from sklearn_ae._network.checks import check_output, check_rows_apart, kept_buffers
 from sklearn_ae._network.filling import Filler, GapFiller
@@ -64,7 +65,8 @@ class Single(nn.Module):
         """What a detector leaves open: the parts in its slots and the length of a code."""
         n_components = detector.n_components
         if n_components == "auto":
-            n_components = int(np.ceil(np.sqrt(source.n_features)))
+            n_components = _defaults.detector_code(source.n_features)
+        warn_of_long_code(parts, n_components, source.n_features)
         return {**or_default(parts), "n_components": n_components, "fills_gaps": source.has_gaps}
 
     @classmethod
@@ -186,6 +188,16 @@ def or_default(parts: dict) -> dict:
         "architecture": Dense() if architecture is None else architecture,
         "latent": Latent() if latent is None else latent,
     }
+
+
+def warn_of_long_code(parts: dict, n_components: int, n_features: int) -> None:
+    """Warn if a plain code is as long as the row."""
+    if n_components >= n_features and parts["latent"] is parts["corruption"] is None:
+        warn(
+            f"n_components={n_components} for {n_features} feature(s): an autoencoder whose code "
+            "is as long as the row reconstructs any row, outliers too. Pass fewer components, a "
+            "latent or a corruption, or leave n_estimators and architecture at their defaults."
+        )
 
 
 def build_autoencoder(
