@@ -49,7 +49,7 @@ from sklearn_ae._torch import find_device, plain_torch, torch_seed
 from sklearn_ae._training.callbacks import CallbackSupportMixin, FitCallbacks, fit_callbacks
 from sklearn_ae._training.checkpoint import Checkpoint, open_checkpoint
 from sklearn_ae._training.net import AutoencoderNet
-from sklearn_ae._training.schedules import last_steps
+from sklearn_ae._training.schedules import first_part, last_steps
 from sklearn_ae._training.state import as_tensors
 
 
@@ -207,15 +207,23 @@ class BaseAutoencoder(
     def _refit_on_all_rows(
         self, started: Started, net: AutoencoderNet, random_state: RandomState
     ) -> None:
-        """Go on from the best weights for a few steps, on all rows."""
-        model, rows = started.model, started.rows
+        """Train again on all rows, from a new start up to the best epoch. Where that takes long, go
+        on from the best weights for a few steps.
+        """
+        model, rows, share = started.model, started.rows, net.best_epoch_ / net.max_epochs
+        anew = rows.n_all <= _defaults.MAX_ROWS_TO_TRAIN_AGAIN
         score = SCORES[model.configuration.score](model.configuration)
-        prepared = score.prepare(rows, None, model.network, random_state)
+        prepared = score.prepare(rows, None, None if anew else model.network, random_state)
         again = make_net(self, Started(Model(model.scaling, score), rows, prepared.train, None))
-        again.max_epochs = _defaults.last_epochs(again.max_epochs, net.best_epoch_ / net.max_epochs)
+        if anew:
+            again.max_epochs = max(1, round(share * again.max_epochs))
+            again.schedule = first_part(again.schedule, share)
+        else:
+            again.max_epochs = _defaults.last_epochs(again.max_epochs, share)
+            again.schedule = last_steps
         if not again.max_epochs:
             return
-        again.schedule, again.keep_average, again.watchers = last_steps, True, ()
+        again.keep_average, again.watchers = True, ()
         try:
             again.fit(prepared.train)
         except FloatingPointError:  # the best weights so far are kept, and so after Ctrl-C

@@ -31,6 +31,7 @@ MOST_RECENT = 2_500  # rows held out that a detector keeps
 HELD_OUT, MOST_HELD_OUT = 0.1, 10_000
 # where a tenth is fewer than are enough, up to a fifth is held out
 ENOUGH_HELD_OUT, MOST_SHARE = 100, 0.2
+MAX_ROWS_TO_TRAIN_AGAIN = 400  # up to which a second training is on all rows
 MAX_ROWS_TO_REFIT = 1_000  # up to which training goes on for some steps on all rows
 # in a share of the steps to the best epoch, and at most of those planned
 LAST_SHARE, MOST_LAST = 0.25, 0.12

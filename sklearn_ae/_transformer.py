@@ -42,9 +42,9 @@ from sklearn_ae.latents import Ordered
     validation_fraction='``"auto"`` is a tenth, at most 10,000 rows. Where that is under 100 rows '
     "it is 100 of them, or a fifth if "
     'that is less. Up to 1,000 rows, and with `max_epochs` at ``"auto"``, those held out are '
-    "learnt too in a few last steps after "
-    "the best epoch, unless that came early, codes are ordered or random, or there are "
-    "`callbacks`, a plateau or a `warm_start`.",
+    "learnt too: up to 400 rows in a second training on all of them up to the best epoch, beyond "
+    "in a few last steps after it, unless it came early. Not where "
+    "codes are ordered or random, or there are `callbacks`, a plateau or a `warm_start`.",
 )
 class AutoencoderTransformer(BaseAutoencoder):
     r"""Dimensionality reduction by an autoencoder.

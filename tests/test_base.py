@@ -377,15 +377,34 @@ def test_small_data_are_refitted_on_all_rows(n, params, learnt, monkeypatch):
     assert len(model.loss_curve_) == model.n_iter_ >= model.best_epoch_ > 0
 
 
-def test_the_refit_on_all_rows_starts_at_the_best_weights(monkeypatch):
+def test_few_rows_are_all_reconstructed_whichever_are_held_out():
+    for seed in (6, 9):  # at which the row far out is held out
+        rng = np.random.default_rng(seed)
+        t = rng.uniform(-2, 2, 60)
+        X = np.c_[t, t**2, np.sin(2 * t)] @ rng.normal(size=(3, 6))
+        X = np.c_[X / X.std(0), 0.1 * rng.normal(size=60)]
+        X[7, -1] += 30.0
+        model = AutoencoderTransformer(2, random_state=seed).fit(X)
+        assert model.best_epoch_ > 0
+        residual = model.reconstruct(X[7:8]) - X[7]
+        assert np.square(residual).sum() < 0.1 * np.square(X[7]).sum(), seed
+
+
+@pytest.mark.parametrize("n", [60, 401])
+def test_the_refit_starts_anew_for_few_rows_and_else_at_the_best_weights(n, monkeypatch):
     nets, fit = [], AutoencoderNet.fit
     monkeypatch.setattr(AutoencoderNet, "fit", lambda net, X: (nets.append(net), fit(net, X))[1])
     rng = np.random.default_rng(0)
-    X = np.tanh(rng.normal(size=(60, 2)) @ rng.normal(size=(2, 6)))
+    X = np.tanh(rng.normal(size=(n, 2)) @ rng.normal(size=(2, 6)))
     model = AutoencoderTransformer(2, random_state=0).fit(X)
     first, last = nets
-    assert len(last.history) == last.max_epochs < 0.2 * first.max_epochs
-    assert last.history[0]["train_loss"] < 0.5 * first.history[0]["train_loss"]
+    assert len(last.history) == last.max_epochs
+    if n == 60:
+        assert last.max_epochs >= model.best_epoch_
+        assert last.history[0]["train_loss"] > 0.7 * first.history[0]["train_loss"]
+    else:
+        assert last.max_epochs < 0.2 * first.max_epochs
+        assert last.history[0]["train_loss"] < 0.5 * first.history[0]["train_loss"]
     for name, own in last.module_.state_dict().items():
         torch.testing.assert_close(
             model.net_.module_.state_dict()[name], own, rtol=0, atol=0, equal_nan=True

@@ -38,6 +38,14 @@ SCHEDULES: dict[str, Callable[[float], float] | None] = {
 }
 
 
+def first_part(
+    schedule: str | Callable[[float], float], share: float
+) -> Callable[[float], float] | None:
+    """That share of a schedule, from its beginning."""
+    whole = SCHEDULES[schedule] if isinstance(schedule, str) else schedule
+    return None if whole is None else lambda t: whole(share * t)
+
+
 def set_rates(optimizer: Optimizer, rates: list[float]) -> None:
     """Set each parameter group's learning rate, in place where it is a tensor."""
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
