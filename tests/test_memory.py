@@ -105,13 +105,13 @@ def test_rows_are_given_back_with_the_estimator(estimator, table):
 @pytest.mark.parametrize(
     "estimator", [ESTIMATORS[0], *ESTIMATORS[2:]], ids=["transformer", "ensemble", "novelty"]
 )
-def test_three_hundred_fits_need_no_more_memory_than_fifty(estimator):
+def test_a_hundred_fits_need_no_more_memory_than_thirty(estimator):
     process = pytest.importorskip("psutil").Process()
-    X = np.random.default_rng(0).normal(size=(500, 40))
+    X = np.random.default_rng(0).normal(size=(1_500, 40))
     megabytes = []
-    for i in range(300):
+    for i in range(100):
         clone(estimator).fit(X).transform(X)
-        if i >= 49:
+        if i >= 29:
             megabytes.append(process.memory_info().rss / 2**20)
-    # a copy of the table kept by each fit would be 37 MB
-    assert np.mean(megabytes[-20:]) - np.mean(megabytes[:20]) < 20
+    # a copy of the table kept by each fit would be 24 MB
+    assert np.mean(megabytes[-20:]) - np.mean(megabytes[:20]) < 12

@@ -86,7 +86,7 @@ KINDS = {
     "ensemble": {"n_estimators": 3},
     "novelty": {"novelty": True},
 }
-DATA = {"digits": load_digits, "breast cancer": load_breast_cancer, "wine": load_wine}
+DATA = {"digits": load_digits, "breast cancer": load_breast_cancer}
 DEFAULTS = {
     "transformer": AutoencoderTransformer(3, **QUICK),
     "detector": AutoencoderOutlierDetector(random_state=0),
@@ -116,8 +116,7 @@ def test_each_method_by_itself(method):
 @pytest.mark.parametrize("scaling", [None, "standard", "robust", "uniform"])
 def test_every_scaling(scaling, table):
     model = AutoencoderTransformer(2, scaling=scaling, **QUICK).fit(table / 10)
-    for method in ("reconstruct", "inverse_transform"):
-        check(model, (method,), table / 10)
+    check(model, ("reconstruct",), table / 10)
 
 
 @pytest.mark.slow
