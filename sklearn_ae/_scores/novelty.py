@@ -24,7 +24,7 @@ NEAREST, AROUND = 3, 10
 N_PARTS, N_PARTITIONS = 5, 3  # features are hidden a fifth at a time, in so many partitions of them
 FLOOR = 0.1  # of what is typical, added to every error: small ones are mostly rounding
 TIED = 1e-5  # of a row's squared length: squared distances that differ by less are equal
-BLOCK = 256  # rows that are compared with the kept ones at a time
+BLOCK = 64  # rows that are compared with the kept ones at a time
 CHANGED = 1e-5  # relative change of a value that was constant in training, from which on it counts
 NEVER_SEEN = 100.0  # what such a value adds to a row's outlyingness
 
@@ -185,7 +185,7 @@ class Novelty(Single):
         self, x: Tensor, mask: Tensor | None, own: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The mean of the nearest kept rows (n_samples, n_features), and weights of the kept rows
-        around (n_samples, n_kept).
+        around (n_kept, n_samples).
 
         Kept rows at equal distances count together, so that rounding does not choose among them.
         `own` are the positions of kept rows that are the rows themselves, and do not count.
@@ -195,22 +195,18 @@ class Novelty(Single):
         if own is not None and n_kept > 1:
             distances[own.to(x.device), torch.arange(len(own), device=x.device)] = torch.inf
             n_kept -= 1
-        distances = distances.T.contiguous()
         smallest = smallest_values(distances, min(AROUND, n_kept))
-        tied = TIED * (1 + x.square().sum(1, keepdim=True))
-        near, around = (
-            (distances <= smallest[:, min(k, n_kept) - 1 : min(k, n_kept)] + tied).to(x.dtype)
-            for k in (NEAREST, AROUND)
-        )
+        farthest = smallest + TIED * (1 + x.square().sum(1))
+        # in place, since a comparison that gives floats is several times as fast
+        near = distances.clone().le_(farthest[min(NEAREST, n_kept) - 1])
+        around = distances.le_(farthest[-1])
         return mean_of(self.kept, near), around
 
     def _squared_distances(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Over what was observed, less the rows' own squares (n_kept, n_samples)."""
-        if mask is not None:
-            return torch.sub(self.kept.square() @ mask.T.to(x.dtype), self.kept @ x.T, alpha=2)
-        extended = torch.cat([-2 * self.kept, self.kept.square().sum(1, keepdim=True)], 1)
-        # rows as columns: see _layers
-        return extended @ nn.functional.pad(x.T, (0, 0, 0, 1), value=1.0)
+        squares = self.kept.square()
+        squares = squares.sum(1, keepdim=True) if mask is None else squares @ mask.T.to(x.dtype)
+        return torch.addmm(squares, self.kept, x.T, alpha=-2)  # rows as columns: see _layers
 
     def sample(self, codes: Tensor, which: Tensor, generator: torch.Generator) -> Tensor:
         """Kept rows, smoothed, so that means and covariances stay."""
@@ -219,7 +215,7 @@ class Novelty(Single):
 
     @property
     def n_values(self) -> int:
-        return 4 * _defaults.memory_rows(self.configuration.n_features)
+        return 8 * _defaults.memory_rows(self.configuration.n_features)
 
     def _load_from_state_dict(self, state: dict, prefix: str, *args) -> None:
         kept = {name: state[prefix + name] for name in ("kept", "usual") if prefix + name in state}
@@ -235,20 +231,18 @@ class Novelty(Single):
 
 
 def mean_of(values: Tensor, weight: Tensor) -> Tensor:
-    """Means (n_samples, n_columns) of values (n_kept, n_columns) by weights (n_samples, n_kept)."""
-    counted = nn.functional.pad(values, (0, 1), value=1.0)
-    total = (counted.T @ weight.T).T  # rows as columns: see _layers
-    return total[:, :-1] / total[:, -1:]
+    """Means (n_samples, n_columns) of values (n_kept, n_columns) by weights (n_kept, n_samples)."""
+    return (values.T @ weight / weight.sum(0)).T  # rows as columns: see _layers
 
 
 def smallest_values(values: Tensor, k: int) -> Tensor:
-    """The k smallest of each row (n_rows, n) in order.
+    """The k smallest of each column (k, n_columns) in order.
 
     They lie in the k blocks whose minima are the smallest, so most values are compared once.
     """
-    n, width = values.shape[1], 64
-    if n > 4 * k * width and n % width == 0:
-        blocks = values.unflatten(1, (-1, width))
-        best = blocks.amin(2).topk(k, largest=False).indices
-        values = blocks.gather(1, best[..., None].expand(-1, -1, width)).flatten(1)
-    return values.topk(k, largest=False).values
+    n, size = len(values), 64
+    if n > 4 * k * size and n % size == 0:
+        blocks = values.unflatten(0, (-1, size))
+        best = blocks.amin(1).topk(k, dim=0, largest=False).indices
+        values = blocks.gather(0, best[:, None].expand(-1, size, -1)).flatten(0, 1)
+    return values.topk(k, dim=0, largest=False).values
