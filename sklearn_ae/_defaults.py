@@ -54,8 +54,8 @@ ROWS_PER_CODE, MOST_ROWS = 8, 16
 WHITENING_ROWS, WHITENING_VALUES, FEWEST_WHITENING = 10_000, 2**21, 1_024
 
 # Novelty: the masked autoencoder, and the rows that are kept
-MASKED_RATE, MASKED_BATCH = 3e-3, 128
-MASKED_STEPS = 100, 1_000  # the latter up to WIDE features
+MASKED_RATE, MASKED_BATCH = 5e-3, 128
+MASKED_STEPS = 100, 500  # the latter up to WIDE features
 MASKED_UNITS, MOST_MASKED_COMPONENTS = 128, 64
 MEMORY_ROWS, MEMORY_VALUES = 8_192, 2**22  # kept at most: 16 MB
 

@@ -133,17 +133,17 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     differences between x and ``reconstruct(x)``. If `architecture` or `latent` is set, members are
     such autoencoders. `loss` and `corruption` are what any member is trained with.
 
-    **Novelty.** At most 8,192 training rows are kept. A row has three errors. :math:`e_1` is the
-    sum of absolute differences from the mean of the 3 nearest kept rows [4]_. :math:`e_2` is the
-    sum of absolute errors when each feature is predicted while a fifth of them is hidden [3]_.
-    :math:`e_3` is the root of the sum of the squared reconstruction errors. With :math:`u_k` the
-    mean of :math:`e_k` over the 10 nearest kept rows,
+    **Novelty.** At most 8,192 training rows are kept. A row has two errors. :math:`e_1` is the sum
+    of absolute differences from the mean of the 3 nearest kept rows [4]_. :math:`e_2` is the root
+    of the sum of the squared errors by which an autoencoder reconstructs the row, which has learnt
+    to predict hidden features from the others [3]_. With :math:`u_k` the mean of :math:`e_k` over
+    the 10 nearest kept rows,
 
     .. math::
-        s(x) = \frac{1}{c} \Big( \prod_{k=1}^{3} \frac{e_k}{\sqrt{u_k}} \Big)^{1/3}
+        s(x) = \frac{1}{c} \sqrt{\frac{e_1}{\sqrt{u_1}} \, \frac{e_2}{\sqrt{u_2}}}
 
     A value that a constant feature never had in training adds 100. `feature_contributions` share s
-    out by each feature's mean share in the three errors.
+    out by each feature's mean share in the two errors.
 
     **A single autoencoder.** The outlyingness is its reconstruction loss.
 

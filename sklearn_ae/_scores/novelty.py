@@ -1,6 +1,4 @@
-"""Rows compared with clean training rows: by the nearest of them, by masked prediction, and by
-reconstruction.
-"""
+"""Rows compared with clean training rows: by the nearest of them, and by reconstruction."""
 
 from typing import Any
 
@@ -21,7 +19,6 @@ from sklearn_ae.latents import smoothed
 
 # rows whose mean a row is compared with; rows whose own errors its errors are divided by
 NEAREST, AROUND = 3, 10
-N_PARTS, N_PARTITIONS = 5, 3  # features are hidden a fifth at a time, in so many partitions of them
 FLOOR = 0.1  # of what is typical, added to every error: small ones are mostly rounding
 TIED = 1e-5  # of a row's squared length: squared distances that differ by less are equal
 BLOCK = 64  # rows that are compared with the kept ones at a time
@@ -30,13 +27,12 @@ NEVER_SEEN = 100.0  # what such a value adds to a row's outlyingness
 
 
 class Novelty(Single):
-    r"""The geometric mean of three errors, each over the root of what is usual among the nearest
-    kept rows.
+    """The geometric mean of two errors, each over the root of what is usual among the nearest kept
+    rows.
 
     The first is the sum of a row's absolute differences from the mean of the 3 nearest kept rows.
-    The second is the sum of the errors by which a masked autoencoder predicts each feature from the
-    others, when a fifth of them is hidden. The third is the root of the sum of the squared errors
-    by which it reconstructs the whole row.
+    The second is the root of the sum of the squared errors by which a masked autoencoder
+    reconstructs it.
     """
 
     auto_scaling = "standard"
@@ -45,7 +41,6 @@ class Novelty(Single):
     unused = ("n_estimators", "max_samples")
     kept: Tensor
     usual: Tensor
-    partitions: Tensor
     varies: Tensor
     typical_errors: Tensor
     scale: Tensor
@@ -54,11 +49,10 @@ class Novelty(Single):
         super().__init__(configuration, checked)
         d = configuration.n_features
         self.register_buffer("kept", torch.zeros(0, d))
-        self.register_buffer("usual", torch.ones(0, 3))  # the errors of each kept row
-        self.register_buffer("partitions", torch.zeros(N_PARTITIONS, d, dtype=torch.int64))
+        self.register_buffer("usual", torch.ones(0, 2))  # the errors of each kept row
         # which features varied in training
         self.register_buffer("varies", torch.ones(d, dtype=torch.bool))
-        self.register_buffer("typical_errors", torch.ones(3))
+        self.register_buffer("typical_errors", torch.ones(2))
         self.register_buffer("scale", torch.ones(()))
 
     @classmethod
@@ -81,9 +75,6 @@ class Novelty(Single):
         prepared = super().prepare(rows, validation, previous, random_state)
         train: Any = prepared.train
         n, d = rows.n_rows, rows.n_features
-        self.partitions.copy_(
-            torch.stack([torch.randperm(d) % min(N_PARTS, d) for _ in range(N_PARTITIONS)])
-        )
         enough = _defaults.masked_steps(d) * _defaults.MASKED_BATCH
         if n > enough:
             train = train.subset(np.sort(random_state.permutation(train.n_rows)[:enough]))
@@ -110,27 +101,26 @@ class Novelty(Single):
         self.kept = torch.cat([x, self.kept.to(x)])[:most].clone()
         self.varies = self.kept.amax(0) - self.kept.amin(0) > CHANGED
         self.typical_errors.fill_(0.0)
-        blocks = self.kept.split(BLOCK)
-        firsts = range(0, len(self.kept), BLOCK)
-        pairs = [
-            (x, *self._around(x, None, torch.arange(first, first + len(x))))
-            for x, first in zip(blocks, firsts, strict=True)
-        ]
-        errors = torch.cat([self._errors(x, None, middle)[0] for x, middle, _ in pairs])
-        self.typical_errors.copy_(torch.stack([typical(one) for one in errors.T]))
-        self.usual = errors + FLOOR * self.typical_errors
-        around = torch.cat([mean_of(self.usual, near) for _, _, near in pairs])
-        self.scale.copy_(typical(self._combined(self.usual, around)))
+        errors, around = [], []
+        for own in torch.arange(len(self.kept)).split(BLOCK):
+            x = self.kept[own]
+            middle, near = self._around(x, None, own)
+            errors.append(self._errors(x, None, middle)[0])
+            around.append(near.bool())  # a quarter of the memory
+        self.typical_errors.copy_(torch.stack([typical(one) for one in torch.cat(errors).T]))
+        self.usual = torch.cat(errors) + FLOOR * self.typical_errors
+        usual_around = torch.cat([mean_of(self.usual, near.to(self.usual)) for near in around])
+        self.scale.copy_(typical(self._combined(self.usual, usual_around)))
 
     def outlyingness(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         far_out, _, never_seen = self._parts(x, mask)
         return far_out + never_seen.sum(1)
 
     def contributions(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Each feature's mean share in the three errors; what is added to all is shared alike."""
+        """Each feature's mean share in the two errors; what is added to all is shared alike."""
         far_out, elements, never_seen = self._parts(x, mask)
-        least = FLOOR * self.typical_errors  # added to each error; the third is the root of a sum
-        floors = torch.stack([least[0], least[1], least[2].square()]) / x.shape[1]
+        least = FLOOR * self.typical_errors  # added to each error; the second is the root of a sum
+        floors = torch.stack([least[0], least[1].square()]) / x.shape[1]
         found = [shares(one + floor, mask) for one, floor in zip(elements, floors, strict=True)]
         return far_out[:, None] * torch.stack(found).mean(0) + never_seen
 
@@ -151,35 +141,15 @@ class Novelty(Single):
     def _errors(
         self, x: Tensor, mask: Tensor | None, middle: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
-        """Three errors of each row (n_samples, 3), and of its features (n_samples, n_features)."""
-        elements = [(x - middle).abs(), *self._residuals(x, mask)]
+        """Two errors of each row (n_samples, 2), and of its features (n_samples, n_features)."""
+        elements = [(x - middle).abs(), (x - self.network.reconstruct(x, mask)).square()]
         elements = [for_all_features(one, mask) for one in elements]
         sums = [one.sum(1) for one in elements]
-        return torch.stack([sums[0], sums[1], sums[2].sqrt()], 1), elements
+        return torch.stack([sums[0], sums[1].sqrt()], 1), elements
 
     def _combined(self, errors: Tensor, around: Tensor) -> Tensor:
         """The geometric mean of the errors over the root of what is usual around."""
         return (errors.log() - 0.5 * around.log()).mean(1).exp()
-
-    def _residuals(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Absolute errors of features that are hidden and predicted, in the mean over partitions,
-        and squared ones of the whole row's reconstruction, both (n_samples, n_features).
-        """
-        n_parts = min(N_PARTS, x.shape[1])
-        parts = torch.arange(n_parts, device=x.device)[:, None]
-        hidden = (self.partitions[:, None] == parts).flatten(0, 1)
-        # one part after the other, each for all rows, and the rows with nothing hidden
-        hidden = nn.functional.pad(hidden, (0, 0, 0, 1))[:, None]
-        visible = (~hidden).expand(-1, x.shape[0], -1).flatten(0, 1)
-        rows, observed = (
-            None if one is None else one.mT.repeat(1, len(hidden)).mT for one in (x, mask)
-        )
-        reconstructed = self.network.reconstruct(
-            rows, visible if observed is None else visible & observed
-        )
-        errors = (reconstructed - rows).view(-1, *x.shape)
-        masked = torch.where(hidden, errors.abs(), 0).sum(0) / len(self.partitions)
-        return masked, errors[-1].square()
 
     def _around(
         self, x: Tensor, mask: Tensor | None, own: Tensor | None = None
