@@ -37,6 +37,10 @@ def only(kept):
     return mock.patch.object(novelty.Novelty, "_combined", combined)
 
 
+def constant(name, value):
+    return mock.patch.object(_defaults, name, value)
+
+
 # What is changed: parameters, parts of the package that are replaced in fit, and one in scores
 OUTLIERS = {
     "as it is": ({}, []),
@@ -57,8 +61,8 @@ NOVELTY = {
     "as it is": ({}, []),
     "the nearest rows alone": ({}, [], lambda: only(0)),
     "reconstruction alone": ({}, [], lambda: only(1)),
-    "twice as many steps": ({}, [lambda: mock.patch.object(_defaults, "MASKED_STEPS", (200, 1_000))]),
-    "2,048 kept rows": ({}, [lambda: mock.patch.object(_defaults, "MEMORY_ROWS", 2_048)]),
+    "twice as many steps": ({}, [lambda: constant("MASKED_STEPS", (200, 1_000))]),
+    "2,048 kept rows": ({}, [lambda: constant("MEMORY_ROWS", 2_048)]),
 }
 
 
