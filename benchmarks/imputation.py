@@ -72,11 +72,11 @@ def measure(X: np.ndarray, share: float, blocks: bool, seed: int) -> dict[str, t
     holed = remove(X, share, blocks, seed)
     results = {}
     for name, impute in IMPUTERS.items():
-        start = time.perf_counter()
+        start = time.process_time()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             filled = impute(holed)
-        results[name] = error(filled, X, holed), time.perf_counter() - start
+        results[name] = error(filled, X, holed), time.process_time() - start
     return results
 
 
@@ -89,8 +89,10 @@ def summary(rows: list[dict]) -> str:
     to_mean = [row["ours"][0] / row["mean"][0] for row in rows]
     return (
         f"{geometric_mean(ratios):.3f} of the best peer's error in the geometric mean, better in "
-        f"{np.mean(np.less(ratios, 1)):.0%} of {len(rows)}; at worst {max(to_mean):.3f} of the "
-        "mean's"
+        f"{np.mean(np.less(ratios, 1)):.0%} of {len(rows)}; at worst {max(ratios):.3f} of it and "
+        f"{max(to_mean):.3f} of the mean's; "
+        f"{sum(row['ours'][1] for row in rows) / sum(row['iterative'][1] for row in rows):.1f} "
+        "times IterativeImputer's time in sum"
     )
 
 

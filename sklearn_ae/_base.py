@@ -45,6 +45,7 @@ from sklearn_ae._network.checks import check_batch_norm
 from sklearn_ae._parameters import SharedParameters
 from sklearn_ae._records import record
 from sklearn_ae._scores import SCORES
+from sklearn_ae._scores.single import Plan, Single
 from sklearn_ae._torch import find_device, plain_torch, torch_seed
 from sklearn_ae._training.callbacks import CallbackSupportMixin, FitCallbacks, fit_callbacks
 from sklearn_ae._training.checkpoint import Checkpoint, open_checkpoint
@@ -196,6 +197,10 @@ class BaseAutoencoder(
 
     def _stops_early(self) -> bool:
         return bool(self.early_stopping)
+
+    def _plan(self, score: Single, n: int) -> Plan:
+        """Learning rate, batch size and epochs for n rows, where they are not given."""
+        return score.plan(n, self.batch_size)
 
     def _choose_length(self, started: Started) -> None:
         """Drop components that are not needed, judged by rows held out if there are any."""

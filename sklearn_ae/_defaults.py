@@ -20,6 +20,10 @@ SMALLEST_BATCH, USUAL_BATCH = 64, 128
 MOST_ORDERED = 128
 ORDERED_START_ROWS = 5_000  # rows whose principal components say how many codes are enough
 
+# Imputation: what is hidden makes gradients noisy, so batches are large and steps few
+IMPUTER_RATE, IMPUTER_STEPS = 1.5, 0.15  # of those of an autoencoder alone
+IMPUTER_BATCH = 4  # times as many rows
+
 # Streams
 STREAM_RATE = 5e-3
 # the weights' moving average: a share of the steps so far, and steps at most

@@ -111,7 +111,7 @@ def make_net(estimator: Any, started: Started, stream: bool = False) -> Autoenco
     """skorch's net around the model's network, with the estimator's parameters of training."""
     model, _, train, held_out = started
     module, device, n = model.network, train.device, train.n_all
-    rate, batch_size, max_epochs = model.score.plan(n, estimator.batch_size)
+    rate, batch_size, max_epochs = estimator._plan(model.score, n)
     schedule = estimator.learning_rate_schedule
     if stream:
         batch_size = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # so that help() shows the names of types
 
+import math
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
@@ -21,7 +22,7 @@ from sklearn_ae._design import Started, scaling_kind
 from sklearn_ae._messages import warn
 from sklearn_ae._network.lengths import enough_components, explained_variance
 from sklearn_ae._parameters import describe
-from sklearn_ae._scores.single import or_default
+from sklearn_ae._scores.single import Plan, Single, or_default
 from sklearn_ae._training.net import AutoencoderNet
 from sklearn_ae.latents import Ordered
 
@@ -173,6 +174,19 @@ class AutoencoderTransformer(BaseAutoencoder):
                 "the end of fit; partial_fit needs a whole number of components."
             )
         return super()._begin_stream(source)
+
+    def _plan(self, score: Single, n: int) -> Plan:
+        if not self._fills_gaps:
+            return super()._plan(score, n)
+        batch_size = self.batch_size
+        if isinstance(batch_size, str):
+            batch_size = _defaults.IMPUTER_BATCH * _defaults.auto_batch_size(n)
+        rate, batch_size, max_epochs = score.plan(n, batch_size)
+        return Plan(
+            _defaults.IMPUTER_RATE * rate,
+            batch_size,
+            math.ceil(_defaults.IMPUTER_STEPS * max_epochs),
+        )
 
     def _refits_on_all_rows(self, started: Started, net: AutoencoderNet) -> bool:
         chosen = (

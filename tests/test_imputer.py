@@ -46,11 +46,20 @@ def test_what_was_observed_stays_as_it_was(holed):
 
 
 def test_it_fills_as_reconstruct_does(holed):
-    model = AutoencoderTransformer(2, **QUICK).fit(holed)
+    training = {**QUICK, "batch_size": 50, "learning_rate": 0.01}
+    model = AutoencoderTransformer(2, **training).fit(holed)
     np.testing.assert_array_equal(
-        AutoencoderImputer(**QUICK).fit_transform(holed),
+        AutoencoderImputer(**training).fit_transform(holed),
         np.where(np.isnan(holed), model.reconstruct(holed), holed),
     )
+
+
+def test_by_default_few_steps_with_large_batches_are_planned(holed):
+    net = AutoencoderImputer(random_state=0).fit(holed).autoencoder_.net_
+    alone = AutoencoderTransformer(2, random_state=0).fit(holed).net_
+    assert net.batch_size == 160 > alone.batch_size  # all that are not held out
+    assert net.max_epochs < 0.2 * alone.max_epochs * 160 / alone.batch_size
+    assert AutoencoderImputer(batch_size=9).fit(holed).autoencoder_.net_.batch_size == 9
 
 
 def test_correlated_columns_are_filled_better_than_by_the_mean(table, holed):

@@ -367,6 +367,7 @@ def test_the_filler_gives_conditional_means(rng):
     np.testing.assert_allclose(
         filler(x, mask, SquaredError())[0].numpy(force=True), expected, atol=2e-3
     )
+    np.testing.assert_allclose(filler.exact_mean(x, mask).numpy(), expected, atol=1e-4)
 
 
 def test_imputation_of_normal_data_comes_close_to_the_conditional_mean(rng):

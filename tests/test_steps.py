@@ -113,6 +113,8 @@ KINDS = {
     "dropout": ({"architecture": Dense((8,), dropout=0.1)}, "EagerStep"),
     "sparse": ({"latent": Sparse(active=0.5)}, "EagerStep"),
     "variational": ({"latent": Variational()}, "EagerStep"),
+    "gaps": ({}, "WrittenOutStep"),
+    "gaps, huber": ({"loss": "huber", "corruption": GaussianNoise(0.1)}, "WrittenOutStep"),
 }
 
 
@@ -130,6 +132,8 @@ def test_fast_steps_give_what_autograd_and_torchs_optimizer_give(name, weighted,
     parameters, expected = KINDS[name]
     weights = rng.uniform(0.5, 2.0, len(table)) if weighted else None
     kinds, curves = [Kind(), Kind()], []
+    if name.startswith("gaps"):
+        table = np.where(rng.random(table.shape) < 0.2, np.nan, table)
     for optimizer, kind in zip(("adam", torch.optim.Adam), kinds, strict=True):
         model = AutoencoderTransformer(
             2, optimizer=optimizer, callbacks=[kind], batch_size=20, **parameters, **QUICK

@@ -14,11 +14,14 @@ MOST_DIRECTIONS = (
     64  # of a covariance that are kept; with more features than that it is not computed exactly
 )
 FILL_STEPS = 16  # of conjugate gradients at most; as many as there are features solve any system
+SHORT = 32  # features up to which training solves the systems exactly
+FILL_GAIN = 3.0  # times torch's random weights for the values of a row: units bend from the start
 FILL_UNITS = 128  # of the layer that corrects what is filled in
 # rounds, and multiplications of one at most: rows beyond that are left out
 EM_ROUNDS, EM_WORK = 25, 2**30
 WIDE_ROUNDS, WIDE_WORK = 5, 2**34  # the same with more than `MOST_DIRECTIONS` features
 EM_BLOCK = 2**21  # numbers in a block of matrices
+EM_TOL = 1e-3  # largest change of a covariance of scaled features at which it ends
 MOST_HIDDEN = 0.3  # of the values of a row that are hidden in training, where data have gaps
 AS_OTHERS = 0.5  # of the rows in training hide what another row lacks, for gaps that go together
 # share of a row's values that a masked autoencoder predicts in training
@@ -117,9 +120,11 @@ class GapFiller(Filler):
         self.register_buffer("mean", torch.zeros(n_features))
         self.register_buffer("factor", torch.zeros(n_features, min(n_features, MOST_DIRECTIONS)))
         self.register_buffer("noise", torch.ones(()))
-        last = Linear(FILL_UNITS, n_features)
-        self.layers = nn.Sequential(Linear(2 * n_features, FILL_UNITS), nn.SiLU(), last)
+        first, last = Linear(2 * n_features, FILL_UNITS), Linear(FILL_UNITS, n_features)
+        self.layers = nn.Sequential(first, nn.SiLU(), last)
         self.share = nn.Parameter(torch.zeros(n_features))
+        with torch.no_grad():
+            first.weight[:, :n_features] *= FILL_GAIN
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
@@ -127,9 +132,16 @@ class GapFiller(Filler):
         """Rows without gaps, and the raw output for them; the encoder's gradient does not reach the
         filler.
         """
-        first = self.conditional_mean(x, mask).clamp(*loss.range)
-        values = loss.link(first) + self.layers(torch.cat([first, mask.to(x.dtype)], -1))
+        inputs, raw = self.layers_input(self.conditional_mean(x, mask), mask, loss)
+        values = raw + self.layers(inputs)
         return torch.where(mask, x, loss.inverse_link(values).detach()), values
+
+    def layers_input(self, first: Tensor, mask: Tensor, loss: Any) -> tuple[Tensor, Tensor]:
+        """What the layers see of rows that hold conditional means, and the raw output that they add
+        to.
+        """
+        first = first.clamp(*loss.range)
+        return torch.cat([first, mask.to(first.dtype)], -1), loss.link(first)
 
     def joined(self, values: Tensor, raw: Tensor) -> Tensor:
         """The filler's values and the decoder's in one."""
@@ -141,24 +153,36 @@ class GapFiller(Filler):
         row.
         """
         # rows as columns: see _layers
-        observed, mean = (
-            mask.mT.to(x.dtype),
-            self.mean.unsqueeze(-1),
-        )
+        observed, mean = mask.mT.to(x.dtype), self.mean.unsqueeze(-1)
         left = observed * (x.mT - mean)
         solution, direction = torch.zeros_like(left), left
         power = left.square().sum(0)
         for _ in range(min(FILL_STEPS, len(self.mean) + 1)):
             image = observed * self._covariance_times(direction)
             step = power / (direction * image).sum(0).clamp_min(1e-30)
-            solution = solution + step * direction
-            left = left - step * image
+            solution = torch.addcmul(solution, step, direction)
+            left = torch.addcmul(left, step, image, value=-1)
             before, power = power, left.square().sum(0)
-            direction = left + power / before.clamp_min(1e-30) * direction
+            direction = torch.addcmul(left, power / before.clamp_min(1e-30), direction)
         return torch.where(mask, x, (mean + self.factor @ (self.factor.mT @ solution)).mT)
 
+    @torch.no_grad()
+    def exact_mean(self, x: Tensor, mask: Tensor) -> Tensor:
+        """The same by a Cholesky decomposition for each row, which is faster where rows are short
+        but has no place in a graph.
+        """
+        observed = mask.to(x.dtype)
+        covariance = torch.addmm(
+            self.noise * torch.eye(len(self.mean)), self.factor, self.factor.mT
+        )
+        own = covariance * (observed[:, :, None] * observed[:, None, :])
+        lower = torch.linalg.cholesky_ex(own + torch.diag_embed(1 - observed))[0]
+        left = observed * (x - self.mean)
+        solution = torch.cholesky_solve(left[:, :, None], lower)[:, :, 0]
+        return torch.where(mask, x, self.mean + solution @ covariance)
+
     def _covariance_times(self, x: Tensor) -> Tensor:
-        return self.factor @ (self.factor.mT @ x) + self.noise * x
+        return torch.addcmul(self.factor @ (self.factor.mT @ x), self.noise, x)
 
     @torch.no_grad()
     def start(self, x: Tensor, mask: Tensor) -> None:
@@ -204,6 +228,7 @@ def normal_of(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     mean, covariance = x.new_zeros(d), torch.eye(d, dtype=x.dtype)
     rows = max(1, EM_BLOCK // d**2)
     for _ in range(EM_ROUNDS):
+        before = covariance
         total, square = x.new_zeros(d), x.new_zeros(d, d)
         for part, seen in zip(x.split(rows), mask.split(rows), strict=True):
             filled, rest = expected(part - mean, seen.to(x.dtype), covariance)
@@ -214,6 +239,8 @@ def normal_of(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         covariance = (
             square - n * torch.outer(shift, shift) + PRIOR_ROWS * torch.eye(d, dtype=x.dtype)
         ) / (n + PRIOR_ROWS)
+        if (covariance - before).abs().max() < EM_TOL:
+            break
     return mean, covariance
 
 

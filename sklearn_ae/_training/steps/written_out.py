@@ -16,6 +16,7 @@ from sklearn_ae._data.batch import Batch
 from sklearn_ae._layers import Linear, WithLinearPath
 from sklearn_ae._losses import SquaredError
 from sklearn_ae._network.autoencoder import Autoencoder
+from sklearn_ae._network.filling import SHORT, GapFiller
 from sklearn_ae._training.optimizers import Adam
 from sklearn_ae._training.steps.autograd import EagerStep
 from sklearn_ae.latents import Latent
@@ -30,9 +31,13 @@ ACTIVATIONS: dict[type[nn.Module], tuple[Callable, Callable]] = {
 }
 
 
-def squared_error(raw: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+def squared_error(raw: Tensor, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     error = raw - x
-    return error.square().mean(), error.mul_(2 / error.numel())
+    if mask is None:
+        return error.square().mean(), error.mul_(2 / error.numel())
+    error.mul_(mask)
+    share = error / mask.sum(1, keepdim=True).clamp_min(1).mul_(len(error))
+    return error.mul_(share).sum(), share.mul_(2)
 
 
 # A loss, and what gives its mean over a batch and the gradient of that.
@@ -100,13 +105,44 @@ class Chain:
         return g
 
 
+class Filling:
+    """What a `GapFiller` does in a step of training, see `Autoencoder.forward`."""
+
+    def __init__(self, module: Any):
+        self.module, self.filler, self.layers = module, module.filler, Chain(module.filler.layers)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Rows for the encoder, in which more is hidden and all gaps are filled."""
+        self.mask = self.filler.hide(torch.ones_like(x, dtype=torch.bool) if mask is None else mask)
+        mean = self.filler.exact_mean if x.shape[1] <= SHORT else self.filler.conditional_mean
+        inputs, first = self.filler.layers_input(mean(x, self.mask), self.mask, self.module.loss)
+        self.values = self.layers.forward(inputs).add_(first)
+        return torch.where(self.mask, x, self.module.loss.inverse_link(self.values))
+
+    def joined(self, raw: Tensor) -> Tensor:
+        """The raw output, with that of the filler in the gaps."""
+        self.difference = raw - self.values
+        return torch.where(self.mask, raw, self.filler.joined(self.values, raw))
+
+    def backward(self, gradient: Tensor) -> Tensor:
+        """Set the gradients of the filler's weights, and give that of the decoder's output."""
+        seen = gradient * self.mask
+        filled = gradient - seen
+        torch.sum(self.difference.mul_(filled), 0, out=self.filler.share.grad)
+        self.layers.backward(filled, False)
+        return seen
+
+
 class WrittenOutStep(EagerStep):
-    """A step of a plain autoencoder of dense layers, on the CPU, with our Adam."""
+    """A step of a plain autoencoder of dense layers, which may fill gaps, on the CPU, with our
+    Adam.
+    """
 
     def __init__(self, trainer: Any):
         super().__init__(trainer)
         self.module = trainer.module
         self.encoder, self.decoder = Chain(self.module.encoder), Chain(self.module.decoder)
+        self.filler = None if self.module.filler is None else Filling(self.module)
 
     @classmethod
     def fits(cls, trainer: Any) -> bool:
@@ -114,7 +150,8 @@ class WrittenOutStep(EagerStep):
         on_cpu = trainer.device.type == "cpu" and not trainer.mixed_precision
         if not (on_cpu and isinstance(optimizer, Adam) and is_plain(module)):
             return False
-        parameters = [p for half in (module.encoder, module.decoder) for p in half.parameters()]
+        parts = (module.encoder, module.decoder, module.filler)
+        parameters = [p for part in parts if part is not None for p in part.parameters()]
         trained = {id(p) for flat in optimizer.flats for p in flat.parameters}
         return {id(p) for p in parameters} == trained and all(p.requires_grad for p in parameters)
 
@@ -122,18 +159,23 @@ class WrittenOutStep(EagerStep):
     def gradients(self, batch: Batch) -> Tensor:
         self.trainer.optimizer.collect_gradients()  # they are written to where it has them
         x = batch.x if self.module.corruption is None else self.module.corruption(batch.x)
-        if batch.mask is not None:
+        if self.filler is not None:
+            x = self.filler.forward(x, batch.mask)
+        elif batch.mask is not None:
             x = torch.where(batch.mask, x, 0)
-        self.raw = self.decoder.forward(self.encoder.forward(x))
+        raw = self.decoder.forward(self.encoder.forward(x))
+        self.raw = raw if self.filler is None else self.filler.joined(raw)
         mean, gradient = self._objective(batch, self.raw)
+        if self.filler is not None:
+            gradient = self.filler.backward(gradient)
         self.encoder.backward(self.decoder.backward(gradient, True), False)
         return mean
 
     def _objective(self, batch: Batch, raw: Tensor) -> tuple[Tensor, Tensor]:
         """The mean objective, and its gradient with respect to the raw reconstructions."""
         known = OBJECTIVES.get(type(self.module.loss))
-        if known is not None and batch.weight is None and batch.mask is None:
-            return known(raw, batch.x)
+        if known is not None and batch.weight is None:
+            return known(raw, batch.x, batch.mask)
         with torch.enable_grad():
             mean = batch.weighted(self.module.objective(batch, raw.requires_grad_())).mean()
             (gradient,) = torch.autograd.grad(mean, raw)
@@ -144,7 +186,9 @@ def is_plain(module: Any) -> bool:
     """Whether rows go through chains only, to a code that is what the encoder gives, and back."""
     if not has_methods_of(Autoencoder, module, "forward", "objective"):
         return False
-    if module.copies_input or module.filler is not None or any(map(has_hooks, module.modules())):
+    if module.copies_input or any(map(has_hooks, module.modules())):
+        return False
+    if module.filler is not None and type(module.filler) is not GapFiller:
         return False
     plain = has_methods_of(Latent, module.latent, "code", "cost")
     return plain and Chain.can_be(module.encoder) and Chain.can_be(module.decoder)
