@@ -9,7 +9,7 @@ import torch
 from skorch.callbacks import Callback, Freezer
 from torch import nn
 
-from sklearn_ae import AutoencoderTransformer
+from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
 from sklearn_ae.architectures import Custom, Dense
 from sklearn_ae.corruptions import GaussianNoise
 from sklearn_ae.latents import Sparse, Variational
@@ -141,6 +141,24 @@ def test_fast_steps_give_what_autograd_and_torchs_optimizer_give(name, weighted,
         curves.append(model.fit(table, sample_weight=weights).loss_curve_)
     np.testing.assert_allclose(*curves, rtol=1e-3)
     assert [one.kind for one in kinds] == [expected, "EagerStep"]
+
+
+@pytest.mark.parametrize("n_features", [6, 300])  # beyond 256 each gap adds to its feature only
+@pytest.mark.parametrize("gaps", [True, False])
+def test_fast_steps_of_a_masked_autoencoder_give_what_autograd_gives(n_features, gaps, rng):
+    X = rng.normal(size=(60, n_features))
+    if gaps:
+        X[rng.random(X.shape) < 0.2] = np.nan
+    weights, kinds, learnt = rng.uniform(0.5, 2.0, len(X)), [Kind(), Kind()], []
+    for optimizer, kind in zip(("adam", torch.optim.Adam), kinds, strict=True):
+        model = AutoencoderOutlierDetector(
+            novelty=True, optimizer=optimizer, callbacks=[kind], batch_size=20, **QUICK
+        )
+        network = model.fit(X, sample_weight=weights).net_.module_
+        learnt.append(network.filler.weight.detach().numpy())
+    assert np.abs(learnt[0]).max() > 0
+    np.testing.assert_allclose(*learnt, rtol=1e-2, atol=1e-5)
+    assert [one.kind for one in kinds] == ["WrittenOutStep", "EagerStep"]
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -16,7 +16,7 @@ from sklearn_ae._data.batch import Batch
 from sklearn_ae._layers import Linear, WithLinearPath
 from sklearn_ae._losses import SquaredError
 from sklearn_ae._network.autoencoder import Autoencoder
-from sklearn_ae._network.filling import SHORT, GapFiller
+from sklearn_ae._network.filling import SHORT, GapFiller, MaskFiller
 from sklearn_ae._training.optimizers import Adam
 from sklearn_ae._training.steps.autograd import EagerStep
 from sklearn_ae.latents import Latent
@@ -105,8 +105,38 @@ class Chain:
         return g
 
 
+class Hiding:
+    """What a `MaskFiller` does in a step of training, see `Autoencoder.forward`."""
+
+    learns_from_encoder = True  # by the gradient of the encoder's input
+
+    def __init__(self, module: Any):
+        self.filler = module.filler
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Rows for the encoder, in which more is hidden."""
+        self.mask = self.filler.hide(torch.ones_like(x, dtype=torch.bool) if mask is None else mask)
+        return self.filler(torch.where(self.mask, x, 0), self.mask, None)[0]
+
+    def joined(self, raw: Tensor) -> Tensor:
+        return raw
+
+    def backward(self, gradient: Tensor) -> Tensor:
+        return gradient
+
+    def learn(self, gradient: Tensor) -> None:
+        """Set the gradient of the weights from that of the encoder's input."""
+        gaps, weight = (~self.mask).to(gradient), self.filler.weight
+        if weight.dim() == 2:
+            torch.mm(gaps.t(), gradient, out=weight.grad)
+        else:
+            torch.sum(gaps.mul_(gradient), 0, out=weight.grad)
+
+
 class Filling:
     """What a `GapFiller` does in a step of training, see `Autoencoder.forward`."""
+
+    learns_from_encoder = False
 
     def __init__(self, module: Any):
         self.module, self.filler, self.layers = module, module.filler, Chain(module.filler.layers)
@@ -133,6 +163,9 @@ class Filling:
         return seen
 
 
+FILLERS: dict[type[nn.Module], Any] = {GapFiller: Filling, MaskFiller: Hiding}
+
+
 class WrittenOutStep(EagerStep):
     """A step of a plain autoencoder of dense layers, which may fill gaps, on the CPU, with our
     Adam.
@@ -142,7 +175,8 @@ class WrittenOutStep(EagerStep):
         super().__init__(trainer)
         self.module = trainer.module
         self.encoder, self.decoder = Chain(self.module.encoder), Chain(self.module.decoder)
-        self.filler = None if self.module.filler is None else Filling(self.module)
+        filler = self.module.filler
+        self.filler: Any = None if filler is None else FILLERS[type(filler)](self.module)
 
     @classmethod
     def fits(cls, trainer: Any) -> bool:
@@ -168,7 +202,11 @@ class WrittenOutStep(EagerStep):
         mean, gradient = self._objective(batch, self.raw)
         if self.filler is not None:
             gradient = self.filler.backward(gradient)
-        self.encoder.backward(self.decoder.backward(gradient, True), False)
+        gradient = self.decoder.backward(gradient, True)
+        if self.filler is None or not self.filler.learns_from_encoder:
+            self.encoder.backward(gradient, False)
+        else:
+            self.filler.learn(self.encoder.backward(gradient, True))
         return mean
 
     def _objective(self, batch: Batch, raw: Tensor) -> tuple[Tensor, Tensor]:
@@ -188,7 +226,7 @@ def is_plain(module: Any) -> bool:
         return False
     if module.copies_input or any(map(has_hooks, module.modules())):
         return False
-    if module.filler is not None and type(module.filler) is not GapFiller:
+    if module.filler is not None and type(module.filler) not in FILLERS:
         return False
     plain = has_methods_of(Latent, module.latent, "code", "cost")
     return plain and Chain.can_be(module.encoder) and Chain.can_be(module.decoder)
