@@ -116,6 +116,6 @@ plt.show()
 # %%
 # **What this run showed.** There was no false alarm, and the drift was noticed when the sensor
 # was off by less than a tenth of its range. The general setting, ``novelty=True``, which knows
-# nothing of two hidden states, noticed it in the same window. The sensor by itself raised an alarm
+# nothing of two hidden states, noticed it two windows later. The sensor by itself raised an alarm
 # much later, and IsolationForest, which looks at one column at a time, not at all. The
 # contributions name the sensor.
