@@ -50,6 +50,7 @@ from sklearn_ae._torch import find_device, plain_torch, torch_seed
 from sklearn_ae._training.callbacks import CallbackSupportMixin, FitCallbacks, fit_callbacks
 from sklearn_ae._training.checkpoint import Checkpoint, open_checkpoint
 from sklearn_ae._training.net import AutoencoderNet
+from sklearn_ae._training.processes import Processes
 from sklearn_ae._training.schedules import first_part, last_steps
 from sklearn_ae._training.state import as_tensors
 
@@ -135,9 +136,9 @@ class BaseAutoencoder(
             self._validate_parts()
             source = as_source(self, X, sample_weight, reset=True)
             source.forget_equal_weights()
-            checkpoint = open_checkpoint(
-                self.checkpoint, self, source, check_random_state(self.random_state)
-            )
+            random_state = check_random_state(self.random_state)
+            alone = Processes(alone=True)
+            checkpoint = open_checkpoint(self.checkpoint, self, source, random_state, alone)
             self._fit(source, checkpoint.random_state, callbacks, checkpoint)
             if callbacks is not None:
                 callbacks.end_fit()

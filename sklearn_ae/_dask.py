@@ -348,7 +348,7 @@ def fit_share(
     """On a worker: take part in a fit with the partitions that lie here. Rank 0 gives the fitted
     estimator, and what was warned of.
     """
-    rank, n_ranks, *_ = meeting
+    rank = meeting[0]
     with group(*meeting), warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
@@ -360,10 +360,7 @@ def fit_share(
             nonlocal table
             table = joined(estimator, columns, numbers, parts, weights)
 
-        if n_ranks > 1:
-            Processes().together(join)
-        else:
-            join()
+        Processes().together(join)
         distributed.fit(estimator, table[0], sample_weight=table[1])
     if rank:
         return None, []

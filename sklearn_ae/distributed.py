@@ -16,6 +16,7 @@ from sklearn_ae._data.spread import COLUMNS, NAMES, Spread
 from sklearn_ae._parameters import SharedParameters
 from sklearn_ae._torch import plain_torch
 from sklearn_ae._training.callbacks import fit_callbacks
+from sklearn_ae._training.checkpoint import open_checkpoint
 from sklearn_ae._training.processes import Processes
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ Estimator = TypeVar("Estimator", bound="BaseAutoencoder")
 # parameters that may differ between processes
 OWN = (
     "callbacks",
+    "checkpoint",
     "device",
     "random_state",
     "verbose",
@@ -53,8 +55,8 @@ def fit(
     Parameters
     ----------
     estimator : AutoencoderTransformer or AutoencoderOutlierDetector
-        Parameters must be the same in all processes, but for `callbacks`, `device`, `verbose`, and
-        `random_state`, of which rank 0's counts.
+        Parameters must be the same in all processes, but for `callbacks`, `device` and `verbose`,
+        and for `random_state` and `checkpoint`, of which rank 0's count.
     X : array-like of shape (n_samples, n_features) or None
         The rows of this process. It may have none: an array of no rows, or None.
     y : object, default=None
@@ -82,16 +84,20 @@ def fit(
     with all_or_nothing(estimator), plain_torch(), torch.enable_grad():
         spread = Spread(processes, lambda: checked(estimator, X, sample_weight))
         take_columns(estimator, spread.same[COLUMNS], spread.same[NAMES])
-        random_state = processes.of_first(check_random_state(estimator.random_state))
-        source: Any = spread.sample(random_state)
+        random_state = check_random_state(estimator.random_state)
+        checkpoint = open_checkpoint(
+            estimator.checkpoint, estimator, spread.own, random_state, processes
+        )
+        source: Any = spread.sample(checkpoint.random_state)
         if getattr(estimator, "_score_name", "single") != "single":
             source = source.rows
             source.forget_equal_weights()
         callbacks = fit_callbacks(estimator, X, y, sample_weight)
-        estimator._fit(source, random_state, callbacks)
+        estimator._fit(source, checkpoint.random_state, callbacks, checkpoint)
         if callbacks is not None:
             callbacks.end_fit()
     estimator._raise_if_interrupted()
+    checkpoint.remove()
     estimator._warn_if_not_converged()
     return estimator
 
@@ -105,8 +111,6 @@ def checked(estimator: Any, X: Any, sample_weight: Any) -> tuple[Source | None, 
         )
     estimator._validate_params()
     estimator._validate_parts()
-    if estimator.checkpoint is not None:
-        raise ValueError("checkpoint keeps the state of one process; pass checkpoint=None.")
     if estimator.warm_start:
         raise ValueError(
             "warm_start=True goes on from a fit of one process; pass warm_start=False."

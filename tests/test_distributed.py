@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,8 +18,10 @@ import torch
 import torch.distributed as dist
 from scipy import sparse
 from sklearn.base import clone
+from skorch.callbacks import Callback
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer, distributed
+from sklearn_ae._training import checkpoint
 from sklearn_ae.architectures import Dense
 from sklearn_ae.latents import Quantized, Variational
 from sklearn_ae.persistence import load
@@ -249,7 +252,6 @@ def test_as_good_as_one_process(tmp_path, case):
 
 def fitted_until_killed(rank, X, seconds):
     """What a rank says when another, which kills itself in the middle, is gone."""
-    from skorch.callbacks import Callback
 
     class Kill(Callback):
         def on_epoch_end(self, net, **kwargs):
@@ -273,6 +275,128 @@ def test_a_killed_process_ends_the_others(tmp_path):
         assert "Another process of the group has ended" in str(error)
         assert seconds < 60  # twice the group's timeout
         assert not is_fitted
+
+
+class EndsAfter(Callback):
+    """Ends a fit at the end of an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_end(self, net, **kwargs):
+        if net.state_.epoch == self.epoch:
+            raise SystemExit
+
+
+def fitted_in_parts(rank, estimators, parts, path):
+    """For each estimator an undisturbed fit, and one that has been ended twice; then, after a fit
+    that was ended, the errors of others, and whether the file is left after the last.
+    """
+    checkpoint.SECONDS_APART, checkpoint.SHARE = 0.0, np.inf
+    path = path if rank == 0 else Path("only", "rank", "0", "has", "it")
+
+    def ended(estimator, epoch):
+        ended = clone(estimator).set_params(checkpoint=path, callbacks=[EndsAfter(epoch)])
+        with pytest.raises(SystemExit):
+            distributed.fit(ended, parts[rank])
+        return clone(ended).set_params(callbacks=None)
+
+    pairs = []
+    for estimator in estimators:
+        ended(estimator, 3)
+        resumed = distributed.fit(ended(estimator, 5), parts[rank]).set_params(checkpoint=None)
+        pairs.append((fitted(rank, estimator, parts), resumed, len(list(path.parent.glob("*")))))
+    keeps = ended(QUICK, 3)
+    errors = [
+        fitted(rank, clone(keeps).set_params(max_epochs=9), parts),
+        fitted(rank, keeps, [parts[0], parts[1][1:]]),
+        fitted(rank, clone(keeps).set_params(checkpoint=path.parent / "none" / "file"), parts),
+    ]
+
+    def disk_is_full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    os.fsync = disk_is_full
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        pairs.append((pairs[0][0], fitted(rank, keeps, parts).set_params(checkpoint=None), 0))
+    return pairs, errors, [str(one.message) for one in told]
+
+
+def test_a_fit_goes_on_bit_for_bit(tmp_path):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    random = AutoencoderTransformer(
+        2,
+        architecture=Dense((16,), dropout=0.1, normalization="batch"),
+        latent=Variational(),
+        max_epochs=6,
+        optimizer="sgd",
+        random_state=0,
+    )
+    ensemble = AutoencoderOutlierDetector(n_estimators=4, max_epochs=6, random_state=0)
+    args = [QUICK, random, ensemble], cut(rows_of(700), 400), folder / "checkpoint"
+    (pairs, errors, told), (others, others_errors, others_told) = in_processes(
+        tmp_path, fitted_in_parts, *args
+    )
+    for (undisturbed, resumed, n_files), (_, other, _) in zip(pairs, others, strict=True):
+        assert_equal_weights(resumed, undisturbed)
+        assert_equal_weights(resumed, other)
+        assert n_files == 0
+    assert [str(error) for error in errors] == [str(error) for error in others_errors]
+    for error, message in zip(
+        errors,
+        (
+            "of another fit: max_epochs was 5 and is 9",
+            r"of another fit: X.shape of rank 1 was \(300, 8\) and is \(299, 8\)",
+            "in a folder that does not exist",
+        ),
+        strict=True,
+    ):
+        with pytest.raises((ValueError, RuntimeError), match=f"Rank 0: .*{message}"):
+            raise error
+    assert not others_told
+    assert ["No space left on device" in text for text in told] == [True]
+    assert not any(folder.iterdir())
+
+
+class Slow(Callback):
+    def on_epoch_begin(self, net, **kwargs):
+        time.sleep(0.05)
+
+
+def all_fitted_and_kept(rank, fits):
+    checkpoint.SECONDS_APART, checkpoint.SHARE = 0.0, np.inf
+    return all_fitted(rank, fits)
+
+
+@pytest.mark.slow
+def test_processes_killed_at_any_moment_go_on(tmp_path):
+    path, rng = tmp_path / "checkpoints" / "checkpoint", np.random.default_rng()
+    path.parent.mkdir()
+    model = clone(QUICK).set_params(max_epochs=100, early_stopping=False)
+    kept = clone(model).set_params(checkpoint=path, callbacks=[Slow()])
+    parts, context = cut(rows_of(700), 400), torch.multiprocessing.get_context("spawn")
+    written = 0
+    for kill in range(3):
+        args = (2, tmp_path / f"killed{kill}", 60, all_fitted_and_kept, ([(kept, parts)],))
+        processes = [context.Process(target=in_group, args=(rank, *args)) for rank in range(2)]
+        for process in processes:
+            process.start()
+        while not path.exists() or path.stat().st_mtime_ns == written:
+            assert all(process.is_alive() for process in processes)
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 1))
+        for process in processes:
+            process.kill()
+            process.join()
+        written = path.stat().st_mtime_ns
+    (resumed, undisturbed), (other, _) = in_processes(
+        tmp_path, all_fitted_and_kept, [(kept, parts), (model, parts)]
+    )
+    assert_equal_weights(resumed, undisturbed)
+    assert_equal_weights(resumed, other)
+    assert not any(path.parent.iterdir())
 
 
 class Fails(torch.nn.Module):

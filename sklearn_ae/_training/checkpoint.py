@@ -1,6 +1,7 @@
 """Fits that go on after they were killed, from the state of their training in a file.
 
-The file is one of `_files`: reading it runs no code.
+The file is one of `_files`: reading it runs no code. Of several processes that fit together, rank 0
+alone reads and writes it.
 """
 
 import copy
@@ -24,6 +25,7 @@ from sklearn_ae._data.sources import Source
 from sklearn_ae._files import read_state, write_state
 from sklearn_ae._messages import warn
 from sklearn_ae._records import Decoder, Encoder
+from sklearn_ae._training.processes import Processes
 from sklearn_ae._training.progress import Watcher
 from sklearn_ae._training.state import as_arrays, as_tensors
 from sklearn_ae._version import __version__
@@ -47,6 +49,8 @@ class Checkpoint(Watcher):
         As it was when the fit began, and so it goes into the file.
     state : dict or None
         Of the training to go on with.
+    processes : Processes
+        Those of the fit.
 
     Attributes
     ----------
@@ -54,15 +58,23 @@ class Checkpoint(Watcher):
         What the fit must use from its beginning.
     """
 
-    def __init__(self, path: Any, identity: dict, random_state: RandomState, state: dict | None):
-        self.path, self.identity, self.state = path, identity, state
+    def __init__(
+        self,
+        path: Any,
+        identity: dict,
+        random_state: RandomState,
+        state: dict | None,
+        processes: Processes,
+    ):
+        self.path, self.identity, self.state, self.processes = path, identity, state, processes
         self.random_state, self.first_random_state = random_state, copy.deepcopy(random_state)
         self.has_failed = False
 
     def watch(self, net: Any) -> None:
         """Keep the file of a net's training, which goes on from the file if there was one."""
-        if self.path is not None:
-            net.watchers, net.resume_from = (*net.watchers, self), self.state
+        net.resume_from = self.state
+        if self.path is not None and self.processes.rank == 0:
+            net.watchers = (*net.watchers, self)
 
     def begin(self, net):
         self.saved_at, self.took = time.monotonic(), 0.0
@@ -76,8 +88,12 @@ class Checkpoint(Watcher):
         return False
 
     def remove(self) -> None:
-        """Remove the file, since the fit has ended."""
+        """Remove the file, since the fit has ended in all processes."""
         if self.path is not None:
+            self.processes.together(self._remove)
+
+    def _remove(self) -> None:
+        if self.processes.rank == 0:
             try:
                 Path(self.path).unlink(missing_ok=True)
             except OSError as error:
@@ -106,6 +122,7 @@ def open_checkpoint(
     estimator: BaseEstimator,
     source: Source,
     random_state: RandomState,
+    processes: Processes,
 ) -> Checkpoint:
     """The checkpoint of a fit that begins; if its file is there, the fit goes on from it.
 
@@ -115,13 +132,15 @@ def open_checkpoint(
     Parameters
     ----------
     path : str, path-like or None
-        None keeps no file.
+        None keeps no file. Rank 0's counts, and so does its `random_state`.
     estimator : estimator
         With the parameters of the fit; in a warm start, with the net of the last one.
     source : Source
-        All rows, in the data's own units.
+        All rows of this process, in the data's own units.
     random_state : RandomState
         Of the fit. One that goes on has that of the fit that was killed.
+    processes : Processes
+        Those of the fit.
 
     Raises
     ------
@@ -130,15 +149,24 @@ def open_checkpoint(
     OSError
         If there is no such folder, or the file cannot be read.
     """
-    if path is None:
-        return Checkpoint(None, {}, random_state, None)
-    path, identity, state = os.path.realpath(path), identity_of(estimator, source), None
-    if not os.path.isdir(os.path.dirname(path)):
-        raise FileNotFoundError(f"checkpoint={path!r} is in a folder that does not exist.")
-    remove_parts(path)
-    if os.path.exists(path):
-        random_state, state = read_checkpoint(path, identity)
-    return Checkpoint(path, identity, random_state, state)
+    path = processes.of_first(path)
+    found: tuple[RandomState, dict | None] = (random_state, None)
+    identity = {} if path is None else identity_of(estimator, source, processes)
+
+    def find() -> None:  # what it gave would be sent by all to all
+        nonlocal path, found
+        if path is None or processes.rank:
+            return
+        path = os.path.realpath(path)
+        if not os.path.isdir(os.path.dirname(path)):
+            raise FileNotFoundError(f"checkpoint={path!r} is in a folder that does not exist.")
+        remove_parts(path)
+        if os.path.exists(path):
+            found = read_checkpoint(path, identity)
+
+    processes.together(find)
+    random_state, state = processes.of_first(found)
+    return Checkpoint(path, identity, random_state, state, processes)
 
 
 def read_checkpoint(path: str, identity: dict[str, str]) -> tuple[RandomState, dict]:
@@ -162,7 +190,7 @@ def read_checkpoint(path: str, identity: dict[str, str]) -> tuple[RandomState, d
         raise
     except Exception as error:  # whatever somebody has put there
         raise ValueError(f"The fit has no checkpoint to go on from: {error} {way_out}") from error
-    for name in sorted(before.keys() | identity.keys()):
+    for name in identity | before:
         was, now = before.get(name), identity.get(name)
         if was != now:
             text = f"{name} was {shortened(was)} and is {shortened(now)}"
@@ -170,18 +198,27 @@ def read_checkpoint(path: str, identity: dict[str, str]) -> tuple[RandomState, d
     return random_state, as_tensors(state)
 
 
-def identity_of(estimator: BaseEstimator, source: Source) -> dict[str, str]:
+def identity_of(estimator: BaseEstimator, source: Source, processes: Processes) -> dict[str, str]:
     """What a fit depends on, by name: parameters, data, and in a warm start the last fit."""
-    parameters = estimator.get_params().items()
-    found = {name: text_of(value) for name, value in parameters if name not in NO_EFFECT}
-    found |= {"sklearn_ae.__version__": __version__, "X.dtype": str(source.dtype)}
-    found["X.shape"] = f"({source.n_rows}, {source.n_features})"
-    found["the checksum of X"] = checksum(sampled(source))
-    found["the checksum of sample_weight"] = checksum([source.weight])
+    parameters = sorted(estimator.get_params().items())  # a part before its own
+    found = {"the number of processes": str(processes.size), "sklearn_ae.__version__": __version__}
+    found |= {name: text_of(value) for name, value in parameters if name not in NO_EFFECT}
+    for rank, about in enumerate(processes.together(lambda: identity_of_data(source))):
+        whose = f" of rank {rank}" if processes.size > 1 else ""
+        found |= {f"{name}{whose}": text for name, text in about.items()}
     if getattr(estimator, "warm_start", False) and hasattr(estimator, "net_"):
         weights = estimator.net_.module_.state_dict()
         found["the checksum of the last fit's weights"] = checksum(weights.values())
     return found
+
+
+def identity_of_data(source: Source) -> dict[str, str]:
+    return {
+        "X.dtype": str(source.dtype),
+        "X.shape": f"({source.n_rows}, {source.n_features})",
+        "the checksum of X": checksum(sampled(source)),
+        "the checksum of sample_weight": checksum([source.weight]),
+    }
 
 
 def text_of(value: Any) -> str:

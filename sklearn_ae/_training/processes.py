@@ -9,14 +9,22 @@ from torch import Tensor
 
 
 class Processes:
-    """The processes of the default group. All have to call the same methods in the same order."""
+    """The processes of the default group. All have to call the same methods in the same order.
 
-    def __init__(self) -> None:
-        inside = dist.is_available() and dist.is_initialized()
+    Parameters
+    ----------
+    alone : bool
+        Whether this process is on its own even if there is a group.
+    """
+
+    def __init__(self, alone: bool = False) -> None:
+        inside = not alone and dist.is_available() and dist.is_initialized()
         self.rank, self.size = (dist.get_rank(), dist.get_world_size()) if inside else (0, 1)
 
     def together(self, compute: Callable[[], Any]) -> list:
         """What each process computes, by rank; what goes wrong in one of them is raised in all."""
+        if self.size == 1:
+            return [compute()]
         try:
             own: Any = (None, compute())
         except Exception as error:
@@ -36,6 +44,8 @@ class Processes:
 
     def of_first(self, value: Any) -> Any:
         """What rank 0 gives."""
+        if self.size == 1:
+            return value
         told = [value]
         with answering():
             dist.broadcast_object_list(told, src=0)

@@ -27,9 +27,14 @@ class SharedTrainer(Trainer):
     def train(self, rows, held_out=None):
         self.processes, self.error = rows.spread.processes, None
         self._take_first()
-        seed = int(torch.randint(2**31, ()))  # the same everywhere; noise and order then differ
-        with torch_seed(seed + self.processes.rank, self.device):
-            super().train(rows, held_out)
+        super().train(rows, held_out)
+
+    def _learn(self, batches):
+        processes = self.processes
+        # noise and order differ between processes, and hang on the epoch only: a fit can go on
+        seed = torch.initial_seed() + self.state.epoch * processes.size + processes.rank
+        with torch_seed(seed, self.device):
+            return super()._learn(batches)
 
     def _batches(self, rows):
         n_rows = rows.n_all
@@ -100,6 +105,8 @@ class SharedTrainer(Trainer):
 
         mean = sum(self.processes.together(own_part)) / self.n_all
         self._add_statistics()
+        for buffer in self.module.buffers():  # what else they hold may differ
+            self.processes.take_first(buffer)
         return mean
 
     @torch.no_grad()
