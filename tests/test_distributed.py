@@ -36,20 +36,25 @@ pytestmark = [
 
 def in_processes(folder, work, *args, n=2, timeout=60, expect_dead=()):
     """What ``work(rank, *args)`` gives in each of n processes of a group."""
-    context = torch.multiprocessing.get_context("spawn")
     store = folder / f"store{time.monotonic_ns()}"
-    processes = [
-        context.Process(target=in_group, args=(rank, n, store, timeout, work, args))
-        for rank in range(n)
-    ]
-    for process in processes:
-        process.start()
+    processes = started(n, store, timeout, work, args)
     for process in processes:
         process.join(300)
         assert process.exitcode is not None, "a process hangs"
     alive = [rank for rank in range(n) if rank not in expect_dead]
     assert [processes[rank].exitcode for rank in alive] == [0] * len(alive)
     return [pickle.loads(store.with_suffix(f".{rank}").read_bytes()) for rank in alive]
+
+
+def started(n, store, *args):
+    context = torch.multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # all of this is imported once
+    processes = [
+        context.Process(target=in_group, args=(rank, n, store, *args)) for rank in range(n)
+    ]
+    for process in processes:
+        process.start()
+    return processes
 
 
 def in_group(rank, n, store, timeout, work, args):
@@ -374,15 +379,13 @@ def all_fitted_and_kept(rank, fits):
 def test_processes_killed_at_any_moment_go_on(tmp_path):
     path, rng = tmp_path / "checkpoints" / "checkpoint", np.random.default_rng()
     path.parent.mkdir()
-    model = clone(QUICK).set_params(max_epochs=100, early_stopping=False)
+    model = clone(QUICK).set_params(max_epochs=60, early_stopping=False)
     kept = clone(model).set_params(checkpoint=path, callbacks=[Slow()])
-    parts, context = cut(rows_of(700), 400), torch.multiprocessing.get_context("spawn")
+    parts = cut(rows_of(700), 400)
     written = 0
-    for kill in range(3):
-        args = (2, tmp_path / f"killed{kill}", 60, all_fitted_and_kept, ([(kept, parts)],))
-        processes = [context.Process(target=in_group, args=(rank, *args)) for rank in range(2)]
-        for process in processes:
-            process.start()
+    for kill in range(2):
+        work = all_fitted_and_kept, ([(kept, parts)],)
+        processes = started(2, tmp_path / f"killed{kill}", 60, *work)
         while not path.exists() or path.stat().st_mtime_ns == written:
             assert all(process.is_alive() for process in processes)
             time.sleep(0.01)
