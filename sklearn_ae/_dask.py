@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial, wraps
 from inspect import signature
+from numbers import Integral
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -235,8 +237,10 @@ def fit_on_cluster(estimator: Any, client: Any, columns: list, parts: list, weig
     from distributed import Lock, wait
     from distributed.comm.addressing import get_address_host
 
-    seed = int(check_random_state(estimator.random_state).randint(np.iinfo(np.int32).max))
-    estimator = copy.copy(estimator).set_params(random_state=seed)
+    estimator, random_state = copy.copy(estimator), estimator.random_state
+    if not isinstance(random_state, Integral):  # the caller's moves on, as in any fit
+        seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+        estimator.set_params(random_state=np.random.RandomState(seed))
     parts, weights = client.compute(parts), client.compute(weights)
     wait(parts)
     for number, part in enumerate(parts):
@@ -274,7 +278,9 @@ def fit_on_cluster(estimator: Any, client: Any, columns: list, parts: list, weig
 
 
 def shares_of(client: Any, parts: list) -> dict[str, list[int]]:
-    """Which partitions each worker holds, by address; workers in one process are one."""
+    """Which partitions each worker holds, by address, in the order of their first; workers in one
+    process are one.
+    """
     holders = client.who_has(parts)
     addresses = sorted({address for some in holders.values() for address in some})
     process_of = client.run(process_id, workers=addresses)
@@ -283,7 +289,7 @@ def shares_of(client: Any, parts: list) -> dict[str, list[int]]:
     for number, part in enumerate(parts):
         held_by = [first[process_of[address]] for address in holders[part.key]]
         min((shares[address] for address in held_by), key=len).append(number)
-    return {address: share for address, share in shares.items() if share}
+    return dict(sorted((one for one in shares.items() if one[1]), key=itemgetter(1)))
 
 
 def process_id() -> tuple[str, int]:

@@ -102,7 +102,9 @@ checkpoint : str, path-like or None, default=None
     A file in which ``fit`` keeps the state of its training, at the end of an epoch and at most
     every 30 seconds. If the process is killed, a ``fit`` with the same parameters and data goes on
     from there and gives what an undisturbed one would have given. Another fit is refused. The file
-    is removed when the fit has ended. Loading it runs no code. Users' callbacks start anew.
+    is removed when the fit has ended. Loading it runs no code. Users' callbacks start anew. Of
+    several processes that fit together (`sklearn_ae.distributed.fit`, Dask), the first one alone
+    reads and writes the file, and all go on from it.
 verbose : int, default=0
     Whether training is shown. 0 is silent. 1 shows a bar with the losses, the best epoch and the
     time left, or a few lines where the output is no terminal and no notebook. 2 prints a line for

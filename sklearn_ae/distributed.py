@@ -52,6 +52,10 @@ def fit(
     then learns from all rows: each step adds up the gradients of all processes. An ensemble, or a
     detector with ``novelty=True``, learns from the sample in each process alike.
 
+    With `checkpoint`, rank 0 keeps the state of the training in a file, which no other process has
+    to reach. If the processes are killed, a fit by as many of them, each with the rows that its
+    rank had, goes on from there.
+
     Parameters
     ----------
     estimator : AutoencoderTransformer or AutoencoderOutlierDetector
@@ -73,10 +77,12 @@ def fit(
     ------
     ValueError, TypeError
         In all processes, if rows or parameters of one are not valid; the message names its rank.
+        So too if the checkpoint is of another fit.
     FloatingPointError
         In all processes, if training diverges.
     RuntimeError
-        If another process has ended, or does not answer within the group's timeout.
+        If another process has ended, or does not answer within the group's timeout; in all of
+        them, if rank 0 cannot read the checkpoint.
     """
     processes = Processes()
     if processes.size == 1:

@@ -15,6 +15,7 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
+from sklearn_ae._training import checkpoint
 from sklearn_ae.architectures import Dense
 from tests.helpers import QUICK
 
@@ -377,6 +378,31 @@ def test_a_worker_that_dies_ends_the_fit(client, workers):
     assert not hasattr(model, "net_")
     client.wait_for_workers(2)
     model.set_params(callbacks=None, max_epochs=3).fit(placed(client, parts, workers))
+
+
+@pytest.mark.slow
+def test_a_fit_goes_on_where_a_worker_has_died(client, tmp_path):
+    client.wait_for_workers(2)
+    parts, path = np.split(X, [1_000, 2_000]), tmp_path / "checkpoint"
+    model = AutoencoderTransformer(2, max_epochs=20, batch_size=1_000)
+
+    def fit(**parameters):
+        given = clone(model).set_params(random_state=np.random.RandomState(0), **parameters)
+        return given.fit(placed(client, parts, [0, 1, 0]))
+
+    def each_epoch_is_saved(dask_worker):
+        checkpoint.SECONDS_APART, checkpoint.SHARE = 0.0, np.inf
+
+    undisturbed = fit()
+    client.run(each_epoch_is_saved)
+    with pytest.raises(RuntimeError, match=r"Worker tcp://.* has gone during the fit"):
+        fit(checkpoint=path, callbacks=[Kill(1)])
+    client.wait_for_workers(2)
+    assert path.exists()
+    resumed = fit(checkpoint=path)
+    np.testing.assert_array_equal(resumed.transform(X), undisturbed.transform(X))
+    assert resumed.loss_curve_ == undisturbed.loss_curve_
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -283,10 +283,15 @@ def test_a_killed_process_ends_the_others(tmp_path):
 
 
 class EndsAfter(Callback):
-    """Ends a fit at the end of an epoch."""
+    """Ends a fit at the end of an epoch, and notes the first that it has seen."""
+
+    first_ = None
 
     def __init__(self, epoch):
         self.epoch = epoch
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.first_ = self.first_ or net.state_.epoch + 1
 
     def on_epoch_end(self, net, **kwargs):
         if net.state_.epoch == self.epoch:
@@ -294,22 +299,24 @@ class EndsAfter(Callback):
 
 
 def fitted_in_parts(rank, estimators, parts, path):
-    """For each estimator an undisturbed fit, and one that has been ended twice; then, after a fit
-    that was ended, the errors of others, and whether the file is left after the last.
+    """For each estimator an undisturbed fit, and one that has been ended twice; after a fit that
+    was ended, errors of other fits; what was warned of when nothing could be written any more.
     """
     checkpoint.SECONDS_APART, checkpoint.SHARE = 0.0, np.inf
     path = path if rank == 0 else Path("only", "rank", "0", "has", "it")
 
-    def ended(estimator, epoch):
-        ended = clone(estimator).set_params(checkpoint=path, callbacks=[EndsAfter(epoch)])
+    def ended(estimator, epoch, first=1):
+        ends = EndsAfter(epoch)
+        ended = clone(estimator).set_params(checkpoint=path, callbacks=[ends])
         with pytest.raises(SystemExit):
             distributed.fit(ended, parts[rank])
+        assert ends.first_ == first
         return clone(ended).set_params(callbacks=None)
 
     pairs = []
     for estimator in estimators:
         ended(estimator, 3)
-        resumed = distributed.fit(ended(estimator, 5), parts[rank]).set_params(checkpoint=None)
+        resumed = distributed.fit(ended(estimator, 5, 4), parts[rank]).set_params(checkpoint=None)
         pairs.append((fitted(rank, estimator, parts), resumed, len(list(path.parent.glob("*")))))
     keeps = ended(QUICK, 3)
     errors = [
