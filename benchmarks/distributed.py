@@ -2,9 +2,10 @@
 
     python benchmarks/distributed.py
 
-784 -> 512 -> 32 -> 512 -> 784, batch 512, made-up rows. Each process has one core of its own; run
-it on an idle machine with two or more. `--only model` measures nothing: it prints what a step would
-take with up to 1,000 processes, by the formulas in the README.
+784 -> 512 -> 32 -> 512 -> 784, made-up rows, batches of 512 rows of both processes together, and
+of 512 rows of each. Each process has one core of its own; run it on an idle machine with two or
+more. `--only model` measures nothing: it prints what a step would take with up to 1,000 processes,
+by the formulas in the README.
 """
 
 import argparse
@@ -28,11 +29,11 @@ SPEED = 50e9  # floating-point operations a second of one core
 LATENCY = 50e-6  # seconds, of one message
 
 
-def estimator(n_epochs):
+def estimator(n_epochs, batch_size):
     return AutoencoderTransformer(
         32,
         architecture=Dense((512,)),
-        batch_size=BATCH,
+        batch_size=batch_size,
         max_epochs=n_epochs,
         early_stopping=False,
         callbacks=[EpochTimer()],
@@ -45,7 +46,7 @@ def rows(n, seed):
     return (np.random.default_rng(seed).normal(size=(n, 32)) @ directions).astype(np.float32)
 
 
-def fit(rank, n_processes, n_rows, n_epochs, folder):
+def fit(rank, n_processes, batch_size, n_rows, n_epochs, folder):
     """Fit with a share of the rows on one core; rank 0 writes the seconds of an epoch."""
     warnings.filterwarnings("ignore")
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank]})
@@ -54,7 +55,7 @@ def fit(rank, n_processes, n_rows, n_epochs, folder):
         dist.init_process_group(
             "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=n_processes
         )
-    model = estimator(n_epochs)
+    model = estimator(n_epochs, batch_size)
     distributed.fit(model, rows(n_rows // n_processes, rank))
     if rank == 0:
         seconds = statistics.median(model.net_.history[1:, "dur"])  # the first one warms up
@@ -63,9 +64,9 @@ def fit(rank, n_processes, n_rows, n_epochs, folder):
         dist.destroy_process_group()
 
 
-def rows_a_second(n_processes, n_rows, n_epochs):
+def rows_a_second(n_processes, batch_size, n_rows, n_epochs):
     with tempfile.TemporaryDirectory() as folder:
-        arguments = (n_processes, n_rows, n_epochs, folder)
+        arguments = (n_processes, batch_size, n_rows, n_epochs, folder)
         torch.multiprocessing.spawn(fit, arguments, nprocs=n_processes)
         return n_rows / float(Path(folder, "seconds").read_text())
 
@@ -104,6 +105,12 @@ if __name__ == "__main__":
         print(f"load before: {os.getloadavg()[0]:.1f}, which should be under 1.5")
         begun = time.monotonic()
         for _ in range(arguments.repeats):
-            one, two = (rows_a_second(n, arguments.rows, arguments.epochs) for n in (1, 2))
-            print(f"rows a second: one process {one:,.0f}, two {two:,.0f}: x {two / one:.2f}")
+            one, two, each = (
+                rows_a_second(n, batch_size, arguments.rows, arguments.epochs)
+                for n, batch_size in ((1, BATCH), (2, BATCH), (2, 2 * BATCH))
+            )
+            print(
+                f"rows a second: one process {one:,.0f}, two {two:,.0f}: x {two / one:.2f}; two "
+                f"with {BATCH} rows of each {each:,.0f}: x {each / one:.2f}"
+            )
         print(f"{time.monotonic() - begun:.0f} s")

@@ -429,13 +429,16 @@ def test_an_error_in_training_is_raised_in_all(tmp_path):
     assert str(first).startswith("Rank 1: Memory ran out in training with batch_size=")
 
 
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
 @pytest.mark.slow
-def test_the_script_of_the_guide_runs(tmp_path):
-    page = Path(__file__).parent.parent / "docs" / "guide" / "distributed.md"
-    script = re.search(r"^(# train\.py\n.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)[1]
-    (tmp_path / "train.py").write_text(script)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    subprocess.run(
-        [*torchrun, "--nproc-per-node", "2", "train.py"], cwd=tmp_path, check=True, timeout=300
-    )
+@pytest.mark.parametrize(("name", "launcher"), [("train.py", TORCHRUN), ("ray_train.py", [])])
+def test_the_scripts_of_the_guide_run(name, launcher, tmp_path):
+    if name == "ray_train.py":
+        pytest.importorskip("ray.train")
+    page = (Path(__file__).parent.parent / "docs" / "guide" / "distributed.md").read_text()
+    script = re.search(rf"^(# {name}\n.*?)^```", page, re.MULTILINE | re.DOTALL)[1]
+    (tmp_path / name).write_text(script)
+    subprocess.run([sys.executable, *launcher, name], cwd=tmp_path, check=True, timeout=300)
     assert load(tmp_path / "model.safetensors").n_features_in_ == 20
