@@ -6,8 +6,10 @@ Dask is imported only once one of its collections is handed over, so it need not
 from __future__ import annotations
 
 import copy
+import ctypes
 import os
 import socket
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +36,7 @@ GRACE = 5.0  # seconds in which a scheduler notes that a worker has gone
 TIMEOUT = timedelta(minutes=5)  # in which a worker has to take part in an exchange
 POLL = 1.0  # seconds between two looks at the workers
 STORES: dict[int, Any] = {}  # of rank 0, by port: where the processes of a fit meet
+FITTING: set[int] = set()  # threads of this process, a worker's, that take part in a fit
 Class = TypeVar("Class", bound=type[TransformerMixin])
 
 
@@ -201,6 +204,9 @@ def joined(
 ) -> tuple[Any, Any]:
     """Partitions as one table, and its weights; each partition is checked, and named if it is
     wrong.
+
+    The table is a second copy: Dask keeps partitions until the task that reads them has ended, and
+    scikit-learn's callbacks take a table.
     """
     rows, given = [], []
     for number, part, weight in zip(numbers, parts, weights, strict=True):
@@ -270,6 +276,11 @@ def fit_on_cluster(estimator: Any, client: Any, columns: list, parts: list, weig
         ]
         try:
             fitted, told = results(client, futures, [worker for worker, _ in shares])[0]
+        except KeyboardInterrupt:  # a task that has begun is not ended by cancelling it
+            client.run(end_fits, workers=[worker for worker, _ in shares], on_error="ignore")
+            with suppress(TimeoutError):
+                wait(futures, timeout=GRACE)
+            raise
         finally:
             client.cancel(futures)
     for message, category in told:
@@ -343,6 +354,27 @@ def raise_if_gone(
         time.sleep(0.1)
 
 
+class Ended(BaseException):
+    """The client has given up the fit."""
+
+
+def end_fits() -> None:
+    """On a worker: raise `Ended` in the threads that fit."""
+    for thread in FITTING:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(Ended))
+
+
+@contextmanager
+def can_be_ended() -> Iterator[None]:
+    """In this block, ``end_fits`` ends what this thread does."""
+    thread = threading.get_ident()
+    FITTING.add(thread)
+    try:
+        yield
+    finally:
+        FITTING.discard(thread)
+
+
 def fit_share(
     estimator: Any,
     meeting: tuple[int, int, str, int],
@@ -355,7 +387,7 @@ def fit_share(
     estimator, and what was warned of.
     """
     rank = meeting[0]
-    with group(*meeting), warnings.catch_warnings(record=True) as told:
+    with can_be_ended(), group(*meeting), warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
         if rank:

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 
-from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer
+from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer, _dask
 from sklearn_ae._training import checkpoint
 from sklearn_ae.architectures import Dense
 from tests.helpers import QUICK
@@ -378,6 +380,33 @@ def test_a_worker_that_dies_ends_the_fit(client, workers):
     assert not hasattr(model, "net_")
     client.wait_for_workers(2)
     model.set_params(callbacks=None, max_epochs=3).fit(placed(client, parts, workers))
+
+
+class Touch(Callback):
+    def __init__(self, path):
+        self.path = path
+
+    def on_epoch_end(self, net, **kwargs):
+        self.path.touch()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [[0, 1], [0, 0]], ids=["two", "one"])
+def test_ctrl_c_ends_the_fit_on_the_workers(client, workers, tmp_path):
+    def press():
+        while not begun.exists():
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    begun, parts = tmp_path / "begun", placed(client, np.split(X, [1_500]), workers)
+    model = AutoencoderTransformer(2, max_epochs=2_000, early_stopping=False, random_state=0)
+    threading.Thread(target=press).start()
+    with pytest.raises(KeyboardInterrupt):
+        model.set_params(callbacks=[Touch(begun)]).fit(parts)
+    assert not hasattr(model, "net_")
+    ended = client.run(lambda: not (_dask.FITTING or dist.is_initialized()))
+    assert all(ended.values())
+    model.set_params(callbacks=None, max_epochs=3).fit(parts)
 
 
 @pytest.mark.slow
