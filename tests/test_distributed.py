@@ -22,7 +22,7 @@ from skorch.callbacks import Callback
 
 from sklearn_ae import AutoencoderOutlierDetector, AutoencoderTransformer, distributed
 from sklearn_ae._training import checkpoint
-from sklearn_ae.architectures import Dense
+from sklearn_ae.architectures import Custom, Dense
 from sklearn_ae.latents import Quantized, Variational
 from sklearn_ae.persistence import load
 
@@ -282,6 +282,19 @@ def test_a_killed_process_ends_the_others(tmp_path):
         assert not is_fitted
 
 
+class Centred(torch.nn.Module):
+    """Subtracts a moving mean of the rows that it has seen in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(8))
+
+    def forward(self, x):
+        if self.training:
+            self.mean.lerp_(x.detach().mean(0), 0.1)
+        return x - self.mean
+
+
 class EndsAfter(Callback):
     """Ends a fit at the end of an epoch, and notes the first that it has seen."""
 
@@ -347,7 +360,9 @@ def test_a_fit_goes_on_bit_for_bit(tmp_path):
         random_state=0,
     )
     ensemble = AutoencoderOutlierDetector(n_estimators=4, max_epochs=6, random_state=0)
-    args = [QUICK, random, ensemble], cut(rows_of(700), 400), folder / "checkpoint"
+    encoder = torch.nn.Sequential(Centred(), torch.nn.Linear(8, 2))
+    own = clone(QUICK).set_params(architecture=Custom(encoder, torch.nn.Linear(2, 8)), max_epochs=6)
+    args = [QUICK, random, ensemble, own], cut(rows_of(700), 400), folder / "checkpoint"
     (pairs, errors, told), (others, others_errors, others_told) = in_processes(
         tmp_path, fitted_in_parts, *args
     )

@@ -105,8 +105,10 @@ class SharedTrainer(Trainer):
 
         mean = sum(self.processes.together(own_part)) / self.n_all
         self._add_statistics()
-        for buffer in self.module.buffers():  # what else they hold may differ
-            self.processes.take_first(buffer)
+        buffers = list(self.module.buffers())  # what else is in them may hang on own rows
+        first = self.processes.of_first(copied(buffers, torch.device("cpu")))
+        for buffer, value in zip(buffers, first, strict=True):
+            buffer.copy_(value)
         return mean
 
     @torch.no_grad()
