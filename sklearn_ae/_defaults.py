@@ -9,7 +9,7 @@ import numpy as np
 # Learning rate, steps and batches of a single autoencoder
 RATE = 1e-2
 # steps for 1,000 rows, the power of the rows with which they grow, and the most
-STEPS, GROWTH, MOST_STEPS = 1_250, 0.6, 2_100
+STEPS, GROWTH, MOST_STEPS = 1_250, 0.6, 1_800
 STOCHASTIC = 1.5  # times as many steps where codes are random: gradients are noisier
 LINEAR_STEPS = 100  # without hidden layers, PCA's start is nearly the end
 FEWEST_EPOCHS, ENOUGH_EPOCHS, MOST_EPOCHS = 2, 30, 500

@@ -35,7 +35,7 @@ from sklearn_ae.latents import Ordered
     learning_rate="0.01 times the root of 256 / n_features if that is under 1",
     max_grad_norm=1.0,
     max_epochs='``"auto"`` plans 1,250 batches for 1,000 rows, growing with the power 0.6 of the '
-    "rows to at most 2,100; fewer for "
+    "rows to at most 1,800; fewer for "
     "over 256 features or without hidden layers; in 2 to 500 epochs.",
     batch_size='``"auto"`` is a thirty-second of the rows, from 64 to 128, and a thousandth from '
     "128,000 rows on, evened out.",
