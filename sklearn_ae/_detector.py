@@ -72,7 +72,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
       the training rows. It also finds rows whose values do not fit together in a few correlated
       columns, though each value is usual. The default is weak at those.
     - One plain autoencoder, trained on all rows: take ``n_estimators=1``.
-    - Images, whose features share a unit: take ``scaling=None`` with any of these.
+    - Pixels, counts, spectra, whose features share a unit: take ``scaling=None`` with any of these.
 
     Parameters
     ----------
