@@ -10,7 +10,8 @@ import numpy as np
 RATE = 1e-2
 # steps for 1,000 rows, the power of the rows with which they grow, and the most
 STEPS, GROWTH, MOST_STEPS = 1_250, 0.6, 1_800
-STOCHASTIC = 1.5  # times as many steps where codes are random: gradients are noisier
+# times as many rows a batch, and steps, with a corruption or random codes: gradients are noisier
+NOISY_BATCH, NOISY_STEPS = 4, 0.5
 LINEAR_STEPS = 100  # without hidden layers, PCA's start is nearly the end
 FEWEST_EPOCHS, ENOUGH_EPOCHS, MOST_EPOCHS = 2, 30, 500
 WIDE = 256  # features from which on learning rate and steps are lowered
@@ -20,9 +21,8 @@ SMALLEST_BATCH, USUAL_BATCH = 64, 128
 MOST_ORDERED = 128
 ORDERED_START_ROWS = 5_000  # rows whose principal components say how many codes are enough
 
-# Imputation: what is hidden makes gradients noisy, so batches are large and steps few
+# Imputation, which hides values: batches as with a corruption, and few steps at a high rate
 IMPUTER_RATE, IMPUTER_STEPS = 1.5, 0.15  # of those of an autoencoder alone
-IMPUTER_BATCH = 4  # times as many rows
 
 # Streams
 STREAM_RATE = 5e-3

@@ -35,10 +35,10 @@ from sklearn_ae.latents import Ordered
     learning_rate="0.01 times the root of 256 / n_features if that is under 1",
     max_grad_norm=1.0,
     max_epochs='``"auto"`` plans 1,250 batches for 1,000 rows, growing with the power 0.6 of the '
-    "rows to at most 1,800; fewer for "
+    "rows to at most 1,800; half as many with a corruption or random codes; fewer for "
     "over 256 features or without hidden layers; in 2 to 500 epochs.",
     batch_size='``"auto"`` is a thirty-second of the rows, from 64 to 128, and a thousandth from '
-    "128,000 rows on, evened out.",
+    "128,000 rows on, evened out; four times as many with a corruption or random codes.",
     early_stopping=True,
     validation_fraction='``"auto"`` is a tenth, at most 10,000 rows. Where that is under 100 rows '
     "it is 100 of them, or a fifth if "
@@ -180,7 +180,7 @@ class AutoencoderTransformer(BaseAutoencoder):
             return super()._plan(score, n)
         batch_size = self.batch_size
         if isinstance(batch_size, str):
-            batch_size = _defaults.IMPUTER_BATCH * _defaults.auto_batch_size(n)
+            batch_size = _defaults.NOISY_BATCH * _defaults.auto_batch_size(n)
         rate, batch_size, max_epochs = score.plan(n, batch_size)
         return Plan(
             _defaults.IMPUTER_RATE * rate,

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from sklearn_ae import AutoencoderTransformer
 from sklearn_ae.corruptions import GaussianNoise, Masking, SaltAndPepper
+from sklearn_ae.latents import Variational
 
 
 @pytest.fixture
@@ -52,3 +54,18 @@ def test_the_clean_batch_is_left_alone(corruption, x):
 def test_strengths_out_of_range_are_named(corruption):
     with pytest.raises(ValueError, match=f"of {type(corruption).__name__} must be"):
         corruption.validate()
+
+
+@pytest.mark.parametrize("part", [{"corruption": Masking(0.1)}, {"latent": Variational()}])
+def test_noise_in_training_gets_larger_batches_and_fewer_steps(part, rng):
+    X = rng.normal(size=(1_000, 4))
+    nets = []
+    for parts in ({}, part):
+        model = AutoencoderTransformer(2, **parts, n_iter_no_change=1, tol=1e9).fit(X)
+        nets.append(model.net_)  # which planned more epochs than it took
+    plain, noisy = (
+        net.max_epochs * -(-900 // net.batch_size)  # batches of the rows not held out
+        for net in nets
+    )
+    assert nets[1].batch_size == 4 * nets[0].batch_size
+    assert 0.4 < noisy / plain < 0.6

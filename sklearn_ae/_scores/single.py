@@ -121,14 +121,18 @@ class Single(nn.Module):
     def plan(self, n: int, batch_size: int | str) -> Plan:
         """Learning rate, batch size and epochs for n rows; `batch_size` may be given."""
         configuration = self.configuration
-        size = _defaults.auto_batch_size(n) if isinstance(batch_size, str) else min(batch_size, n)
+        noisy = configuration.corruption is not None or configuration.latent.stochastic
+        size = batch_size
+        if isinstance(size, str):
+            size = _defaults.auto_batch_size(n) * (_defaults.NOISY_BATCH if noisy else 1)
+        size = min(size, n)
         n_steps = (
             _defaults.LINEAR_STEPS
             if configuration.architecture.is_linear()
             else _defaults.auto_steps(n)
         )
-        if configuration.latent.stochastic:
-            n_steps *= _defaults.STOCHASTIC
+        if noisy:
+            n_steps *= _defaults.NOISY_STEPS
         factor = _defaults.width_factor(configuration.n_features)
         return Plan(_defaults.RATE * factor, size, _defaults.auto_epochs(n_steps, n, size, factor))
 
