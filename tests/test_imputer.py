@@ -68,6 +68,13 @@ def test_correlated_columns_are_filled_better_than_by_the_mean(table, holed):
     assert ours < 0.5 * error(SimpleImputer().fit_transform(holed), table, holed)
 
 
+def test_dependent_columns_of_large_numbers_are_filled_without_scaling(rng):
+    table = 1e3 * rng.normal(size=(200, 3)) @ rng.normal(size=(3, 20))
+    holed = np.where(rng.random(table.shape) < 0.2, np.nan, table)
+    filled = AutoencoderImputer(scaling=None, **QUICK).fit_transform(holed)
+    assert error(filled, table, holed) < 0.01 * table.std()
+
+
 def test_gaps_are_filled_after_a_fit_on_complete_rows(table, holed):
     # 0.20 with a deviation of 0.06; a transformer that was fitted so has 0.56
     ours = error(AutoencoderImputer(**QUICK).fit(table).transform(holed), table, holed)

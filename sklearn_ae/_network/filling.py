@@ -27,6 +27,7 @@ AS_OTHERS = 0.5  # of the rows in training hide what another row lacks, for gaps
 # share of a row's values that a masked autoencoder predicts in training
 LEAST_MASKED, MOST_MASKED = 0.1, 0.7
 LEAST_NOISE = 1e-5  # variance of what a feature has of its own
+ROUNDING = 3e-6  # share of a variance that is added to it, so that float32 can decompose a matrix
 PRIOR_ROWS = 1.0  # as many rows of independent features are added to a covariance
 
 
@@ -175,6 +176,7 @@ class GapFiller(Filler):
         covariance = torch.addmm(
             self.noise * torch.eye(len(self.mean)), self.factor, self.factor.mT
         )
+        covariance.diagonal().mul_(1 + ROUNDING)
         own = covariance * (observed[:, :, None] * observed[:, None, :])
         lower = torch.linalg.cholesky_ex(own + torch.diag_embed(1 - observed))[0]
         left = observed * (x - self.mean)
