@@ -116,9 +116,9 @@ class WithLinearPath(nn.Module):
         h = self.layers(self.layers_input(x)) + self.linear(x)
         if not self.training:
             reach = FAR * (self.high - self.low)
-            far = x - torch.clamp(
-                x, (self.low - reach).unsqueeze(-2), (self.high + reach).unsqueeze(-2)
-            )
+            # not another clamp of x: onnxscript mixes up two of them where x has one column
+            above = torch.relu(x - (self.high + reach).unsqueeze(-2))
+            far = above - torch.relu((self.low - reach).unsqueeze(-2) - x)
             h = h + ((self.first - self.linear.weight) @ far.mT).mT
         return h if self.activation is None else self.activation(h)
 

@@ -119,6 +119,13 @@ def test_every_scaling(scaling, table):
     check(model, ("reconstruct",), table / 10)
 
 
+@pytest.mark.parametrize("n_features", [1, 6])
+def test_a_code_of_one_number(n_features, table):
+    X = table[:, :n_features]
+    rows = np.r_[X, 1e3 * X[:5]]  # far out, the linear path alone counts
+    check(AutoencoderTransformer(1, **QUICK).fit(X), ("reconstruct",), X, rows)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("fitted_with_gaps", [False, True])
