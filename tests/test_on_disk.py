@@ -241,6 +241,7 @@ def test_small_memory_maps_are_read_as_arrays(tmp_path):
     assert isinstance(source, ArraySource)
 
 
+@pytest.mark.slow
 def test_a_memory_map_is_never_read_as_a_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(on_disk, "MEMORY_BYTES", 0)
     monkeypatch.setattr(sources, "RESIDENT_BYTES", 0)

@@ -119,6 +119,7 @@ def test_every_scaling(scaling, table):
     check(model, ("reconstruct",), table / 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_features", [1, 6])
 def test_a_code_of_one_number(n_features, table):
     X = table[:, :n_features]
@@ -151,6 +152,7 @@ def test_float64_keeps_digits_that_float32_does_not(rng):
     check(AutoencoderTransformer(2, **QUICK).fit(X), ("transform",), X, dtype="float64")
 
 
+@pytest.mark.slow
 def test_any_number_of_rows_and_one_file(table, tmp_path):
     model = AutoencoderTransformer(2, **QUICK).fit(table)
     returned = to_onnx(model, tmp_path / "model.onnx")
@@ -240,6 +242,7 @@ def test_what_cannot_be_exported_is_told(make, kwargs, error, match, table):
         to_onnx(make(table), **kwargs)
 
 
+@pytest.mark.slow
 def test_the_graph_says_what_made_it(table):
     model = to_onnx(AutoencoderOutlierDetector(**QUICK).fit(table), method="predict")
     assert (model.producer_name, model.producer_version) == ("sklearn-ae", __version__)
@@ -336,6 +339,7 @@ def test_pipelines_of_all_kinds(skl2onnx):
     )
 
 
+@pytest.mark.slow
 def test_the_latents_are_those_that_predict(table):
     for latent in (Variational(), Sparse(penalty="kl")):
         check(AutoencoderTransformer(2, latent=latent, **QUICK).fit(table), ("transform",), table)

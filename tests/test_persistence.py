@@ -450,6 +450,7 @@ def test_a_kill_at_any_time_leaves_a_whole_file(tmp_path):
         assert load(tmp_path / "model").n_iter_ > 1
 
 
+@pytest.mark.slow
 def test_loading_does_not_import_torchs_compiler(table, tmp_path):
     """It would take a second in a new process."""
     paths = [str(tmp_path / kind) for kind in KINDS]
