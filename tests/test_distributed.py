@@ -348,6 +348,7 @@ def fitted_in_parts(rank, estimators, parts, path):
     return pairs, errors, [str(one.message) for one in told]
 
 
+@pytest.mark.slow
 def test_a_fit_goes_on_bit_for_bit(tmp_path):
     folder = tmp_path / "checkpoints"
     folder.mkdir()
