@@ -114,9 +114,8 @@ class Model:
             score = self.score if self.device.type == "cpu" else copy.deepcopy(self.score).to("cpu")
             generator = torch.Generator().manual_seed(int(seed))
             codes = as_tensor(self.codes).to(torch.float32, copy=True)  # a latent may work in place
-            return self.scaling.inverse(
-                score.sample(codes, torch.from_numpy(rows), generator)
-            ).numpy()
+            drawn = score.sample(codes, torch.from_numpy(rows), generator)
+            return self.scaling.inverse(drawn.clamp(*self.network.loss.range)).numpy()
 
     def check_range(self, source: Source) -> None:
         check_range(self.network.loss, self.configuration.loss, source)

@@ -224,3 +224,12 @@ def test_the_memory_is_bounded(rng):
         rng.normal(size=(12_000, 2))
     )
     assert len(pickle.dumps(detector)) < 2**20
+
+
+def test_drawn_rows_are_in_the_range_of_the_loss(regime, rng):
+    X = rng.integers(2, size=(60, 4)).astype(float)
+    detector = AutoencoderOutlierDetector(novelty=regime, loss="binary_cross_entropy", **QUICK)
+    drawn = detector.fit(X).sample(500)
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
+    assert np.isfinite(detector.score_samples(drawn)).all()
