@@ -6,7 +6,7 @@ import copy
 from abc import ABCMeta, abstractmethod
 from dataclasses import replace
 from numbers import Integral
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -353,7 +353,7 @@ class BaseAutoencoder(
                 copy.deepcopy(self._stream.random_state), replace(self._stream.scaling)
             )
         random_state, running = self._stream
-        device, before = find_device(self.device), getattr(self, "_model", None)
+        device, before = find_device(self.device), cast(Any, getattr(self, "_model", None))
         configuration = self._configure(source) if before is None else before.configuration
         if source.has_gaps and not configuration.fills_gaps:
             configuration = replace(configuration, fills_gaps=True)
@@ -365,9 +365,10 @@ class BaseAutoencoder(
             )
             rows = Scaled(source, scaling, device)
             net: Any = getattr(self, "net_", None)
+            is_same = before is not None and before.configuration is configuration
             # otherwise a first chunk, or one after a fit or a file
             goes_on = net is not None and net.state_ is not None
-            if before is not None and before.configuration is configuration:
+            if is_same:
                 score = before.score if goes_on else copy.deepcopy(before.score)
                 train = score.chunk(rows, random_state)
             else:
@@ -375,11 +376,7 @@ class BaseAutoencoder(
                 train = score.prepare(rows, None, before and before.network, random_state).train
             started = Started(Model(scaling, score), rows, train, None)
             if not goes_on:
-                resume_from = (
-                    net.resume_from
-                    if before is not None and before.configuration is configuration
-                    else None
-                )
+                resume_from = net.resume_from if is_same else None
                 net = make_net(self, started, stream=True)
                 net.resume_from = resume_from
             self._choose_length(started)  # judged by the chunk before it is learnt
@@ -388,11 +385,9 @@ class BaseAutoencoder(
             self.net_, self._model = net, started.model
             self._model.score.learn(train, rows)
             self._model.keep_codes(rows)
-        self.loss_curve_ = [*self.loss_curve_, net.history[-1]["train_loss"]]
-        self.validation_loss_curve_ = [
-            *(self.validation_loss_curve_ or []),
-            net.history[-1]["valid_loss"],
-        ]
+        losses, earlier = net.history[-1], self.validation_loss_curve_ or []
+        self.loss_curve_ = [*self.loss_curve_, losses["train_loss"]]
+        self.validation_loss_curve_ = [*earlier, losses["valid_loss"]]
         self.n_iter_ = self.best_epoch_ = len(self.loss_curve_)
 
     def _begin_stream(self, source: Source) -> Stream:

@@ -243,10 +243,7 @@ def fit_on_cluster(estimator: Any, client: Any, columns: list, parts: list, weig
     from distributed import Lock, wait
     from distributed.comm.addressing import get_address_host
 
-    estimator, random_state = copy.copy(estimator), estimator.random_state
-    if not isinstance(random_state, Integral):  # the caller's moves on, as in any fit
-        seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-        estimator.set_params(random_state=np.random.RandomState(seed))
+    estimator = with_own_random_state(estimator)
     parts, weights = client.compute(parts), client.compute(weights)
     wait(parts)
     for number, part in enumerate(parts):
@@ -254,10 +251,10 @@ def fit_on_cluster(estimator: Any, client: Any, columns: list, parts: list, weig
             raise RuntimeError(f"Partition {number} cannot be computed.") from part.exception()
     with Lock("sklearn_ae.fit"):  # torch.distributed has one group in a process
         shares = list(shares_of(client, parts).items())
-        first, host, port = shares[0][0], "", 0
+        workers, host, port = [worker for worker, _ in shares], "", 0
         if len(shares) > 1:
-            host = get_address_host(first)
-            port = client.run(open_store, host, workers=[first])[first]
+            host = get_address_host(workers[0])
+            port = client.run(open_store, host, workers=workers[:1])[workers[0]]
         futures = [
             client.submit(
                 fit_share,
@@ -275,9 +272,9 @@ def fit_on_cluster(estimator: Any, client: Any, columns: list, parts: list, weig
             for rank, (worker, share) in enumerate(shares)
         ]
         try:
-            fitted, told = results(client, futures, [worker for worker, _ in shares])[0]
+            fitted, told = results(client, futures, workers)[0]
         except KeyboardInterrupt:  # a task that has begun is not ended by cancelling it
-            client.run(end_fits, workers=[worker for worker, _ in shares], on_error="ignore")
+            client.run(end_fits, workers=workers, on_error="ignore")
             with suppress(TimeoutError):
                 wait(futures, timeout=GRACE)
             raise
@@ -286,6 +283,15 @@ def fit_on_cluster(estimator: Any, client: Any, columns: list, parts: list, weig
     for message, category in told:
         warn(message, category)
     return fitted
+
+
+def with_own_random_state(estimator: Any) -> Any:
+    """A copy that can be sent to workers; the caller's random state moves on, as in any fit."""
+    estimator, random_state = copy.copy(estimator), estimator.random_state
+    if not isinstance(random_state, Integral):
+        seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+        estimator.set_params(random_state=np.random.RandomState(seed))
+    return estimator
 
 
 def shares_of(client: Any, parts: list) -> dict[str, list[int]]:

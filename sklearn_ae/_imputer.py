@@ -65,8 +65,8 @@ class AutoencoderImputer(TransformerMixin, BaseEstimator):
         out of the result.
     architecture, corruption, latent, loss, scaling, learning_rate, max_epochs, batch_size, \
 device, verbose, random_state
-        As in `AutoencoderTransformer`, but ``"auto"`` plans 1.5 times its learning rate, four times
-        its batches and 0.15 of its epochs.
+        As in `AutoencoderTransformer`, but ``"auto"`` plans 1.5 times the learning rate, batches
+        of four times as many rows, and 0.15 of the steps.
 
     Attributes
     ----------

@@ -14,7 +14,7 @@ from sklearn_ae._design import make_net, start_model
 from sklearn_ae._torch import torch_seed
 
 QUICK = {"max_epochs": 3, "random_state": 0}
-STEADY = {**QUICK, "early_stopping": False}  # which epoch is the best may hang on the last bit
+STEADY = {**QUICK, "early_stopping": False}  # which epoch is the best may depend on the last bit
 EXPORTS_WARN = [
     pytest.mark.filterwarnings(
         "ignore::DeprecationWarning:(torch|onnxscript|onnx|onnx_ir|skl2onnx|copyreg).*"

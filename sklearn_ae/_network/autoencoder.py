@@ -72,7 +72,7 @@ class Autoencoder(nn.Module):
         if self.learning and self.corruption is not None:
             x = self.corruption(x)
         if self.learning and self.filler is not None:
-            mask = self.filler.hide(torch.ones_like(x, dtype=torch.bool) if mask is None else mask)
+            mask = self.filler.hidden(x, mask)
         x, values = self._fill(x, mask)
         h = self._encoded(x)
         z = self.latent.code(h, sample=self.learning)

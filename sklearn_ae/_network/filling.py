@@ -34,6 +34,10 @@ PRIOR_ROWS = 1.0  # as many rows of independent features are added to a covarian
 class Filler(nn.Module):
     """Base of what fills gaps. In training more values are hidden, to learn to fill them."""
 
+    def hidden(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """A mask for rows `x` in training, in which more is hidden; None is a mask without gaps."""
+        return self.hide(torch.ones_like(x, dtype=torch.bool) if mask is None else mask)
+
     def hide(self, mask: Tensor) -> Tensor:
         """A mask (..., n_samples, n_features) in which more of each row is hidden: a random share,
         or what another row lacks.

@@ -31,7 +31,7 @@ class SharedTrainer(Trainer):
 
     def _learn(self, batches):
         processes = self.processes
-        # noise and order differ between processes, and hang on the epoch only: a fit can go on
+        # noise and order differ between processes, and depend on the epoch only: fits can go on
         seed = torch.initial_seed() + self.state.epoch * processes.size + processes.rank
         with torch_seed(seed, self.device):
             return super()._learn(batches)
@@ -105,7 +105,7 @@ class SharedTrainer(Trainer):
 
         mean = sum(self.processes.together(own_part)) / self.n_all
         self._add_statistics()
-        buffers = list(self.module.buffers())  # what else is in them may hang on own rows
+        buffers = list(self.module.buffers())  # what else is in them may depend on own rows
         first = self.processes.of_first(copied(buffers, torch.device("cpu")))
         for buffer, value in zip(buffers, first, strict=True):
             buffer.copy_(value)

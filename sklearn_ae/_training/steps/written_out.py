@@ -115,7 +115,7 @@ class Hiding:
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Rows for the encoder, in which more is hidden."""
-        self.mask = self.filler.hide(torch.ones_like(x, dtype=torch.bool) if mask is None else mask)
+        self.mask = self.filler.hidden(x, mask)
         return self.filler(torch.where(self.mask, x, 0), self.mask, None)[0]
 
     def joined(self, raw: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ class Filling:
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Rows for the encoder, in which more is hidden and all gaps are filled."""
-        self.mask = self.filler.hide(torch.ones_like(x, dtype=torch.bool) if mask is None else mask)
+        self.mask = self.filler.hidden(x, mask)
         mean = self.filler.exact_mean if x.shape[1] <= SHORT else self.filler.conditional_mean
         inputs, first = self.filler.layers_input(mean(x, self.mask), self.mask, self.module.loss)
         self.values = self.layers.forward(inputs).add_(first)
