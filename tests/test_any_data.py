@@ -83,7 +83,7 @@ def results(estimator, X):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=["transformer", "detector"])
-@hypothesis.settings(max_examples=15, derandomize=True, deadline=None, database=None)
+@hypothesis.settings(max_examples=8, derandomize=True, deadline=None, database=None)
 @hypothesis.given(data=st.data())
 def test_any_table_gives_finite_results_or_a_clear_error(estimator, method, data):
     X, estimator = data.draw(tables()), clone(estimator)

@@ -356,13 +356,14 @@ def test_early_stopping_restores_the_best_weights(validation_fraction, table):
 @pytest.mark.parametrize(
     ("n", "params", "learnt"),
     [
-        (100, {}, [80, 100]),
+        pytest.param(100, {}, [80, 100], marks=pytest.mark.slow),
         (100, {"corruption": GaussianNoise(0.1)}, [80, 100]),
         (100, {"max_epochs": 50}, [80]),
-        (100, {"validation_fraction": 0.2}, [80]),
+        pytest.param(100, {"validation_fraction": 0.2}, [80], marks=pytest.mark.slow),
         (100, {"early_stopping": False}, [100]),
-        (100, {"warm_start": True}, [82]),  # rows are drawn one by one, so that they stay held out
-        (1_001, {}, [901]),
+        # rows are drawn one by one, so that they stay held out
+        pytest.param(100, {"warm_start": True}, [82], marks=pytest.mark.slow),
+        pytest.param(1_001, {}, [901], marks=pytest.mark.slow),
     ],
 )
 def test_small_data_are_refitted_on_all_rows(n, params, learnt, monkeypatch):
@@ -377,6 +378,7 @@ def test_small_data_are_refitted_on_all_rows(n, params, learnt, monkeypatch):
     assert len(model.loss_curve_) == model.n_iter_ >= model.best_epoch_ > 0
 
 
+@pytest.mark.slow
 def test_few_rows_are_all_reconstructed_whichever_are_held_out():
     for seed in (6, 9):  # at which the row far out is held out
         rng = np.random.default_rng(seed)
@@ -390,6 +392,7 @@ def test_few_rows_are_all_reconstructed_whichever_are_held_out():
         assert np.square(residual).sum() < 0.1 * np.square(X[7]).sum(), seed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [60, 401])
 def test_the_refit_starts_anew_for_few_rows_and_else_at_the_best_weights(n, monkeypatch):
     nets, fit = [], AutoencoderNet.fit
@@ -425,6 +428,7 @@ class Interrupts(Callback):
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [True, False])
 def test_ctrl_c_in_the_last_steps_keeps_the_best_weights(after, monkeypatch):
     nets, fit = [], AutoencoderNet.fit

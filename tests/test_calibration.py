@@ -43,6 +43,7 @@ TABLES = [load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine]
 # Thresholds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["correlated", *(pytest.param(name, marks=pytest.mark.slow) for name in [*DISTRIBUTIONS][1:])],

@@ -54,6 +54,7 @@ def test_it_fills_as_reconstruct_does(holed):
     )
 
 
+@pytest.mark.slow
 def test_by_default_few_steps_with_large_batches_are_planned(holed):
     net = AutoencoderImputer(random_state=0).fit(holed).autoencoder_.net_
     alone = AutoencoderTransformer(2, random_state=0).fit(holed).net_

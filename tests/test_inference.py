@@ -39,7 +39,7 @@ def test_threads_change_no_score(model, table, rng):
     one = model.score_samples(X)
     torch.set_num_threads(2)
     try:
-        for _ in range(5):
+        for _ in range(2):
             np.testing.assert_array_equal(model.score_samples(X), one)
     finally:
         torch.set_num_threads(1)
@@ -66,6 +66,7 @@ def test_an_error_in_one_thread_ends_all():
     assert len(done) < 1_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "slots",
     [{"architecture": Custom(Encoder, Decoder)}, {"architecture": Dense((8,))}, FLAT],

@@ -168,7 +168,9 @@ def test_text_is_smaller_in_small_panels(X, detector):
     assert small.plot(ax=small.axes_).ax_.xaxis.label.get_fontsize() == before
 
 
-@pytest.mark.parametrize("style", ["default", "dark_background"])
+@pytest.mark.parametrize(
+    "style", ["default", pytest.param("dark_background", marks=pytest.mark.slow)]
+)
 def test_all_that_is_drawn_is_seen_on_its_background(style, X, model, detector):
     with plt.style.context(style):
         y = np.arange(120) % 10
@@ -323,6 +325,7 @@ def test_rows_without_a_label_are_drawn_and_named(rng):
     assert [len(points.get_offsets()) for points in display.ax_.collections] == [15, 15]
 
 
+@pytest.mark.slow
 def test_many_components_are_a_matrix_of_pairs(rng):
     codes = rng.normal(size=(40, 7)) * [1, 9, 8, 2, 7, 6, 5]
     display = LatentSpaceDisplay.from_predictions(codes, np.arange(40) % 2)

@@ -247,6 +247,7 @@ def test_rows_drawn_from_linear_codes_have_the_moments_of_the_reconstructions(k)
     np.testing.assert_allclose(np.corrcoef(drawn.T), np.corrcoef(R.T), atol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latent", [None, *LATENTS])
 def test_drawn_rows_have_the_moments_of_the_data(latent, table):
     latent = latent and LATENTS[latent]()

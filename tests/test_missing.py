@@ -265,6 +265,7 @@ def test_warm_start(holed):
     assert np.isfinite(model.reconstruct(holed)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "corruption", "latent", "loss"),
     pairwise(ARCHITECTURES, CORRUPTIONS, [None, *LATENTS], LOSSES),
@@ -370,6 +371,7 @@ def test_the_filler_gives_conditional_means(rng):
     np.testing.assert_allclose(filler.exact_mean(x, mask).numpy(), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_imputation_of_normal_data_comes_close_to_the_conditional_mean(rng):
     X, covariance = normal_rows(rng)
     holed = with_gaps(X, rng)

@@ -118,7 +118,10 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "model",
+    ["held out", *(pytest.param(one, marks=pytest.mark.slow) for one in ("one batch", "ensemble"))],
+)
 @pytest.mark.parametrize("slots", IN_PLACE)
 def test_in_place_modules_give_equal_results(slots, model, table):
     a, b = (MODELS[model](IN_PLACE[slots](in_place)).fit(table) for in_place in (True, False))

@@ -37,7 +37,13 @@ def novelty():
     return AutoencoderOutlierDetector(novelty=True, random_state=0).fit(X), X
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["outliers", "novelty"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(False, marks=pytest.mark.slow, id="outliers"),
+        pytest.param(True, id="novelty"),
+    ],
+)
 def regime(request):
     return request.param
 
@@ -219,6 +225,7 @@ def test_novelty_takes_every_part(parts, rng):
 # What rows are compared with
 
 
+@pytest.mark.slow
 def test_the_memory_is_bounded(rng):
     detector = AutoencoderOutlierDetector(novelty=True, max_epochs=1, random_state=0).fit(
         rng.normal(size=(12_000, 2))

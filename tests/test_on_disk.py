@@ -108,6 +108,7 @@ def test_the_numbers_are_those_of_the_array(kind, estimator, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_streamed_training_is_as_good_as_that_in_memory(kind, room, tmp_path):
     X = rows(2_000)
     disk = stored(kind, X, tmp_path)

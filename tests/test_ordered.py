@@ -41,6 +41,7 @@ def axes_of(latent):
     return weight @ PCA(3).fit(X).components_.T / np.linalg.norm(weight, axis=1, keepdims=True)
 
 
+@pytest.mark.slow
 def test_a_linear_ordered_code_finds_pcas_axes_in_their_order():
     np.testing.assert_allclose(np.abs(axes_of(Ordered())), np.eye(3), atol=0.1)
     assert np.abs(np.abs(axes_of(None)) - np.eye(3)).max() > 0.3  # a plain code only their span
@@ -119,6 +120,7 @@ def test_explained_variance_follows_weights_and_gaps(rng):
     assert 0.5 < model.explained_variance_ratio_.sum() < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_a_share_of_the_variance_keeps_the_shortest_code_that_explains_it(early_stopping, digits):
     X = digits[0]

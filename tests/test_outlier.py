@@ -87,6 +87,7 @@ def test_automatic_contamination(share, rng):
 # p-values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "n_fits", "parameters"),
     [

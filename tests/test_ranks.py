@@ -80,11 +80,10 @@ def test_everyday_tables_are_reconstructed_exactly(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", everyday_tables())
-def test_everyday_tables_are_reconstructed_exactly_by_default(name, seed):
+def test_everyday_tables_are_reconstructed_exactly_by_default(name):
     X, k = everyday_tables()[name]
-    model = AutoencoderTransformer(k, random_state=seed).fit(X)
+    model = AutoencoderTransformer(k, random_state=0).fit(X)
     assert in_deviations(X, model.reconstruct(X)) < rounding(X)
 
 

@@ -139,7 +139,11 @@ def test_moments_of_sparse_columns_are_those_of_dense_ones(unit, weighted):
     ],
 )
 @pytest.mark.parametrize(
-    "estimator", [AutoencoderTransformer(3, **QUICK), AutoencoderOutlierDetector(**QUICK)]
+    "estimator",
+    [
+        AutoencoderTransformer(3, **QUICK),
+        pytest.param(AutoencoderOutlierDetector(**QUICK), marks=pytest.mark.slow),
+    ],
 )
 def test_no_more_than_a_block_is_dense(estimator, scaling, monkeypatch):
     monkeypatch.setattr(sources, "RESIDENT_BYTES", 0)

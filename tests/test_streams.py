@@ -127,6 +127,7 @@ def test_fit_after_partial_fit_starts_anew(estimator):
     np.testing.assert_array_equal(estimator.score_samples(X), alone)
 
 
+@pytest.mark.slow
 def test_partial_fit_after_fit_goes_on(estimator):
     X = stream(500)
     estimator.fit(X)
@@ -387,6 +388,7 @@ def test_a_chunk_that_diverges_leaves_the_estimator_as_it_was():
     )
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_stream(estimator, monkeypatch):
     monkeypatch.setattr("sklearn_ae._defaults.MOST_RECENT", 200)
     estimator.set_params(n_estimators=2, max_epochs=1) if isinstance(
@@ -402,6 +404,7 @@ def test_memory_does_not_grow_with_the_stream(estimator, monkeypatch):
 # The detector
 
 
+@pytest.mark.slow
 def test_outliers_are_found_as_by_fit():
     X, new = stream(4_000), stream(1_000, seed=1)
     y = np.r_[np.ones(1_000), np.zeros(1_000)]
@@ -412,6 +415,7 @@ def test_outliers_are_found_as_by_fit():
     assert parts > whole - 0.02
 
 
+@pytest.mark.slow
 def test_p_values_are_valid_in_a_stationary_stream(detector):
     shares = []
     for seed in range(5):

@@ -49,6 +49,7 @@ def pca_error(k, X_train, X_test):
     return squared_error(X_test, pca.inverse_transform(pca.transform(X_test)))
 
 
+@pytest.mark.slow
 def test_points_near_a_line_are_reconstructed(rng):
     X = rng.normal(size=(300, 1)) * [2.0, -1.0] + 0.05 * rng.normal(size=(300, 2)) + [10, 3]
     model = AutoencoderTransformer(1, random_state=0).fit(X)
@@ -56,6 +57,7 @@ def test_points_near_a_line_are_reconstructed(rng):
     assert r2_score(X, model.inverse_transform(model.transform(X))) > 0.99
 
 
+@pytest.mark.slow
 def test_points_near_a_curve_are_reconstructed_better_than_by_pca(rng):
     t = rng.uniform(-2, 2, size=500)
     X = np.column_stack([t, t**2]) + 0.05 * rng.normal(size=(500, 2))
@@ -65,6 +67,7 @@ def test_points_near_a_curve_are_reconstructed_better_than_by_pca(rng):
     assert pca_error(1, StandardScaler().fit_transform(X), StandardScaler().fit_transform(X)) > 0.3
 
 
+@pytest.mark.slow
 def test_iris_through_two_numbers():
     X = load_iris().data
     model = AutoencoderTransformer(2, random_state=0).fit(X)
@@ -73,6 +76,7 @@ def test_iris_through_two_numbers():
     assert -model.score(X) <= 1.1 * pca_error(2, scaled, scaled)
 
 
+@pytest.mark.slow
 def test_digits_through_the_usual_cross_entropy_network(digits):
     X, X_test, *_ = digits
     architecture = Dense((), latent_activation="relu", linear_path=False)
