@@ -11,7 +11,7 @@ LEVEL = 0.03  # share of alarms that ``contamination="auto"`` allows, where trai
 # elsewhere; scores that lie further than so many boxes beyond the box then do not count
 ROBUST_LEVEL, FENCE = 0.02, 5.0
 # by which scores of one row may differ between types of input, devices and runtimes, relatively
-ROUNDING = 1e-5
+ROUNDING = 1e-3
 WHISKER = 2.2  # lengths of the box, as Hoaglin and Iglewicz (1987) advise
 
 
@@ -74,7 +74,7 @@ class Scores:
                 return float(np.quantile(self.values, level, method="weibull"))
             return self.percentiles([100 * level])[0]
         first, third = self.percentiles([25, 75])  # scores are minus the outlyingness
-        return float(min(first - WHISKER * (third - first), just_below(self.values.min())))
+        return float(min(first - WHISKER * (third - first), self.values.min()))
 
 
 def just_below(threshold: Any) -> Any:

@@ -18,7 +18,7 @@ from torch import nn
 
 from sklearn_ae import _defaults
 from sklearn_ae._base import BaseAutoencoder
-from sklearn_ae._calibration import LEVEL, ROBUST_LEVEL, Scores
+from sklearn_ae._calibration import LEVEL, ROBUST_LEVEL, Scores, just_below
 from sklearn_ae._configuration import Configuration, copied_parts
 from sklearn_ae._dask import by_partition
 from sklearn_ae._data.inputs import reversing_labels
@@ -106,7 +106,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     Attributes
     ----------
     offset_ : float
-        ``decision_function(X) = score_samples(X) - offset_``.
+        ``decision_function(X) = score_samples(X) - offset_``. It lies 0.1% below the score at
+        which it was found, so that rows with that very score are inliers whatever their dtype.
     <attributes>
 
     See Also
@@ -374,11 +375,12 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
 
         .. math:: p(x) = \frac{1 + \#\{i : s(x_i) \ge s(x)\}}{n + 1}
 
-        over the `n` rows that were held out, with s the outlyingness. If a row comes from the same
-        distribution as those, :math:`P(p \le t) \le t` for every t, exactly and whatever the model
-        has learnt [6]_. Outliers among the rows held out make p-values larger. With
-        ``warm_start=True`` this holds as long as rows keep their places and new ones are appended.
-        The smallest value is 1 / (n + 1).
+        over the `n` rows that were held out, with s the outlyingness. Values of s that differ by
+        less than 0.1% count as equal. If a row comes from the same distribution as those,
+        :math:`P(p \le t) \le t` for every t, exactly and whatever the model has learnt [6]_.
+        Outliers among the rows held out make p-values larger. With ``warm_start=True`` this holds
+        as long as rows keep their places and new ones are appended. The smallest value is
+        1 / (n + 1).
 
         To bound the share of false alarms among all alarms by q, apply Benjamini and Hochberg's
         procedure: ``scipy.stats.false_discovery_control(detector.p_values(X)) <= q``.
@@ -474,11 +476,12 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         """
         if isinstance(self.contamination, str):  # "auto"
             scores = self._calibration if len(self._calibration.values) else self._scored(source)
-            self.offset_ = (
+            offset = (
                 scores.offset(LEVEL) if self.novelty else scores.without_far().offset(ROBUST_LEVEL)
             )
         else:
-            self.offset_ = self._scored(source).percentiles([100 * self.contamination])[0]
+            offset = self._scored(source).percentiles([100 * self.contamination])[0]
+        self.offset_ = float(just_below(offset))
 
     def _scored(self, source: Source) -> Scores:
         """The scores of rows, with their weights."""

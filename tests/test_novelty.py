@@ -133,6 +133,21 @@ def test_same_random_state_same_numbers_and_pickles_give_them(regime, rng):
         np.testing.assert_array_equal(getattr(loaded, method)(new), getattr(first, method)(new))
 
 
+@pytest.mark.parametrize("kind", ["categories", "copies"])
+@pytest.mark.parametrize("contamination", ["auto", 0.1])
+def test_rows_that_repeat_are_judged_alike_whatever_their_type(contamination, kind, regime, rng):
+    """Their errors are mostly rounding."""
+    X = np.eye(5)[rng.integers(0, 5, 300)]
+    if kind == "copies":
+        X = np.repeat(rng.normal(size=(20, 6)), 15, axis=0)
+    detector = AutoencoderOutlierDetector(novelty=regime, contamination=contamination, **QUICK).fit(
+        X
+    )
+    new = np.r_[X, rng.permuted(X, axis=0)]
+    for method in (detector.predict, detector.p_values):
+        np.testing.assert_array_equal(method(new), method(new.astype(np.float32)))
+
+
 def test_sparse_rows_are_the_same_rows(regime, rng):
     X = np.where(rng.random((200, 8)) < 0.3, rng.normal(size=(200, 8)), 0)
     dense, sparse = (

@@ -115,6 +115,14 @@ def test_each_method_by_itself(method):
 
 
 @pytest.mark.slow
+def test_p_values_of_categories_that_novelty_has_met(rng):
+    X = np.eye(5, dtype=np.float32)[rng.integers(0, 5, 300)]
+    fitted = AutoencoderOutlierDetector(novelty=True, **QUICK).fit(X)
+    (found,) = run(make_graph(fitted, ("p_values",), TYPES["float32"]), X)
+    np.testing.assert_allclose(found, fitted.p_values(X), rtol=1e-6)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("scaling", [None, "standard", "robust", "uniform"])
 def test_every_scaling(scaling, table):
     model = AutoencoderTransformer(2, scaling=scaling, **QUICK).fit(table / 10)

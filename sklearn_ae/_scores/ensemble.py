@@ -221,7 +221,7 @@ def typical(values: Tensor) -> Tensor:
     """The median; where most rows are duplicates that have nothing, a share of the mean. Never
     zero.
     """
-    least = torch.maximum(0.1 * values.mean(), torch.full_like(values.mean(), 1e-3))
+    least = torch.maximum(0.1 * values.mean(), torch.full_like(values.mean(), 1e-2))
     return values.median().maximum(least)
 
 

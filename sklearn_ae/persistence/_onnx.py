@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sklearn_ae._base import BaseAutoencoder
-from sklearn_ae._calibration import Scores, just_below
+from sklearn_ae._calibration import Scores
 from sklearn_ae._data.scaling import Scaling
 from sklearn_ae._detector import AutoencoderOutlierDetector
 from sklearn_ae._files import write_atomically
@@ -154,9 +154,7 @@ METHODS: dict[str, Callable[["Graph", Tensor], Tensor]] = {
 }
 DETECTOR_METHODS: dict[str, Callable[["Graph", Tensor], Tensor]] = {
     "decision_function": lambda graph, x: graph.scores(x).double() - graph.offset,
-    "predict": lambda graph, x: torch.where(
-        graph.scores(x).double() >= just_below(graph.offset), 1, -1
-    ),
+    "predict": lambda graph, x: torch.where(graph.scores(x).double() >= graph.offset, 1, -1),
     "p_values": lambda graph, x: graph.p_values(graph.scores(x).double()),
     "feature_contributions": lambda graph, x: graph.score.contributions(*graph.scaled(x)),
 }
