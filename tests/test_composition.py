@@ -89,6 +89,7 @@ def test_any_two_parts_compose_in_a_transformer(parts, X):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", pairwise(*SLOTS.values()), ids=str)
 def test_any_two_parts_compose_in_an_ensemble(parts, X):
     detector = AutoencoderOutlierDetector(2, n_estimators=3, **parts_of(*parts), **QUICK).fit(X)
