@@ -115,7 +115,7 @@ def test_random_combinations_are_saved_loaded_and_exported(X, tmp_path):
     seed = int(os.environ.get("SKLEARN_AE_SEED", secrets.randbits(31)))
     print(f"SKLEARN_AE_SEED={seed}")
     rng = np.random.default_rng(seed)
-    for _ in range(4):
+    for _ in range(2):
         kind, *parts = (
             values[rng.integers(len(values))] for values in (list(KINDS), *SLOTS.values())
         )

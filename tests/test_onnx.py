@@ -22,7 +22,6 @@ from sklearn_ae.latents import Latent, Sparse, Variational
 from sklearn_ae.persistence import register_skl2onnx_converters, to_onnx
 from sklearn_ae.persistence._onnx import (
     DETECTOR_METHODS,
-    METHODS,
     TYPES,
     make_graph,
     methods_of,
@@ -108,7 +107,9 @@ def test_all_methods_on_real_data(kind, data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [*METHODS, *DETECTOR_METHODS])
+@pytest.mark.parametrize(
+    "method", ["inverse_transform", "reconstruction_errors", *DETECTOR_METHODS]
+)
 def test_each_method_by_itself(method):
     X = load_wine().data
     check(AutoencoderOutlierDetector(2, n_estimators=2, **QUICK).fit(X), (method,), X)
@@ -123,7 +124,7 @@ def test_p_values_of_categories_that_novelty_has_met(rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scaling", [None, "standard", "robust", "uniform"])
+@pytest.mark.parametrize("scaling", [None, "robust"])
 def test_every_scaling(scaling, table):
     model = AutoencoderTransformer(2, scaling=scaling, **QUICK).fit(table / 10)
     check(model, ("reconstruct",), table / 10)
@@ -147,13 +148,7 @@ def test_missing_values(fitted_with_gaps, kind, table):
     fitted = AutoencoderOutlierDetector(2, **KINDS[kind], **QUICK).fit(
         gaps if fitted_with_gaps else table
     )
-    methods = (
-        "transform",
-        "reconstruct",
-        "score_samples",
-        "reconstruction_errors",
-        "feature_contributions",
-    )
+    methods = ("transform", "reconstruct", "feature_contributions")
     check(fitted, methods, gaps, table)
 
 
