@@ -57,6 +57,13 @@ class Scores:
             share = np.cumsum(np.r_[0.0, self.weight[order]]) * (n / max(self.weight.sum(), 1e-300))
         return just_below(self.values[order]), (share + 1) / (n + 1)
 
+    def just_below(self, offset: float) -> float:
+        """The threshold lowered by rounding, but by no more than half of the way to the next lower
+        score, so that it parts these scores as before.
+        """
+        lower = self.values[self.values < offset].max(initial=-np.inf)
+        return float(max(just_below(offset), (offset + lower) / 2))
+
     def without_far(self) -> "Scores":
         """Those that are not far below the others: likely outliers do not set the threshold."""
         first, third = self.percentiles([25, 75])

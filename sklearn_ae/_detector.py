@@ -18,7 +18,7 @@ from torch import nn
 
 from sklearn_ae import _defaults
 from sklearn_ae._base import BaseAutoencoder
-from sklearn_ae._calibration import LEVEL, ROBUST_LEVEL, Scores, just_below
+from sklearn_ae._calibration import LEVEL, ROBUST_LEVEL, Scores
 from sklearn_ae._configuration import Configuration, copied_parts
 from sklearn_ae._dask import by_partition
 from sklearn_ae._data.inputs import reversing_labels
@@ -106,8 +106,9 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
     Attributes
     ----------
     offset_ : float
-        ``decision_function(X) = score_samples(X) - offset_``. It lies 0.1% below the score at
-        which it was found, so that rows with that very score are inliers whatever their dtype.
+        ``decision_function(X) = score_samples(X) - offset_``. It lies up to 0.1% below the score
+        at which it was found, and above the next lower one, so that rows with that very score are
+        inliers whatever their dtype.
     <attributes>
 
     See Also
@@ -476,12 +477,14 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         """
         if isinstance(self.contamination, str):  # "auto"
             scores = self._calibration if len(self._calibration.values) else self._scored(source)
-            offset = (
-                scores.offset(LEVEL) if self.novelty else scores.without_far().offset(ROBUST_LEVEL)
-            )
+            if self.novelty:
+                offset = scores.offset(LEVEL)
+            else:
+                offset = scores.without_far().offset(ROBUST_LEVEL)
         else:
-            offset = self._scored(source).percentiles([100 * self.contamination])[0]
-        self.offset_ = float(just_below(offset))
+            scores = self._scored(source)
+            offset = scores.percentiles([100 * self.contamination])[0]
+        self.offset_ = scores.just_below(offset)
 
     def _scored(self, source: Source) -> Scores:
         """The scores of rows, with their weights."""

@@ -119,6 +119,12 @@ def test_the_threshold_by_hand():
     assert Scores(np.r_[few[:-1], -100.0]).offset(0.03) == -100
 
 
+def test_a_threshold_parts_the_scores_as_before_however_it_is_lowered():
+    scores = Scores(np.array([-3.0, -2.0001, -2.0, -1.0]))
+    assert scores.just_below(-3.0) == -3.003
+    assert scores.just_below(-2.0) == pytest.approx(-2.00005)
+
+
 def test_a_row_held_out_reaches_its_own_score_whatever_rounding_does():
     scores = Scores(np.array([-3.0, -2.0, -1.0]))
     for factor in (1 - 5e-4, 1, 1 + 5e-4):
@@ -129,8 +135,10 @@ def test_a_row_held_out_reaches_its_own_score_whatever_rounding_does():
 def test_a_number_is_the_share_of_training_rows(rng):
     X = correlated(rng, 200)
     detector = AutoencoderOutlierDetector(n_estimators=2, contamination=0.1, **QUICK).fit(X)
-    percentile = np.percentile(detector.score_samples(X), 10)
-    assert detector.offset_ == pytest.approx(1.001 * percentile, rel=1e-9)  # just below
+    scores = detector.score_samples(X)
+    percentile = np.percentile(scores, 10)
+    assert 1.001 * percentile <= detector.offset_ < percentile
+    assert (detector.predict(X) == -1).sum() == (scores < percentile).sum() == 20
 
 
 def test_a_single_autoencoder_does_not_learn_its_rows_by_heart(rng):
