@@ -85,6 +85,7 @@ sphinx_gallery_conf = {
     "matplotlib_animations": False,
     "abort_on_example_error": True,
     "plot_gallery": True,
+    "parallel": 2,
     "thumbnail_size": (400, 280),
     "min_reported_time": 1_000,
     "show_signature": False,

@@ -287,7 +287,7 @@ def test_a_loaded_state_does_not_stay_with_the_net(quick, table, path):
 @pytest.mark.slow
 def test_processes_killed_at_any_moment_go_on(table, path, tmp_path_factory):
     result = tmp_path_factory.mktemp("result") / "weights.npy"
-    estimator = AutoencoderTransformer(2, max_epochs=20, batch_size=40, random_state=0)
+    estimator = AutoencoderTransformer(2, max_epochs=10, batch_size=40, random_state=0)
 
     def work():
         np.save(result, weights_of(fit(estimator, table, path)))

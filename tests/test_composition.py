@@ -110,19 +110,16 @@ def test_any_two_parts_compose_in_an_ensemble(parts, X):
 
 
 @pytest.mark.slow
-def test_random_combinations_are_saved_loaded_and_exported(X, tmp_path):
-    """Other ones in each run; SKLEARN_AE_SEED=... draws those of a run that failed again."""
+def test_a_random_combination_is_saved_loaded_and_exported(X, tmp_path):
+    """Another one in each run; SKLEARN_AE_SEED=... draws that of a run that failed again."""
     seed = int(os.environ.get("SKLEARN_AE_SEED", secrets.randbits(31)))
     print(f"SKLEARN_AE_SEED={seed}")
     rng = np.random.default_rng(seed)
-    for _ in range(2):
-        kind, *parts = (
-            values[rng.integers(len(values))] for values in (list(KINDS), *SLOTS.values())
-        )
-        print(kind, *parts)
-        fitted = clone(KINDS[kind]).set_params(**parts_of(*parts)).fit(X)
-        check_file(fitted, X, tmp_path / "model")
-        check_graphs(fitted, X)
+    kind, *parts = (values[rng.integers(len(values))] for values in (list(KINDS), *SLOTS.values()))
+    print(kind, *parts)
+    fitted = clone(KINDS[kind]).set_params(**parts_of(*parts)).fit(X)
+    check_file(fitted, X, tmp_path / "model")
+    check_graphs(fitted, X)
 
 
 def check_file(fitted, X, path):

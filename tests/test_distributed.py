@@ -200,7 +200,6 @@ CASES = {
         None,
         1_200,
     ),
-    "sgd": (clone(BASE).set_params(optimizer="sgd"), X, [1_500], None, 1_200),
     "single detector": (
         AutoencoderOutlierDetector(3, n_estimators=1, architecture=Dense((32,)), max_epochs=10),
         X,
