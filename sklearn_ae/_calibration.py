@@ -57,7 +57,7 @@ class Scores:
             share = np.cumsum(np.r_[0.0, self.weight[order]]) * (n / max(self.weight.sum(), 1e-300))
         return just_below(self.values[order]), (share + 1) / (n + 1)
 
-    def just_below(self, offset: float) -> float:
+    def lowered(self, offset: float) -> float:
         """The threshold lowered by rounding, but by no more than half of the way to the next lower
         score, so that it parts these scores as before.
         """

@@ -484,7 +484,7 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseAutoencoder):
         else:
             scores = self._scored(source)
             offset = scores.percentiles([100 * self.contamination])[0]
-        self.offset_ = scores.just_below(offset)
+        self.offset_ = scores.lowered(offset)
 
     def _scored(self, source: Source) -> Scores:
         """The scores of rows, with their weights."""

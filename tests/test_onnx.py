@@ -107,7 +107,7 @@ def test_all_methods_on_real_data(kind, data):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["inverse_transform", "predict", "p_values"])
-def test_each_method_by_itself(method):
+def test_a_method_by_itself(method):
     X = load_wine().data
     check(AutoencoderOutlierDetector(2, n_estimators=2, **QUICK).fit(X), (method,), X)
 
@@ -136,7 +136,9 @@ def test_a_code_of_one_number(n_features, table):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("fitted_with_gaps", "kind"), [(True, "ensemble"), (False, "novelty")])
+@pytest.mark.parametrize(
+    ("fitted_with_gaps", "kind"), [(True, "single"), (True, "ensemble"), (False, "novelty")]
+)
 def test_missing_values(fitted_with_gaps, kind, table):
     gaps = table.copy()
     gaps[::3, 2] = gaps[1::4, 5] = np.nan

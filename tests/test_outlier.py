@@ -93,19 +93,9 @@ def test_automatic_contamination(share, rng):
     [
         (100, 30, {}),
         (60, 10, {"n_estimators": 1}),
-        pytest.param(1_000, 100, {}, marks=pytest.mark.slow),
-        pytest.param(
-            100,
-            100,
-            {"early_stopping": True, "max_samples": 1.0, "n_components": 5},
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            60,
-            100,
-            {"n_estimators": 1, "n_components": 5, "validation_fraction": 0.2},
-            marks=pytest.mark.slow,
-        ),
+        (1_000, 100, {}),
+        (100, 100, {"early_stopping": True, "max_samples": 1.0, "n_components": 5}),
+        (60, 100, {"n_estimators": 1, "n_components": 5, "validation_fraction": 0.2}),
     ],
 )
 def test_p_values_of_new_rows_are_exact(n, n_fits, parameters):

@@ -135,7 +135,7 @@ def test_moments_of_sparse_columns_are_those_of_dense_ones(unit, weighted):
     "scaling",
     [
         "auto",
-        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("standard", "robust")),
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("standard", "robust", "bounded")),
     ],
 )
 @pytest.mark.parametrize(
